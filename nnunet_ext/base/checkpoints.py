@@ -1,0 +1,106 @@
+"""Checkpoints that survive: atomic writing, and continuing from the newest whole file."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nnunet_ext.errors import UserError
+
+RESUMABLE = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
+
+
+def read_checkpoint(file: str | Path) -> dict[str, Any]:
+    """Map a checkpoint into memory (CPU; tensors are read when touched).
+
+    Raises:
+        UserError: The file is missing, truncated or no checkpoint.
+    """
+    try:
+        checkpoint = torch.load(file, map_location="cpu", mmap=True, weights_only=False)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{file}: expected a whole checkpoint, but it cannot be read ({reason}).") from error
+    if not isinstance(checkpoint, dict) or "network_weights" not in checkpoint:
+        raise UserError(f"{file}: expected an nnU-Net checkpoint with 'network_weights', found none.")
+    return checkpoint
+
+
+class SafeCheckpoints:
+    """Mix-in for trainers, left of ``nnUNetTrainer``.
+
+    * A checkpoint is written beside its place and then renamed, so that a run killed at any instant, or a full disk,
+      leaves the older file whole.
+    * ``--c`` goes on from the newest whole checkpoint, whichever of final, latest and best that is. A truncated one is
+      reported and passed over.
+    """
+
+    continue_training: bool
+    output_folder: str
+    disable_checkpointing: bool
+
+    def save_checkpoint(self, filename: str) -> None:
+        """Write a checkpoint atomically.
+
+        Raises:
+            UserError: The file could not be written; older checkpoints are untouched.
+        """
+        partial = Path(f"{filename}.partial")
+        try:
+            super().save_checkpoint(str(partial))  # type: ignore[misc]
+            if self.local_rank == 0 and not self.disable_checkpointing:  # type: ignore[attr-defined]
+                with partial.open("rb+") as file:
+                    os.fsync(file.fileno())
+                partial.replace(filename)
+        except (OSError, RuntimeError) as error:
+            partial.unlink(missing_ok=True)
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"{filename}: expected to write a checkpoint, got {reason!r}. Older checkpoints are whole: free space "
+                f"or mend the folder's rights, then go on with --c."
+            ) from error
+
+    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
+        """Load a checkpoint; when continuing (``--c``), the newest whole one in the fold's folder.
+
+        Raises:
+            UserError: No whole checkpoint, or :meth:`check_checkpoint` refuses it.
+        """
+        if self.continue_training and Path(filename_or_checkpoint).parent == Path(self.output_folder):
+            filename_or_checkpoint = str(self._newest_whole_checkpoint())
+        self.check_checkpoint(read_checkpoint(filename_or_checkpoint), filename_or_checkpoint)
+        super().load_checkpoint(filename_or_checkpoint)  # type: ignore[misc]
+
+    def check_checkpoint(self, checkpoint: dict[str, Any], filename: str) -> None:
+        """Refuse a checkpoint that another trainer wrote.
+
+        Raises:
+            UserError: The checkpoint names another trainer.
+        """
+        expected, found = type(self).__name__, checkpoint.get("trainer_name")
+        if found != expected:
+            raise UserError(
+                f"{filename}: expected a checkpoint of {expected}, found one of {found}. To start from its weights, set "
+                f"the knob init_from to this file."
+            )
+
+    def _newest_whole_checkpoint(self) -> Path:
+        whole: list[tuple[int, Path]] = []
+        for name in RESUMABLE:
+            file = Path(self.output_folder) / name
+            if not file.is_file():
+                continue
+            try:
+                whole.append((read_checkpoint(file)["current_epoch"], file))
+            except UserError as error:
+                self.print_to_log_file(f"WARNING: {error} Trying the next older one.")  # type: ignore[attr-defined]
+        if not whole:
+            raise UserError(
+                f"{self.output_folder}: expected a whole checkpoint to continue from, found only broken ones. Delete "
+                f"them to start anew, or restore one from a backup."
+            )
+        return max(whole, key=lambda pair: pair[0])[1]

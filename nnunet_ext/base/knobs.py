@@ -1,0 +1,194 @@
+"""Knobs: the settings that a plans file carries in its block ``"nnunet_ext"``.
+
+The block may stand at the top level of the plans and in any configuration::
+
+    "nnunet_ext": {"format": 1, "num_epochs": 50, "optimizer": "AdamW", "ba_net": {"boundary_loss_weight": 0.5}}
+
+The one rule for merging, decided in :func:`resolve`: defaults, then the top level, then the configurations from the
+farthest ancestor (``inherits_from``) down to the one that is trained; key by key, also inside a method's sub-block; the
+later wins. nnU-Net's own ``inherits_from`` would replace the block whole, so we do not rely on it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from nnunet_ext.base.method import Knob, integer, number, one_of, optional
+from nnunet_ext.base.nearest import nearest
+from nnunet_ext.base.registry import methods
+from nnunet_ext.errors import UserError
+
+if TYPE_CHECKING:
+    from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+
+BLOCK = "nnunet_ext"
+FORMAT = 1
+
+GENERAL = (
+    Knob("num_epochs", 1000, "length of the training", integer(1), "an integer >= 1"),
+    Knob("num_iterations_per_epoch", 250, "training steps in an epoch", integer(1), "an integer >= 1"),
+    Knob("num_val_iterations_per_epoch", 50, "validation steps in an epoch", integer(1), "an integer >= 1"),
+    Knob("initial_lr", 1e-2, "learning rate before the polynomial decay", number(0, exclusive=True), "a number > 0"),
+    Knob("weight_decay", 3e-5, "weight decay of the optimiser", number(0), "a number >= 0"),
+    Knob(
+        "optimizer",
+        "SGD",
+        "SGD is nnU-Net's own (Nesterov 0.99); short runs need AdamW with initial_lr 3e-3",
+        one_of("SGD", "AdamW"),
+        "'SGD' or 'AdamW'",
+    ),
+    Knob(
+        "seed",
+        None,
+        "seeds weights and sampling; runs repeat exactly with nnUNet_n_proc_DA <= 1 on one CPU or deterministic GPU",
+        optional(integer(0)),
+        "an integer >= 0, or null",
+    ),
+    Knob(
+        "init_from",
+        None,
+        "checkpoint (stock nnU-Net's too) whose tensors of equal name and shape start the training",
+        optional(lambda value: isinstance(value, str) and value != ""),
+        "a path, or null",
+    ),
+    Knob("save_every", 1, "epochs between two checkpoint_latest.pth", integer(1), "an integer >= 1", may_change=True),
+)
+
+
+def resolve(plans: dict, configuration: str) -> dict[str, Any]:
+    """Return every knob's value for one configuration: general ones by name, a method's in a sub-dict by its key.
+
+    Raises:
+        UserError: Unknown key, illegal value, or a block that a newer version of ours wrote.
+    """
+    knobs: dict[str, Any] = {knob.name: knob.default for knob in GENERAL}
+    knobs.update({key: {knob.name: knob.default for knob in method.knobs} for key, method in methods().items()})
+    for place, block in _blocks(plans, configuration):
+        _check(block, place)
+        for key, value in block.items():
+            if isinstance(value, dict):
+                knobs[key].update(value)
+            elif key != "format":
+                knobs[key] = value
+    return deepcopy(knobs)
+
+
+def resolve_for(plans_manager: PlansManager, configuration_manager: ConfigurationManager) -> dict[str, Any]:
+    """Like :func:`resolve`, for ``build_network_architecture``, which is not told the configuration's name."""
+    for name in plans_manager.available_configurations:
+        if plans_manager.get_configuration(name).configuration == configuration_manager.configuration:
+            return resolve(plans_manager.plans, name)
+    raise ValueError("expected a configuration of these plans, got one that they do not hold; take it from "
+                     "plans_manager.get_configuration(name)")
+
+
+def parse(assignments: Iterable[str]) -> dict[str, Any]:
+    """Turn ``--set`` arguments (``num_epochs=50``, ``ba_net.boundary_width=5``) into a checked block.
+
+    A value is read as JSON; what is no JSON is a string.
+    """
+    block: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set expects key=value, got {assignment!r}. Example: --set num_epochs=50.")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        outer, dot, inner = key.partition(".")
+        if dot:
+            block.setdefault(outer, {})[inner] = value
+        else:
+            block[outer] = value
+    _check(block, "--set")
+    return block
+
+
+def put(plans: dict, block: dict[str, Any]) -> None:
+    """Merge ``block`` into the top-level block of ``plans``, in place; an empty block adds nothing."""
+    if not block and BLOCK not in plans:
+        return
+    target = plans.setdefault(BLOCK, {})
+    for key, value in block.items():
+        if isinstance(value, dict):
+            target.setdefault(key, {}).update(value)
+        else:
+            target[key] = value
+    target["format"] = FORMAT
+
+
+def carry_over(old_plans: dict, new_plans: dict) -> None:
+    """Copy the blocks of ``old_plans`` into ``new_plans``, in place: planning again drops them."""
+    if BLOCK in old_plans:
+        new_plans[BLOCK] = deepcopy(old_plans[BLOCK])
+    for name, configuration in old_plans.get("configurations", {}).items():
+        if BLOCK in configuration and name in new_plans["configurations"]:
+            new_plans["configurations"][name][BLOCK] = deepcopy(configuration[BLOCK])
+
+
+def changed(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Name the knobs that differ between two results of :func:`resolve` and change what is trained."""
+    free = {knob.name for knob in GENERAL if knob.may_change}
+    differences = []
+    for key in sorted({*old, *new} - free):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            names = sorted({*before, *after})
+            differences += [
+                f"{key}.{name}: {before.get(name)!r} -> {after.get(name)!r}"
+                for name in names
+                if before.get(name) != after.get(name)
+            ]
+        elif before != after:
+            differences.append(f"{key}: {before!r} -> {after!r}")
+    return differences
+
+
+def _blocks(plans: dict, configuration: str) -> Iterator[tuple[str, dict]]:
+    """Yield (place, block), the weakest first."""
+    if BLOCK in plans:
+        yield f"plans {plans.get('plans_name', '')!r}", plans[BLOCK]
+    lineage: list[str] = []
+    name: str | None = configuration
+    while name is not None and name in plans["configurations"] and name not in lineage:
+        lineage.append(name)
+        name = plans["configurations"][name].get("inherits_from")
+    for name in reversed(lineage):
+        if BLOCK in plans["configurations"][name]:
+            yield f"plans {plans.get('plans_name', '')!r}, configuration {name!r}", plans["configurations"][name][BLOCK]
+
+
+def _check(block: Any, place: str) -> None:
+    if not isinstance(block, dict):
+        raise UserError(f"{place}: the block {BLOCK!r} must be an object, got {block!r}. Write {{'num_epochs': 50}}.")
+    written_by = block.get("format", FORMAT)
+    if not integer(1)(written_by) or written_by > FORMAT:
+        raise UserError(
+            f"{place}: the block {BLOCK!r} has format {written_by!r}, this nnunet_ext reads up to {FORMAT}: the plans "
+            f"come from a newer version. Upgrade with pip install -U nnunet_ext."
+        )
+    own = {key: {knob.name: knob for knob in method.knobs} for key, method in methods().items()}
+    general = {knob.name: knob for knob in GENERAL}
+    for key, value in block.items():
+        if key == "format":
+            continue
+        if key in own and isinstance(value, dict):
+            for name, inner in value.items():
+                _check_one(place, f"{key}.{name}", name, inner, own[key])
+        elif key in own:
+            raise UserError(f"{place}: {key!r} is a method's block, got {value!r}. Set one of its knobs: {key}.NAME=...")
+        else:
+            _check_one(place, key, key, value, general, also=own)
+
+
+def _check_one(
+    place: str, shown: str, name: str, value: Any, legal: dict[str, Knob], also: Iterable[str] = ()
+) -> None:
+    if name not in legal:
+        raise UserError(f"{place}: unknown knob {shown!r}. {nearest(name, {*legal, *also})}")
+    if not legal[name].accepts(value):
+        raise UserError(f"{place}: knob {shown!r} expects {legal[name].expected}, got {value!r}.")

@@ -1,0 +1,83 @@
+"""The card of a method: its name, papers, sockets and settings.
+
+Each method package holds one ``CARD = Method(...)`` in its ``card.py``. ``nnunet_ext info``, the knobs in the plans
+and the documentation read it from there, so nothing has to be registered anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One setting that a plans file may carry.
+
+    Args:
+        name: Key in the plans block.
+        default: Value when the plans say nothing.
+        help: One line for ``nnunet_ext info``.
+        accepts: True for every legal value.
+        expected: The legal values in words, for the error message.
+        may_change: Whether a training may be continued with another value (it changes no weight).
+    """
+
+    name: str
+    default: Any
+    help: str
+    accepts: Callable[[Any], bool]
+    expected: str
+    may_change: bool = False
+
+
+@dataclass(frozen=True)
+class Method:
+    """What ``nnunet_ext info`` knows of a method.
+
+    Args:
+        key: Name of the package and of the method's block in the plans.
+        title: Name in the literature.
+        summary: One line.
+        papers: Citations with URL.
+        trainers: Names that ``-tr`` takes.
+        planners: Names that ``-pl`` takes.
+        supports: Configurations and label modes, in words.
+        knobs: The method's own settings.
+    """
+
+    key: str
+    title: str
+    summary: str
+    trainers: tuple[str, ...]
+    planners: tuple[str, ...] = ()
+    papers: tuple[str, ...] = ()
+    supports: tuple[str, ...] = ()
+    knobs: tuple[Knob, ...] = ()
+
+
+def integer(minimum: int) -> Callable[[Any], bool]:
+    """Legal values: integers from ``minimum`` up (``True`` is not one)."""
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+
+
+def number(minimum: float, *, exclusive: bool = False) -> Callable[[Any], bool]:
+    """Legal values: finite numbers from ``minimum`` up, or above it if ``exclusive``."""
+
+    def accepts(value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value < float("inf"):
+            return False
+        return value > minimum if exclusive else value >= minimum
+
+    return accepts
+
+
+def one_of(*choices: Any) -> Callable[[Any], bool]:
+    """Legal values: the given ones."""
+    return lambda value: value in choices
+
+
+def optional(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Legal values: null, or what ``accepts`` takes."""
+    return lambda value: value is None or accepts(value)

@@ -1,0 +1,49 @@
+"""nnU-Net's log with further curves: the parts that a method's loss is made of."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.training.logging.nnunet_logger import LocalLogger
+
+
+class PartsLogger(LocalLogger):
+    """Local logger that takes one more value per epoch for each name in ``parts``.
+
+    The values travel in the checkpoint like nnU-Net's own. ``progress.png`` stays as it is; the parts are drawn into
+    ``progress_parts.png`` beside it, with the validation loss for comparison.
+
+    Args:
+        parts: Names of the parts.
+    """
+
+    def __init__(self, parts: tuple[str, ...]) -> None:
+        super().__init__()
+        self.parts = parts
+        self.my_fantastic_logging.update({name: [] for name in parts})
+
+    def load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over a checkpoint's log; epochs that were trained without these parts read NaN."""
+        super().load_checkpoint(checkpoint)
+        epochs = len(self.my_fantastic_logging["train_losses"])
+        for name in self.parts:
+            values = self.my_fantastic_logging.setdefault(name, [])
+            values += [math.nan] * (epochs - len(values))
+
+    def plot_progress_png(self, output_folder: str) -> None:
+        """Draw ``progress.png`` as nnU-Net does, and ``progress_parts.png``."""
+        super().plot_progress_png(output_folder)
+        if not self.parts:
+            return
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(9, 5), layout="constrained")
+        axes = figure.subplots()
+        for name in (*self.parts, "val_losses"):
+            style = "--" if name == "val_losses" else "-"
+            axes.plot(self.my_fantastic_logging[name], style, label=name.replace("_", " "))
+        axes.set(xlabel="epoch", ylabel="loss")
+        axes.legend()
+        figure.savefig(Path(output_folder) / "progress_parts.png", dpi=120)

@@ -1,0 +1,184 @@
+"""The trainer that every method's trainer derives from: stock nnU-Net plus knobs and checkpoints that survive."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
+from batchgenerators.utilities.file_and_folder_operations import load_json
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.collate_outputs import collate_outputs
+from torch import distributed, nn
+from torch._dynamo import OptimizedModule
+
+from nnunet_ext.base.checkpoints import SafeCheckpoints
+from nnunet_ext.base.init_from import init_from
+from nnunet_ext.base.knobs import BLOCK, changed, resolve
+from nnunet_ext.base.parts_logger import PartsLogger
+from nnunet_ext.errors import UserError
+
+
+class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
+    """Stock nnU-Net plus the plans' knobs (:mod:`nnunet_ext.base.knobs`) and :class:`SafeCheckpoints`.
+
+    With no knob set it trains exactly as ``nnUNetTrainer`` does; only checkpoints are written more often
+    (``save_every``) and atomically.
+
+    A method's trainer declares in ``loss_parts`` the names of the parts of its loss, and its loss module leaves their
+    values of the last training step in the dict ``parts``; they are then logged, saved and drawn.
+
+    Raises:
+        UserError: Unknown or illegal knob; results folder not writable; plans that leave a single deep-supervision
+            scale (stock nnU-Net then trains on NaN); a batch that DDP ranks cannot share evenly under batch Dice
+            (stock nnU-Net then crashes or hangs); continuing with changed knobs or from another trainer's checkpoint.
+    """
+
+    loss_parts: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008  (nnU-Net's signature)
+    ) -> None:
+        knobs = resolve(plans, configuration)
+        self.continue_training = plans.get("continue_training", False)
+        try:
+            super().__init__(plans, configuration, fold, dataset_json, device)
+        except OSError as error:
+            raise UserError(
+                f"{error.filename}: expected a results folder that can be written, got {error.strerror!r}. Set "
+                f"nnUNet_results to a folder of yours, or free space."
+            ) from error
+        self.knobs = knobs
+        self.num_epochs = knobs["num_epochs"]
+        self.num_iterations_per_epoch = knobs["num_iterations_per_epoch"]
+        self.num_val_iterations_per_epoch = knobs["num_val_iterations_per_epoch"]
+        self.initial_lr = knobs["initial_lr"]
+        self.weight_decay = knobs["weight_decay"]
+        self.save_every = knobs["save_every"]
+        self.logger.local_logger = PartsLogger(self.loss_parts)
+        self._starts_from_checkpoint = False
+        self._warn_if_knobs_were_lost()
+
+    def initialize(self) -> None:
+        """Build network, optimiser and loss, after refusing what stock nnU-Net would crash on."""
+        self._check_deep_supervision()
+        self._check_ddp_batch()
+        self._seed()
+        super().initialize()
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
+        """Stock SGD, or AdamW if the knob says so, both with nnU-Net's polynomial decay."""
+        if self.knobs["optimizer"] == "SGD":
+            return super().configure_optimizers()
+        optimizer = torch.optim.AdamW(self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay)
+        return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+
+    def get_dataloaders(self) -> tuple[Any, Any]:
+        """Stock loaders; with the knob ``seed`` their workers are started again, seeded."""
+        loaders = super().get_dataloaders()
+        if self.knobs["seed"] is not None:
+            for offset, loader in enumerate(loaders):
+                if isinstance(loader, NonDetMultiThreadedAugmenter):
+                    loader._finish()
+                    first = self.knobs["seed"] + 1000 * (1 + offset) + 100 * self.local_rank
+                    loader.seeds = [first + worker for worker in range(loader.num_processes)]
+                    next(loader)
+        return loaders
+
+    def on_train_start(self) -> None:
+        """Stock preparation, then the weights of the knob ``init_from`` if this is a fresh start."""
+        super().on_train_start()
+        source = self.knobs["init_from"]
+        if source is not None and not self._starts_from_checkpoint:
+            fates = init_from(self.bare_network, source)
+            self.print_to_log_file(f"Weights from {source}:\n" + "\n".join(fates), also_print_to_console=False)
+            loaded = sum(fate.startswith("loaded") for fate in fates)
+            self.print_to_log_file(f"init_from: {loaded} of {len(self.bare_network.state_dict())} tensors loaded")
+
+    def train_step(self, batch: dict) -> dict:
+        """Stock step; adds the loss's parts to what it returns."""
+        output = super().train_step(batch)
+        return output | {name: self.loss.parts[name].cpu().numpy() for name in self.loss_parts}
+
+    def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
+        """Log the loss as stock does, and each of its parts (mean over steps and ranks)."""
+        super().on_train_epoch_end(train_outputs)
+        outputs = collate_outputs(train_outputs)
+        for name in self.loss_parts:
+            values = outputs[name]
+            if self.is_ddp:
+                gathered: list[Any] = [None] * distributed.get_world_size()
+                distributed.all_gather_object(gathered, values)
+                values = np.concatenate(gathered)
+            mean = float(np.mean(values))
+            self.logger.log(name, mean, self.current_epoch)
+            self.print_to_log_file(f"{name} {mean:.4f}")
+
+    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
+        """Load a checkpoint of this trainer (see :class:`SafeCheckpoints`)."""
+        super().load_checkpoint(filename_or_checkpoint)
+        self._starts_from_checkpoint = True
+
+    def check_checkpoint(self, checkpoint: dict[str, Any], filename: str) -> None:
+        """Refuse another trainer's checkpoint, and continuing with other knobs than the run began with."""
+        super().check_checkpoint(checkpoint, filename)
+        if self.continue_training:
+            began_with = resolve(checkpoint["init_args"]["plans"], checkpoint["init_args"]["configuration"])
+            if differences := changed(began_with, self.knobs):
+                raise UserError(
+                    f"{filename}: expected the knobs that the run began with, got {'; '.join(differences)}. Set them "
+                    f"back, or keep the new ones under a name of their own: nnunet_ext variant --as NAME --set ..."
+                )
+
+    @property
+    def bare_network(self) -> nn.Module:
+        """The network without the wrappers of DDP and torch.compile."""
+        network = self.network.module if self.is_ddp else self.network
+        return network._orig_mod if isinstance(network, OptimizedModule) else network
+
+    def _seed(self) -> None:
+        seed = self.knobs["seed"]
+        if seed is not None:
+            random.seed(seed + self.local_rank)
+            np.random.seed(seed + self.local_rank)  # noqa: NPY002  (the generator that nnU-Net's transforms draw from)
+            torch.manual_seed(seed + self.local_rank)
+
+    def _check_deep_supervision(self) -> None:
+        stages = len(self.configuration_manager.pool_op_kernel_sizes)
+        if self.enable_deep_supervision and stages < 3:
+            raise UserError(
+                f"plans {self.plans_manager.plans_name!r}, configuration {self.configuration_name!r}: expected at least "
+                f"3 network stages, got {stages} for patch {list(self.configuration_manager.patch_size)}: a single "
+                f"deep-supervision scale has weight 0 and the loss is NaN. Plan with a larger patch "
+                f"(-overwrite_target_spacing with a finer spacing, or more GPU memory)."
+            )
+
+    def _check_ddp_batch(self) -> None:
+        if not self.is_ddp:
+            return
+        batch, ranks = self.configuration_manager.batch_size, distributed.get_world_size()
+        if batch < ranks or (self.configuration_manager.batch_dice and batch % ranks):
+            raise UserError(
+                f"-num_gpus {ranks}: expected a divisor of the plans' batch size {batch}; stock batch Dice hangs on "
+                f"uneven batches. Use {max(n for n in range(1, ranks + 1) if batch % n == 0)} GPUs, or plan with more "
+                f"memory (-gpu_memory_target)."
+            )
+
+    def _warn_if_knobs_were_lost(self) -> None:
+        earlier = Path(self.output_folder_base) / "plans.json" if self.output_folder_base else None
+        if BLOCK not in self.plans_manager.plans and earlier is not None and earlier.is_file():
+            block = load_json(str(earlier)).get(BLOCK)
+            if block:
+                self.print_to_log_file(
+                    f"WARNING: an earlier run in {self.output_folder_base} had the knobs {block}; the plans carry none "
+                    f"now. Planning with nnUNetv2_plan_experiment drops them: plan with nnunet_ext plan_and_preprocess."
+                )

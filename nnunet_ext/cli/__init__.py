@@ -1,0 +1,1 @@
+"""The program ``nnunet_ext``: one small class per sub-command."""

@@ -1,0 +1,34 @@
+"""What every sub-command is."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class Command:
+    """A sub-command: a dataclass whose fields are the options and whose :meth:`run` is the work.
+
+    The first line of its docstring is its help. Modules of sub-commands import nothing heavy at the top, so that
+    ``nnunet_ext --help`` and ``nnunet_ext doctor`` answer at once and on broken installations.
+    """
+
+    name: ClassVar[str]
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare the options; each ``dest`` is a field."""
+
+    @classmethod
+    def parse(cls, arguments: Sequence[str]) -> Command:
+        """Build the command from command-line words."""
+        parser = argparse.ArgumentParser(
+            prog=f"nnunet_ext {cls.name}", description=cls.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        cls.add_arguments(parser)
+        return cls(**vars(parser.parse_args(arguments)))
+
+    def run(self) -> int:
+        """Do the work and return the exit code."""
+        raise NotImplementedError(f"{type(self).__name__} must define run()")

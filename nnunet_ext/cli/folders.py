@@ -1,0 +1,83 @@
+"""nnU-Net's three folders and what lies in them, checked before anything is started."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from nnunet_ext.base.nearest import nearest
+from nnunet_ext.errors import UserError
+
+VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+
+
+def folder(variable: str, *, writable: bool = False) -> Path:
+    """Return one of nnU-Net's folders.
+
+    Raises:
+        UserError: The variable is unset, the folder missing or, on wish, not writable.
+    """
+    value = os.environ.get(variable)
+    if not value:
+        raise UserError(f"{variable}: expected a folder, found the variable unset. export {variable}=/your/folder")
+    path = Path(value)
+    try:
+        if writable:
+            path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path):
+                pass
+    except OSError as error:
+        raise UserError(
+            f"{variable}={value}: expected a folder that can be written, got {error.strerror!r}. Mend its rights, free "
+            f"space, or point the variable elsewhere."
+        ) from error
+    if not path.is_dir():
+        raise UserError(f"{variable}={value}: expected a folder, found none. Create it or mend the variable.")
+    return path
+
+
+def dataset(variable: str, name_or_id: str | int) -> Path:
+    """Return a data set's folder inside one of nnU-Net's folders.
+
+    Raises:
+        UserError: No such data set, or several with this number.
+    """
+    root = folder(variable)
+    present = sorted(path.name for path in root.glob("Dataset[0-9][0-9][0-9]_*") if path.is_dir())
+    text = str(name_or_id)
+    wanted = [text] if text.startswith("Dataset") else [n for n in present if text.isdigit() and int(n[7:10]) == int(text)]
+    found = [name for name in wanted if name in present]
+    if len(found) > 1:
+        raise UserError(f"{root}: expected one data set with number {text}, found {', '.join(found)}. Renumber one.")
+    if not found:
+        raise UserError(f"{root}: expected data set {text!r}, found none. {nearest(text, present)}")
+    return root / found[0]
+
+
+def plans(name_or_id: str | int, plans_name: str) -> dict[str, Any]:
+    """Return a data set's plans.
+
+    Raises:
+        UserError: There is no plans file of that name.
+    """
+    place = dataset("nnUNet_preprocessed", name_or_id)
+    file = place / f"{plans_name}.json"
+    if not file.is_file():
+        known = [path.stem for path in place.glob("*.json") if "configurations" in read_json(path)]
+        raise UserError(f"{file}: expected plans, found no file. {nearest(plans_name, known)}")
+    return read_json(file)
+
+
+def read_json(file: Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        UserError: The file cannot be read or is no JSON.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{file}: expected JSON, got {error}. Restore or rewrite the file.") from error

@@ -1,0 +1,61 @@
+"""Entry point of ``nnunet_ext``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from nnunet_ext import __version__
+from nnunet_ext.base.nearest import nearest
+from nnunet_ext.cli.command import Command
+from nnunet_ext.cli.demo import Demo
+from nnunet_ext.cli.doctor import Doctor
+from nnunet_ext.cli.info import Info
+from nnunet_ext.cli.plan_and_preprocess import PlanAndPreprocess
+from nnunet_ext.cli.predict import Predict
+from nnunet_ext.cli.sockets import Sockets
+from nnunet_ext.cli.train import Train
+from nnunet_ext.cli.variant import Variant
+from nnunet_ext.errors import UserError
+
+COMMANDS: dict[str, type[Command]] = {
+    command.name: command
+    for command in (Demo, PlanAndPreprocess, Train, Predict, Variant, Info, Doctor, Sockets)
+}
+
+
+def usage() -> str:
+    """Return the overview of all sub-commands."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {(command.__doc__ or '').splitlines()[0]}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"nnunet_ext {__version__}: trainers and planners for an unmodified nnU-Net v2",
+            "",
+            "usage: nnunet_ext COMMAND [options]      (nnunet_ext COMMAND --help for its options)",
+            "",
+            *lines,
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a sub-command; a user's mistake prints one line and returns 2."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(__version__)
+        return 0
+    try:
+        if words[0] not in COMMANDS:
+            raise UserError(f"unknown command {words[0]!r}. {nearest(words[0], COMMANDS)}")
+        return COMMANDS[words[0]].parse(words[1:]).run()
+    except UserError as error:
+        print(f"nnunet_ext: error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""``nnunet_ext plan_and_preprocess``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from nnunet_ext.cli import folders
+from nnunet_ext.cli.command import Command
+from nnunet_ext.cli.lookup import find_planner
+
+DEFAULT_PROCESSES = {"2d": 8, "3d_fullres": 4, "3d_lowres": 8}  # stock numbers; more than the machine has never helps
+
+
+@dataclass
+class PlanAndPreprocess(Command):
+    """Fingerprint, plan and preprocess with our planners or nnU-Net's; takes nnUNetv2_plan_and_preprocess's flags.
+
+    Beyond the stock command it checks the data first, finds planners of nnunet_ext, and writes knobs into the plans
+    (--set num_epochs=50 ba_net.boundary_width=5); knobs of earlier plans of the same name are carried over.
+    """
+
+    name: ClassVar[str] = "plan_and_preprocess"
+
+    d: list[int]
+    fpe: str = "DatasetFingerprintExtractor"
+    npfp: int = 8
+    verify_dataset_integrity: bool = False
+    no_pp: bool = False
+    clean: bool = False
+    pl: str = "ExperimentPlanner"
+    gpu_memory_target: float | None = None
+    preprocessor_name: str = "DefaultPreprocessor"
+    overwrite_target_spacing: list[float] | None = None
+    overwrite_plans_name: str | None = None
+    c: list[str] = field(default_factory=lambda: list(DEFAULT_PROCESSES))
+    np: list[int] | None = None
+    verbose: bool = False
+    no_pbar: bool = False
+    set: list[str] = field(default_factory=list)
+    no_check: bool = False
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare the stock flags, --set and --no_check."""
+        add = parser.add_argument
+        add("-d", nargs="+", type=int, required=True, help="data set numbers")
+        add("-fpe", default=cls.fpe, help="fingerprint extractor (nnU-Net's)")
+        add("-npfp", type=int, default=cls.npfp, help="processes for the fingerprint")
+        add("--verify_dataset_integrity", action="store_true", help="nnU-Net's own check as well")
+        add("--no_pp", action="store_true", help="no preprocessing")
+        add("--clean", action="store_true", help="extract the fingerprint again (needed when the data changed)")
+        add("-pl", default=cls.pl, help="planner, ours or nnU-Net's")
+        add("-gpu_memory_target", type=float, help="GB of GPU memory to plan for")
+        add("-preprocessor_name", default=cls.preprocessor_name, help="preprocessor (nnU-Net's)")
+        add("-overwrite_target_spacing", nargs=3, type=float, help="mm, three numbers; 3d_fullres and cascade only")
+        add("-overwrite_plans_name", help="name of the plans")
+        add("-c", nargs="+", default=list(DEFAULT_PROCESSES), help="configurations to preprocess")
+        add("-np", nargs="+", type=int, help="processes for preprocessing, one number or one per configuration")
+        add("--verbose", action="store_true")
+        add("--no_pbar", action="store_true", help="no progress bars")
+        add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="knobs to write into the plans")
+        add("--no_check", action="store_true", help="do not read all images and labels first")
+
+    def run(self) -> int:
+        """Check, fingerprint, plan, write the knobs, preprocess."""
+        from nnunet_ext.base.knobs import parse
+
+        block = parse(self.set)
+        raw = [folders.dataset("nnUNet_raw", number) for number in self.d]
+        preprocessed = folders.folder("nnUNet_preprocessed", writable=True)
+        planner = find_planner(self.pl)
+        if not self.no_check:
+            from nnunet_ext.base.dataset_check import check_dataset
+
+            for place in raw:
+                check_dataset(place, show_progress=not self.no_pbar)
+
+        from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, preprocess
+
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        extract_fingerprints(
+            self.d,
+            self.fpe,
+            min(self.npfp, cores),
+            self.verify_dataset_integrity,
+            self.clean,
+            self.verbose,
+            not self.no_pbar,
+        )
+        for number, place in zip(self.d, raw, strict=True):
+            plans_name = self._plan(number, planner, preprocessed / place.name, block)
+            if not self.no_pp:
+                processes = self.np or [min(DEFAULT_PROCESSES.get(name, 4), cores) for name in self.c]
+                preprocess([number], plans_name, self.c, processes, self.verbose, not self.no_pbar)
+        return 0
+
+    def _plan(self, number: int, planner: type, place: Path, block: dict[str, Any]) -> str:
+        """Plan one data set, put the knobs into its plans and return their name."""
+        from batchgenerators.utilities.file_and_folder_operations import save_json
+        from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment_dataset
+
+        from nnunet_ext.base import knobs
+
+        before = {file: folders.read_json(file) for file in place.glob("*.json") if file.stem != "splits_final"}
+        plans, plans_name = plan_experiment_dataset(
+            number,
+            planner,
+            self.gpu_memory_target,
+            self.preprocessor_name,
+            tuple(self.overwrite_target_spacing) if self.overwrite_target_spacing else None,
+            self.overwrite_plans_name,
+        )
+        file = place / f"{plans_name}.json"
+        knobs.carry_over(before.get(file, {}), plans)
+        knobs.put(plans, block)
+        for configuration in plans["configurations"]:
+            knobs.resolve(plans, configuration)
+        save_json(plans, str(file), sort_keys=False)
+        return plans_name

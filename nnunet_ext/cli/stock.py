@@ -1,0 +1,26 @@
+"""Hand the words of a command line over to a stock entry point."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+
+def run_stock(program: str, entry: Callable[[], object], words: Sequence[str]) -> None:
+    """Call ``entry`` as if ``program`` had been started with ``words``."""
+    before = sys.argv
+    sys.argv = [program, *words]
+    try:
+        entry()
+    finally:
+        sys.argv = before
+
+
+def option(words: Sequence[str], flag: str, default: str | None = None) -> str | None:
+    """Return the word after ``flag`` (or in ``flag=word``), or ``default``."""
+    for index, word in enumerate(words):
+        if word == flag and index + 1 < len(words):
+            return words[index + 1]
+        if word.startswith(f"{flag}="):
+            return word.partition("=")[2]
+    return default

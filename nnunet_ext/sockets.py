@@ -1,0 +1,58 @@
+"""The two folders through which names reach nnU-Net: ``trainers/`` and ``planners/``.
+
+nnU-Net looks for trainers in every folder named by ``nnUNet_extTrainer`` and throws the modules of that folder away
+afterwards. So the folders hold one re-export a file and no code. In a wheel they travel as ``nnunet_ext/_sockets/``; in
+a source checkout they lie beside the package.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+VARIABLE = "nnUNet_extTrainer"
+
+
+def folder(kind: str) -> Path:
+    """Return the folder of ``"trainers"`` or ``"planners"``.
+
+    An editable install leaves a stale copy under site-packages; only what belongs to *this* package is ever returned.
+
+    Raises:
+        FileNotFoundError: The installation is incomplete.
+    """
+    package = Path(__file__).resolve().parent
+    checkout, wheel = package.parent / kind, package / "_sockets" / kind
+    if (package.parent / "pyproject.toml").is_file() and checkout.is_dir():
+        return checkout
+    if wheel.is_dir():
+        return wheel
+    raise FileNotFoundError(f"{wheel}: expected the sockets of nnunet_ext, found no folder; install nnunet_ext again")
+
+
+def names(kind: str) -> list[str]:
+    """Return the names that ``-tr`` (``"trainers"``) or ``-pl`` (``"planners"``) can take, sorted; imports nothing."""
+    return sorted(file.stem for file in folder(kind).glob("*.py"))
+
+
+def load(kind: str, name: str) -> type:
+    """Return the class behind a socket.
+
+    Raises:
+        KeyError: There is no such socket.
+    """
+    file = folder(kind) / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"_nnunet_ext_{kind}_{name}", file) if file.is_file() else None
+    if spec is None or spec.loader is None:
+        raise KeyError(name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, name)
+
+
+def open_door() -> None:
+    """Put our trainers' folder first in ``nnUNet_extTrainer`` of this process and its children; the user's stay."""
+    own = str(folder("trainers"))
+    others = [path for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path and path != own]
+    os.environ[VARIABLE] = os.pathsep.join([own, *others])

@@ -1,0 +1,1 @@
+from nnunet_ext.ba_net.planner import BANetPlanner as BANetPlanner

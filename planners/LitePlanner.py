@@ -1,0 +1,1 @@
+from nnunet_ext.baseline.planner import LitePlanner as LitePlanner

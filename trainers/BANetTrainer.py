@@ -1,0 +1,1 @@
+from nnunet_ext.ba_net.trainer import BANetTrainer as BANetTrainer

@@ -1,0 +1,1 @@
+from nnunet_ext.baseline.trainer import NNUNetBaselineTrainer as NNUNetBaselineTrainer
