@@ -1,0 +1,128 @@
+"""BANet: shapes, gate, gradients and names, over plain and ResEnc, 2d and 3d, any strides."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
+from torch import nn
+from torch.testing import assert_close
+
+from nnunet_ext.ba_net.architecture import BANet, BANetOutput
+
+STRIDES = {
+    "3d": ([[1, 1, 1], [2, 2, 2], [2, 2, 2]], [[3, 3, 3]] * 3, (8, 8, 8)),
+    "3d anisotropic": ([[1, 1, 1], [1, 2, 2], [2, 2, 2]], [[1, 3, 3], [3, 3, 3], [3, 3, 3]], (4, 8, 12)),
+    "2d": ([[1, 1], [2, 2], [2, 1]], [[3, 3]] * 3, (16, 8)),
+}
+
+
+def unet(kind: str, geometry: str, *, deep_supervision: bool = True, **further) -> PlainConvUNet | ResidualEncoderUNet:
+    strides, kernels, _ = STRIDES[geometry]
+    two_d = len(strides[0]) == 2
+    common = {
+        "input_channels": 2, "n_stages": 3, "features_per_stage": [4, 6, 8], "num_classes": 3,
+        "conv_op": nn.Conv2d if two_d else nn.Conv3d, "kernel_sizes": kernels, "strides": strides,
+        "n_conv_per_stage_decoder": [2, 1], "conv_bias": True,
+        "norm_op": nn.InstanceNorm2d if two_d else nn.InstanceNorm3d, "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+        "nonlin": nn.LeakyReLU, "nonlin_kwargs": {"inplace": True}, "deep_supervision": deep_supervision,
+    }
+    if kind == "plain":
+        return PlainConvUNet(n_conv_per_stage=[1, 2, 2], **common, **further)
+    return ResidualEncoderUNet(n_blocks_per_stage=[1, 2, 2], **common, **further)
+
+
+@pytest.fixture(params=["plain", "resenc"])
+def kind(request) -> str:
+    return request.param
+
+
+@pytest.fixture(params=list(STRIDES))
+def geometry(request) -> str:
+    return request.param
+
+
+def test_train_mode_returns_both_decoders_and_eval_mode_what_stock_returns(kind, geometry):
+    size = STRIDES[geometry][2]
+    coarse = [length // step for length, step in zip(size, STRIDES[geometry][0][1], strict=True)]
+    network = BANet(unet(kind, geometry))
+    x = torch.randn(2, 2, *size)
+    output = network.train()(x)
+    assert isinstance(output, BANetOutput)
+    assert [tuple(t.shape) for t in output.segmentation] == [(2, 3, *size), (2, 3, *coarse)]
+    assert [tuple(t.shape) for t in output.boundary] == [(2, 2, *size), (2, 2, *coarse)]
+    logits = network.eval()(x)
+    assert isinstance(logits, list)
+    network.decoder.deep_supervision = False
+    assert_close(network(x), logits[0])
+    single = network.train()(x)
+    assert_close(single.segmentation, logits[0])
+    assert single.boundary.shape == (2, 2, *size)
+
+
+def test_every_parameter_receives_a_finite_gradient(kind, geometry):
+    network = BANet(unet(kind, geometry)).train()
+    output = network(torch.randn(2, 2, *STRIDES[geometry][2]))
+    sum(logits.square().mean() for logits in (*output.segmentation, *output.boundary)).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().sum() > 0 or name.endswith("conv.bias"), name  # instance norm removes a bias
+
+
+def test_segmentation_gradients_reach_the_boundary_decoder(kind):
+    network = BANet(unet(kind, "3d")).train()
+    network(torch.randn(1, 2, 8, 8, 8)).segmentation[0].square().mean().backward()
+    for layer in network.boundary_decoder.boundary_layers:
+        assert layer.weight.grad.abs().sum() > 0
+
+
+def test_the_gate_is_one_plus_the_boundary_probability():
+    """With boundary heads of 0 the gate is 1.5 everywhere: the same as 1.5 x the upsampled features of a plain U-Net."""
+    stock = unet("plain", "3d", deep_supervision=False).eval()
+    network = BANet(stock).eval()
+    for layer in network.boundary_decoder.boundary_layers:
+        nn.init.zeros_(layer.weight)
+    x = torch.randn(1, 2, 8, 8, 8)
+    gated = network(x)
+    with torch.no_grad():
+        for upsampling in stock.decoder.transpconvs:
+            upsampling.weight *= 1.5
+            upsampling.bias *= 1.5
+    assert_close(gated, stock(x))
+
+
+def test_encoder_and_decoder_keep_their_stock_names(kind):
+    stock = unet(kind, "3d")
+    names = set(BANet(unet(kind, "3d")).state_dict())
+    assert set(stock.state_dict()) <= names
+    added = {name.split(".")[0] for name in names - set(stock.state_dict())}
+    assert added == {"boundary_decoder"}
+    assert not any("boundary_decoder" in name and ".seg_layers." in name for name in names)
+    assert not list(BANet(unet(kind, "3d")).buffers())
+
+
+def test_boundary_heads_have_two_channels_and_no_bias():
+    layers = BANet(unet("plain", "3d")).boundary_decoder.boundary_layers
+    assert [tuple(layer.weight.shape) for layer in layers] == [(2, 6, 1, 1, 1), (2, 4, 1, 1, 1)]
+    assert all(layer.bias is None for layer in layers)
+
+
+def test_feature_map_size_counts_the_boundary_decoder():
+    """By hand: decoder stages of 6 features on 4^3 (2 convolutions, upsampling) and 4 on 8^3 (1 convolution, upsampling)."""
+    stock = unet("plain", "3d")
+    added = 4**3 * (2 * 6 + 6 + 2) + 8**3 * (4 + 4 + 2)
+    assert BANet(stock).compute_conv_feature_map_size((8, 8, 8)) == stock.compute_conv_feature_map_size((8, 8, 8)) + added
+
+
+def test_order_of_norm_and_nonlinearity_is_the_plans():
+    network = BANet(unet("plain", "3d", nonlin_first=True))
+    modules = [type(module) for module in network.boundary_decoder.stages[0].convs[0].all_modules]
+    assert modules == [nn.Conv3d, nn.LeakyReLU, nn.InstanceNorm3d]
+
+
+def test_foreign_networks_and_wrong_kernel_lists_are_refused():
+    with pytest.raises(TypeError, match="expected plans of a PlainConvUNet or ResidualEncoderUNet, got Conv3d"):
+        BANet(nn.Conv3d(1, 1, 1))
+    with pytest.raises(ValueError, match="expected 2 decoder kernel sizes"):
+        BANet(unet("plain", "3d"), decoder_kernel_sizes=[[3, 3, 3]])
