@@ -1,0 +1,185 @@
+"""nnU-Net's own commands, called in this process, and the phantom data sets that they run on."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import torch
+from nnunetv2.ensembling.ensemble import entry_point_ensemble_folders
+from nnunetv2.evaluation.evaluate_predictions import evaluate_folder_entry_point
+from nnunetv2.evaluation.find_best_configuration import find_best_configuration_entry_point
+from nnunetv2.experiment_planning.plan_and_preprocess_entrypoints import preprocess_entry
+from nnunetv2.inference.predict_from_raw_data import predict_entry_point
+from nnunetv2.model_sharing.entry_points import export_pretrained_model_entry, install_from_zip_entry_point
+from nnunetv2.postprocessing.remove_connected_components import entry_point_apply_postprocessing
+from nnunetv2.run.run_training import run_training_entry
+
+from nnunet_ext.base import knobs
+from nnunet_ext.cli.main import main as nnunet_ext
+from nnunet_ext.phantoms import write_phantom_dataset
+
+ENTRY_POINTS: dict[str, Callable[[], object]] = {
+    "nnUNetv2_train": run_training_entry,
+    "nnUNetv2_predict": predict_entry_point,
+    "nnUNetv2_preprocess": preprocess_entry,
+    "nnUNetv2_evaluate_folder": evaluate_folder_entry_point,
+    "nnUNetv2_find_best_configuration": find_best_configuration_entry_point,
+    "nnUNetv2_ensemble": entry_point_ensemble_folders,
+    "nnUNetv2_apply_postprocessing": entry_point_apply_postprocessing,
+    "nnUNetv2_export_model_to_zip": export_pretrained_model_entry,
+    "nnUNetv2_install_pretrained_model_from_zip": install_from_zip_entry_point,
+}
+
+PLANS = "LitePlans"
+SHORT = {"num_epochs": 1, "num_iterations_per_epoch": 2, "num_val_iterations_per_epoch": 1, "seed": 1}
+
+# name -> number, what write_phantom_dataset is told
+PHANTOMS: dict[str, tuple[int, dict[str, Any]]] = {
+    "plain": (801, {}),
+    "ignore": (802, {"ignore": True}),
+    "regions": (803, {"regions": True}),
+    "regions+ignore": (804, {"regions": True, "ignore": True}),
+    "2 channels": (805, {"channels": 2}),
+    "4 channels": (806, {"channels": 4}),
+    "anisotropic": (807, {"shape": (10, 40, 40), "spacing": (5.0, 1.0, 1.0)}),
+    "too small": (808, {"shape": (8, 10, 10)}),
+}
+USUAL = {"cases": 5, "unseen": 1, "shape": (16, 32, 32), "spacing": (1.5, 1.0, 1.0)}
+
+
+def stock(command: str, *words: object) -> None:
+    """Run a stock command as if typed."""
+    before = sys.argv
+    sys.argv = [command, *map(str, words)]
+    try:
+        ENTRY_POINTS[command]()
+    finally:
+        sys.argv = before
+
+
+def folder(variable: str, data: str) -> Path:
+    """Return a data set's folder in ``nnUNet_raw``, ``nnUNet_preprocessed`` or ``nnUNet_results``."""
+    return Path(os.environ[variable]) / f"Dataset{PHANTOMS[data][0]}_Phantom"
+
+
+@functools.cache
+def prepare(data: str) -> int:
+    """Write, plan (LitePlanner) and preprocess a phantom data set, once a session; return its number."""
+    number, options = PHANTOMS[data]
+    write_phantom_dataset(
+        Path(os.environ["nnUNet_raw"]), f"Dataset{number}_Phantom", seed=number, **(USUAL | options)
+    )
+    words = [f"{key}={value}" for key, value in SHORT.items()]
+    code = nnunet_ext(
+        ["plan_and_preprocess", "-d", str(number), "-pl", "LitePlanner", "-c", "2d", "3d_fullres", "-npfp", "2",
+         "-np", "2", "--no_pbar", "--set", *words]
+    )  # fmt: skip
+    assert code == 0
+    return number
+
+
+def read_plans(data: str, plans: str = PLANS) -> dict[str, Any]:
+    """Return a data set's plans."""
+    prepare(data)
+    return json.loads((folder("nnUNet_preprocessed", data) / f"{plans}.json").read_text())
+
+
+def write_plans(data: str, plans: dict[str, Any], name: str, **changed_knobs: object) -> str:
+    """Write plans over the same preprocessed data under a name of their own; return the name."""
+    plans["plans_name"] = name
+    knobs.put(plans, changed_knobs)
+    (folder("nnUNet_preprocessed", data) / f"{name}.json").write_text(json.dumps(plans))
+    return name
+
+
+def train(
+    trainer: str, data: str, configuration: str, fold: int | str = 0, *flags: object, plans: str = PLANS
+) -> Path:
+    """Run nnUNetv2_train and return the fold's folder."""
+    number = prepare(data)
+    stock("nnUNetv2_train", number, configuration, fold, "-tr", trainer, "-p", plans, "-device", "cpu", *flags)
+    return model_folder(trainer, data, configuration, plans) / f"fold_{fold}"
+
+
+@functools.cache
+def trained(trainer: str, data: str, configuration: str, fold: int | str = 0, plans: str = PLANS) -> Path:
+    """Like :func:`train` with ``--npz``, once a session."""
+    return train(trainer, data, configuration, fold, "--npz", plans=plans)
+
+
+def model_folder(trainer: str, data: str, configuration: str, plans: str = PLANS) -> Path:
+    """Return the folder that holds the folds."""
+    return folder("nnUNet_results", data) / f"{trainer}__{plans}__{configuration}"
+
+
+def predict(
+    trainer: str, data: str, configuration: str, out: Path, *flags: object, fold: int | str = 0, plans: str = PLANS
+) -> Path:
+    """Run nnUNetv2_predict on the unseen cases and return ``out``."""
+    stock(
+        "nnUNetv2_predict", "-i", folder("nnUNet_raw", data) / "imagesTs", "-o", out, "-d", prepare(data),
+        "-c", configuration, "-tr", trainer, "-p", plans, "-f", fold, "-device", "cpu", "-npp", 0, "-nps", 0,
+        "--disable_progress_bar", *flags,
+    )  # fmt: skip
+    return out
+
+
+def evaluate(data: str, predictions: Path) -> dict[str, Any]:
+    """Run nnUNetv2_evaluate_folder on predictions of the unseen cases and return the summary."""
+    stock(
+        "nnUNetv2_evaluate_folder", folder("nnUNet_raw", data) / "labelsTs", predictions,
+        "-djfile", predictions / "dataset.json", "-pfile", predictions / "plans.json", "-np", 2,
+    )  # fmt: skip
+    return json.loads((predictions / "summary.json").read_text())
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """Return what a checkpoint holds."""
+    return torch.load(file, map_location="cpu", weights_only=False)
+
+
+def log_of(fold: Path) -> str:
+    """Return all that was logged in a fold's folder, run after run."""
+    return "\n".join(file.read_text() for file in sorted(fold.glob("training_log_*.txt")))
+
+
+def check_trained(fold: Path, *, epochs: int = SHORT["num_epochs"]) -> None:
+    """A finished run: whole checkpoint, finite losses for each epoch, validated cases with finite Dice."""
+    checkpoint = read_checkpoint(fold / "checkpoint_final.pth")
+    assert checkpoint["current_epoch"] == epochs
+    for key in ("train_losses", "val_losses"):
+        values = checkpoint["logging"][key]
+        assert len(values) == epochs, key
+        assert np.isfinite(values).all(), (key, values)
+    assert (fold / "progress.png").is_file()
+    summary = json.loads((fold / "validation" / "summary.json").read_text())
+    assert math.isfinite(summary["foreground_mean"]["Dice"])
+    assert len(list((fold / "validation").glob("*.nii.gz"))) == len(summary["metric_per_case"])
+
+
+def check_predicted(data: str, predictions: Path) -> None:
+    """Every unseen case has a label map on the image's grid with labels of the data set only."""
+    legal = legal_labels(data)
+    images = sorted((folder("nnUNet_raw", data) / "imagesTs").glob("*_0000.nii.gz"))
+    assert images
+    for file in images:
+        image, prediction = nibabel.load(file), nibabel.load(predictions / file.name.replace("_0000", ""))
+        assert prediction.shape == image.shape
+        np.testing.assert_allclose(prediction.affine, image.affine, atol=1e-4)
+        assert set(np.unique(prediction.dataobj)) <= legal
+
+
+def legal_labels(data: str) -> set[int]:
+    """Return the values that a prediction may hold: all labels but the ignore label."""
+    labels = json.loads((folder("nnUNet_raw", data) / "dataset.json").read_text())["labels"]
+    values: Iterable[Any] = (value for name, value in labels.items() if name != "ignore")
+    return {number for value in values for number in (value if isinstance(value, list) else [value])}
