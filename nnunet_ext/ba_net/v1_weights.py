@@ -53,8 +53,8 @@ def _fill_blocks(blocks: nn.Sequential, prefix: str, rest: dict[str, Tensor]) ->
     if len(names) != len(blocks):
         raise ValueError(f"expected {len(blocks)} convolutions at {prefix!r}, got {len(names)}; use the plans' numbers")
     for block, name in zip(blocks, names, strict=True):
-        _fill(block.conv, f"{name}.conv", rest)
-        _fill(block.norm, f"{name}.instnorm", rest)
+        _fill(block.get_submodule("conv"), f"{name}.conv", rest)
+        _fill(block.get_submodule("norm"), f"{name}.instnorm", rest)
 
 
 @torch.no_grad()

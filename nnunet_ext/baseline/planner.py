@@ -21,6 +21,9 @@ class LitePlanner(ExperimentPlanner):
     ``gpu_memory_target_in_gb`` is accepted and without effect: the size is fixed by the voxels.
     """
 
+    UNet_blocks_per_stage_encoder: tuple[int, ...]
+    UNet_blocks_per_stage_decoder: tuple[int, ...]
+
     def __init__(
         self,
         dataset_name_or_id: str | int,

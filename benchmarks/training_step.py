@@ -1,0 +1,167 @@
+"""Training step of a trainer against stock nnU-Net on the same plans: time, FLOPs, peak memory; paired in one process.
+
+    python benchmarks/training_step.py --trainer BANetTrainer --features 32 --patch 40 56 40 --pairs 7
+
+Both trainers run whole ``train_step`` calls (forward, loss, backward, clipping, optimiser) on one random batch, in turn.
+The ratio of times is the median over pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from nnunet_ext import sockets
+
+LABELS = 3
+DATASET = {
+    "labels": {"background": 0, **{f"class{index}": index for index in range(1, LABELS)}},
+    "channel_names": {"0": "CT"},
+    "file_ending": ".nii.gz",
+}
+
+
+def make_plans(patch: list[int], features: int, convolutions: int, batch: int) -> dict[str, Any]:
+    """Return plans of a plain 3d U-Net that halves the patch while 4 voxels or more are left on each axis."""
+    stages = 1
+    while all(length % 2**stages == 0 and length // 2**stages >= 4 for length in patch) and stages < 6:
+        stages += 1
+    architecture = {
+        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+        "arch_kwargs": {
+            "n_stages": stages,
+            "features_per_stage": [min(320, features * 2**stage) for stage in range(stages)],
+            "conv_op": "torch.nn.modules.conv.Conv3d",
+            "kernel_sizes": [[3, 3, 3]] * stages,
+            "strides": [[1, 1, 1]] + [[2, 2, 2]] * (stages - 1),
+            "n_conv_per_stage": [convolutions] * stages,
+            "n_conv_per_stage_decoder": [convolutions] * (stages - 1),
+            "conv_bias": True,
+            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+            "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+            "dropout_op": None,
+            "dropout_op_kwargs": None,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    }
+    configuration = {
+        "data_identifier": "data",
+        "batch_size": batch,
+        "patch_size": patch,
+        "batch_dice": False,
+        "spacing": [1, 1, 1],
+        "architecture": architecture,
+    }
+    return {
+        "dataset_name": "Dataset001_Benchmark",
+        "plans_name": "BenchmarkPlans",
+        "label_manager": "LabelManager",
+        "configurations": {"3d_fullres": configuration},
+    }
+
+
+def make_batch(plans: dict[str, Any]) -> dict[str, Any]:
+    """Return one batch as nnU-Net's loader gives it, with blocks of label as organs are."""
+    configuration = plans["configurations"]["3d_fullres"]
+    batch, patch = configuration["batch_size"], configuration["patch_size"]
+    coarse = torch.randint(0, LABELS, (batch, 1, *(max(1, length // 8) for length in patch))).float()
+    target = torch.nn.functional.interpolate(coarse, size=patch).to(torch.int16)
+    scales = [target]
+    for _ in range(configuration["architecture"]["arch_kwargs"]["n_stages"] - 2):
+        scales.append(scales[-1][..., ::2, ::2, ::2].contiguous())
+    return {"data": torch.randn(batch, 1, *patch), "target": scales}
+
+
+def make_trainer(name: str, plans: dict[str, Any], device: torch.device) -> Any:
+    """Return an initialised trainer in train mode."""
+    trainer = sockets.load("trainers", name)(plans | {"continue_training": False}, "3d_fullres", 0, DATASET, device)
+    trainer.initialize()
+    trainer.set_deep_supervision_enabled(True)
+    trainer.network.train()
+    return trainer
+
+
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds that ``work`` takes."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def peak_memory(work: Callable[[], object]) -> float:
+    """Return the most MiB of tensors that ``work`` holds at once, beyond what was held before, on any device."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if torch.cuda.is_available():
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+        work()
+    events = (event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]")
+    held = np.cumsum([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
+    return float(held.max()) / 2**20
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trainer", default="BANetTrainer")
+    parser.add_argument("--patch", nargs=3, type=int, default=[40, 56, 40])
+    parser.add_argument("--features", type=int, default=32)
+    parser.add_argument("--convolutions", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=7)
+    arguments = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)
+    plans = make_plans(arguments.patch, arguments.features, arguments.convolutions, arguments.batch)
+    batch = make_batch(plans)
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+            os.environ[name] = f"{scratch}/{name}"
+        data = Path(scratch, "nnUNet_preprocessed", "Dataset001_Benchmark", "data")
+        data.mkdir(parents=True)
+        (data / "case.b2nd").touch()
+        trainers = {name: make_trainer(name, plans, device) for name in ("NNUNetBaselineTrainer", arguments.trainer)}
+        report(trainers, batch, arguments.pairs, device)
+
+
+def report(trainers: dict[str, Any], batch: dict[str, Any], pairs: int, device: torch.device) -> None:
+    """Print the table and the ratios."""
+    flops, memory, seconds = {}, {}, {}
+    for name, trainer in trainers.items():
+        with FlopCounterMode(display=False) as counter:
+            trainer.train_step(batch)
+        flops[name] = counter.get_total_flops()
+        trainer.train_step(batch)
+        memory[name] = peak_memory(lambda trainer=trainer: trainer.train_step(batch))
+        seconds[name] = []
+    for _ in range(pairs):
+        for name, trainer in trainers.items():
+            seconds[name].append(timed(lambda trainer=trainer: trainer.train_step(batch), device))
+    control, method = trainers
+    print(f"\n| {'trainer':<24} | median s | GFLOP | peak MiB |\n|{'-' * 26}|---------:|------:|---------:|")
+    for name in trainers:
+        print(f"| {name:<24} | {statistics.median(seconds[name]):8.4f} | {flops[name] / 1e9:5.1f} | {memory[name]:8.0f} |")
+    ratios = [b / a for a, b in zip(seconds[control], seconds[method], strict=True)]
+    time_ratio, flop_ratio = statistics.median(ratios), flops[method] / flops[control]
+    print(f"time ratio {time_ratio:.3f} (median of {pairs} pairs), FLOP ratio {flop_ratio:.3f}, "
+          f"time / FLOP ratio {time_ratio / flop_ratio:.3f}, memory ratio {memory[method] / memory[control]:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""SafeCheckpoints on a small stand-in for nnU-Net's trainer: real files, real damage."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from nnunet_ext.base.checkpoints import SafeCheckpoints, read_checkpoint
+from nnunet_ext.errors import UserError
+
+
+class StockTrainer:
+    """What nnUNetTrainer does with checkpoint files, and nothing else."""
+
+    local_rank = 0
+    disable_checkpointing = False
+
+    def __init__(self, folder: Path, *, continue_training: bool = False) -> None:
+        self.output_folder = str(folder)
+        self.continue_training = continue_training
+        self.epoch = 0
+        self.log: list[str] = []
+
+    def print_to_log_file(self, line: str) -> None:
+        self.log.append(line)
+
+    def save_checkpoint(self, filename: str) -> None:
+        if not self.disable_checkpointing:
+            torch.save(
+                {
+                    "network_weights": {"w": torch.full((5000,), float(self.epoch))},
+                    "current_epoch": self.epoch,
+                    "trainer_name": type(self).__name__,
+                },
+                filename,
+            )
+
+    def load_checkpoint(self, filename: str) -> None:
+        self.epoch = torch.load(filename, weights_only=False)["current_epoch"]
+
+
+class Trainer(SafeCheckpoints, StockTrainer):
+    pass
+
+
+class OtherTrainer(SafeCheckpoints, StockTrainer):
+    pass
+
+
+def saved(folder: Path, **epochs: int) -> None:
+    trainer = Trainer(folder)
+    for name, trainer.epoch in epochs.items():
+        trainer.save_checkpoint(str(folder / f"checkpoint_{name}.pth"))
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def test_saving_leaves_one_whole_file(tmp_path):
+    saved(tmp_path, latest=7)
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint_latest.pth"]
+    assert read_checkpoint(tmp_path / "checkpoint_latest.pth")["current_epoch"] == 7
+
+
+def test_a_write_that_dies_half_way_leaves_the_older_file(tmp_path, monkeypatch):
+    saved(tmp_path, latest=7)
+    trainer = Trainer(tmp_path)
+    trainer.epoch = 8
+
+    def dies(checkpoint, filename):
+        Path(filename).write_bytes(b"half of a checkp")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", dies)
+    with pytest.raises(UserError, match="No space left on device.*Older checkpoints are whole.*--c"):
+        trainer.save_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint_latest.pth"]
+    assert read_checkpoint(tmp_path / "checkpoint_latest.pth")["current_epoch"] == 7
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full to stand for a full disk")
+def test_a_full_disk(tmp_path):
+    saved(tmp_path, latest=7)
+    os.symlink("/dev/full", tmp_path / "checkpoint_latest.pth.partial")
+    with pytest.raises(UserError, match="expected to write a checkpoint"):
+        saved(tmp_path, latest=8)
+    assert read_checkpoint(tmp_path / "checkpoint_latest.pth")["current_epoch"] == 7
+
+
+def test_disabled_checkpointing_writes_nothing(tmp_path):
+    trainer = Trainer(tmp_path)
+    trainer.disable_checkpointing = True
+    trainer.save_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("epochs", "broken", "expected"),
+    [
+        ({"latest": 4, "best": 2}, [], 4),
+        ({"latest": 4, "best": 5}, [], 5),  # killed in the last epoch: best is newer
+        ({"latest": 4, "best": 2}, ["latest"], 2),
+        ({"final": 6, "latest": 4}, ["final"], 4),
+        ({"final": 6, "best": 6}, [], 6),
+    ],
+)
+def test_continues_from_the_newest_whole_checkpoint(tmp_path, epochs, broken, expected):
+    saved(tmp_path, **epochs)
+    for name in broken:
+        truncate(tmp_path / f"checkpoint_{name}.pth")
+    trainer = Trainer(tmp_path, continue_training=True)
+    trainer.load_checkpoint(str(tmp_path / f"checkpoint_{next(iter(epochs))}.pth"))
+    assert trainer.epoch == expected
+    assert len(trainer.log) == len(broken)
+    for name in broken:
+        assert f"checkpoint_{name}.pth: expected a whole checkpoint" in trainer.log[0]
+
+
+def test_nothing_whole_is_an_error_and_not_a_fresh_start(tmp_path):
+    saved(tmp_path, latest=4)
+    truncate(tmp_path / "checkpoint_latest.pth")
+    trainer = Trainer(tmp_path, continue_training=True)
+    with pytest.raises(UserError, match="expected a whole checkpoint to continue from, found only broken ones"):
+        trainer.load_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
+
+
+def test_validation_takes_the_file_it_was_given(tmp_path):
+    saved(tmp_path, final=6, best=3, latest=9)
+    trainer = Trainer(tmp_path)
+    trainer.load_checkpoint(str(tmp_path / "checkpoint_best.pth"))
+    assert trainer.epoch == 3
+    truncate(tmp_path / "checkpoint_final.pth")
+    with pytest.raises(UserError, match=r"checkpoint_final\.pth: expected a whole checkpoint"):
+        trainer.load_checkpoint(str(tmp_path / "checkpoint_final.pth"))
+
+
+def test_another_trainers_checkpoint_is_refused(tmp_path):
+    saved(tmp_path, latest=4)
+    with pytest.raises(UserError, match="expected a checkpoint of OtherTrainer, found one of Trainer.*init_from"):
+        OtherTrainer(tmp_path, continue_training=True).load_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(UserError, match="expected an nnU-Net checkpoint with 'network_weights', found none"):
+        read_checkpoint(tmp_path / "list.pth")

@@ -1,0 +1,108 @@
+"""Kill a short training at random instants; ``--c`` must finish it and lose at most one epoch.
+
+20 kills, as in the documentation: NNUNET_EXT_KILLS=20 pytest -m slow tests/base/test_kills.py
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.pool
+import os
+import random
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from nnunet_ext import sockets
+from nnunet_ext.phantoms import write_phantom_dataset
+
+pytestmark = pytest.mark.slow
+EPOCHS = 5
+KILLS = int(os.environ.get("NNUNET_EXT_KILLS", "4"))
+
+
+def train(words: list[str], environment: dict[str, str], log: str) -> None:
+    """Body of a child: nnU-Net's own entry point, its output in a file, pools of threads instead of processes."""
+    os.environ.update(environment)
+    sys.stdout = sys.stderr = Path(log).open("w", buffering=1)
+    sys.argv = ["nnUNetv2_train", *words]
+    torch.set_num_threads(1)
+    multiprocessing.get_context = lambda *_: ThreadPools
+    from nnunetv2.run.run_training import run_training_entry
+
+    run_training_entry()
+
+
+class ThreadPools:
+    """Stands in for a multiprocessing context."""
+
+    Pool = multiprocessing.pool.ThreadPool
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> dict[str, str]:
+    root = tmp_path_factory.mktemp("kills")
+    variables = {name: str(root / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+    variables |= {"nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1", sockets.VARIABLE: str(sockets.folder("trainers"))}
+    write_phantom_dataset(root / "nnUNet_raw", "Dataset991_Kills", cases=5, shape=(16, 32, 32))
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        from nnunet_ext.cli.main import main
+
+        knobs = [f"num_epochs={EPOCHS}", "num_iterations_per_epoch=2", "num_val_iterations_per_epoch=1"]
+        assert main(["plan_and_preprocess", "-d", "991", "-pl", "LitePlanner", "-c", "3d_fullres", "-npfp", "1",
+                     "-np", "1", "--no_pbar", "--set", *knobs]) == 0
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return variables | {"nnUNet_n_proc_DA": "0"}
+
+
+@pytest.fixture(scope="module")
+def server():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["nnunetv2.run.run_training", "nnunet_ext.ba_net.trainer", "timm.layers"])
+    return context
+
+
+def epochs(log: Path) -> list[int]:
+    return [int(number) for number in re.findall(r": Epoch (\d+)", log.read_text())]
+
+
+def test_killed_runs_finish_and_never_start_over(environment, server, tmp_path):
+    words = ["991", "3d_fullres", "0", "-tr", "BANetTrainer", "-p", "LitePlans", "-device", "cpu"]
+    folder = Path(environment["nnUNet_results"]) / "Dataset991_Kills/BANetTrainer__LitePlans__3d_fullres/fold_0"
+    whole = server.Process(target=train, args=(words, environment, str(tmp_path / "whole.txt")))
+    start = time.monotonic()
+    whole.start()
+    whole.join()
+    duration = time.monotonic() - start
+    assert whole.exitcode == 0, (tmp_path / "whole.txt").read_text()[-3000:]
+
+    rng = random.Random(0)
+    for kill in range(KILLS):
+        shutil.rmtree(folder.parent)
+        first, second = tmp_path / f"{kill}_killed.txt", tmp_path / f"{kill}_continued.txt"
+        victim = server.Process(target=train, args=(words, environment, str(first)))
+        victim.start()
+        victim.join(rng.uniform(0.1, 1.0) * duration)
+        victim.kill()
+        victim.join()
+        had_checkpoint = any(folder.glob("checkpoint_*.pth"))
+        finished = len(re.findall("Epoch time", first.read_text())) if first.is_file() else 0
+        survivor = server.Process(target=train, args=([*words, "--c"], environment, str(second)))
+        survivor.start()
+        survivor.join()
+        assert survivor.exitcode == 0, second.read_text()[-3000:]
+        assert (folder / "checkpoint_final.pth").is_file()
+        assert (folder / "validation/summary.json").is_file()
+        went_on_at = min(epochs(second), default=EPOCHS)
+        assert went_on_at >= finished - 1
+        if had_checkpoint:
+            assert went_on_at > 0

@@ -1,0 +1,232 @@
+"""ExtTrainer: knobs take effect, and what stock nnU-Net would crash on is refused with one line."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunet_ext.ba_net.trainer import BANetTrainer
+from nnunet_ext.base.knobs import BLOCK
+from nnunet_ext.base.trainer import ExtTrainer
+from nnunet_ext.baseline.trainer import NNUNetBaselineTrainer
+from nnunet_ext.errors import UserError
+
+DATASET = {"labels": {"background": 0, "organ": 1, "wall": 2}, "channel_names": {"0": "CT"}, "file_ending": ".nii.gz"}
+
+
+def make_plans(stages: int = 3, **knobs) -> dict:
+    strides = [[1, 1, 1], [2, 2, 2], [2, 2, 2]][:stages]
+    architecture = {
+        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+        "arch_kwargs": {
+            "n_stages": stages, "features_per_stage": [4, 6, 8][:stages], "conv_op": "torch.nn.modules.conv.Conv3d",
+            "kernel_sizes": [[3, 3, 3]] * stages, "strides": strides, "n_conv_per_stage": [1] * stages,
+            "n_conv_per_stage_decoder": [1] * (stages - 1), "conv_bias": True,
+            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d", "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+            "dropout_op": None, "dropout_op_kwargs": None, "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    }
+    configuration = {
+        "data_identifier": "data", "batch_size": 2, "patch_size": [8, 8, 8], "batch_dice": False, "spacing": [1, 1, 1],
+        "architecture": architecture,
+    }
+    plans = {
+        "dataset_name": "Dataset001_Unit", "plans_name": "UnitPlans", "label_manager": "LabelManager",
+        "configurations": {"3d_fullres": configuration}, "continue_training": False,
+    }
+    return plans | ({BLOCK: knobs} if knobs else {})
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    data = tmp_path / "nnUNet_preprocessed/Dataset001_Unit/data"
+    data.mkdir(parents=True)
+    (data / "case.b2nd").touch()
+    return tmp_path
+
+
+def make(trainer: type[ExtTrainer] = NNUNetBaselineTrainer, *, continued: bool = False, **plans) -> ExtTrainer:
+    made = make_plans(**plans) | {"continue_training": continued}
+    return trainer(made, "3d_fullres", 0, DATASET, torch.device("cpu"))
+
+
+def batch(seed: int = 0) -> dict:
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.randint(0, 3, (2, 1, 8, 8, 8), generator=generator).to(torch.int16)
+    return {
+        "data": torch.randn(2, 1, 8, 8, 8, generator=generator),
+        "target": [target, target[:, :, ::2, ::2, ::2].clone()],
+    }
+
+
+def test_without_knobs_everything_is_stock():
+    trainer = make()
+    trainer.initialize()
+    assert (trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch) == (1000, 250, 50)
+    assert type(trainer.optimizer) is torch.optim.SGD
+    assert trainer.optimizer.param_groups[0]["lr"] == 1e-2
+    assert trainer.optimizer.param_groups[0]["momentum"] == 0.99
+    assert trainer.optimizer.param_groups[0]["nesterov"]
+    assert trainer.optimizer.param_groups[0]["weight_decay"] == 3e-5
+
+
+def test_knobs_take_effect():
+    trainer = make(num_epochs=7, num_iterations_per_epoch=3, num_val_iterations_per_epoch=2, initial_lr=3e-3,
+                   weight_decay=0.1, optimizer="AdamW", save_every=4)
+    trainer.initialize()
+    assert (trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch) == (7, 3, 2)
+    assert trainer.save_every == 4
+    assert type(trainer.optimizer) is torch.optim.AdamW
+    assert trainer.optimizer.param_groups[0]["lr"] == 3e-3
+    assert trainer.optimizer.param_groups[0]["weight_decay"] == 0.1
+    trainer.lr_scheduler.step(6)
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(3e-3 * (1 / 7) ** 0.9)
+
+
+def test_a_seed_repeats_the_weights_and_no_seed_does_not():
+    def first_weight(**knobs) -> torch.Tensor:
+        trainer = make(BANetTrainer, **knobs)
+        trainer.initialize()
+        return next(trainer.network.parameters()).detach().clone()
+
+    assert torch.equal(first_weight(seed=3), first_weight(seed=3))
+    assert not torch.equal(first_weight(seed=3), first_weight(seed=4))
+    assert not torch.equal(first_weight(), first_weight())
+
+
+def test_a_training_step_returns_logs_and_draws_the_parts(folders):
+    trainer = make(BANetTrainer, ba_net={"boundary_loss_weight": 0.5})
+    trainer.initialize()
+    trainer.set_deep_supervision_enabled(True)
+    trainer.network.train()
+    steps = [trainer.train_step(batch(seed)) for seed in (0, 1)]
+    for step in steps:
+        assert set(step) == {"loss", "segmentation_loss", "boundary_loss"}
+        assert step["loss"] == pytest.approx(step["segmentation_loss"] + 0.5 * step["boundary_loss"], abs=1e-6)
+    trainer.on_epoch_start()
+    trainer.on_train_epoch_start()
+    trainer.on_train_epoch_end(steps)
+    mean = np.mean([step["boundary_loss"] for step in steps])
+    assert trainer.logger.get_value("boundary_loss", step=-1) == pytest.approx(mean)
+    with torch.no_grad():
+        trainer.on_validation_epoch_start()
+        trainer.on_validation_epoch_end([trainer.validation_step(batch(2))])
+    trainer.on_epoch_end()
+    assert (Path(trainer.output_folder) / "progress_parts.png").stat().st_size > 1000
+    assert trainer.logger.get_checkpoint()["boundary_loss"] == [pytest.approx(mean)]
+
+
+def test_the_boundary_decoder_learns_and_weight_zero_leaves_its_last_head_to_the_gate():
+    trainer = make(BANetTrainer)
+    trainer.initialize()
+    trainer.set_deep_supervision_enabled(True)
+    before = [layer.weight.detach().clone() for layer in trainer.network.boundary_decoder.boundary_layers]
+    trainer.network.train()
+    trainer.train_step(batch())
+    for layer, old in zip(trainer.network.boundary_decoder.boundary_layers, before, strict=True):
+        assert not torch.equal(layer.weight, old)
+
+
+def test_v1_decoder_kernels_reach_the_network_also_without_a_trainer():
+    plans = make_plans(ba_net={"v1_decoder_kernels": True})
+    plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["kernel_sizes"] = [[1, 3, 3], [3] * 3, [3] * 3]
+    manager = PlansManager(plans)
+    network = BANetTrainer.build_network_architecture(manager, manager.get_configuration("3d_fullres"), 1, 3, False)
+    assert network.encoder.stages[0][0].convs[0].conv.kernel_size == (1, 3, 3)
+    assert network.decoder.stages[-1].convs[0].conv.kernel_size == (3, 3, 3)
+    assert network.boundary_decoder.stages[-1].convs[0].conv.kernel_size == (3, 3, 3)
+
+
+def test_a_single_deep_supervision_scale_is_refused():
+    trainer = make(stages=2)
+    with pytest.raises(UserError, match=r"'UnitPlans', configuration '3d_fullres': expected at least 3 network stages, got 2"):
+        trainer.initialize()
+
+
+def test_unknown_knobs_are_refused_before_a_folder_is_made(folders):
+    with pytest.raises(UserError, match=r"unknown knob 'num_epoch'. Did you mean 'num_epochs'\?"):
+        make(num_epoch=3)
+    assert not (folders / "nnUNet_results").exists()
+
+
+def test_a_results_folder_that_cannot_be_written(folders):
+    (folders / "nnUNet_results").write_text("a file in its place")
+    with pytest.raises(UserError, match="expected a results folder that can be written, got .*Set nnUNet_results"):
+        make()
+
+
+def saved_checkpoint(trainer: ExtTrainer) -> str:
+    trainer.initialize()
+    file = f"{trainer.output_folder}/checkpoint_latest.pth"
+    trainer.current_epoch = 1
+    trainer.save_checkpoint(file)
+    return file
+
+
+def test_continuing_with_changed_knobs_is_refused():
+    file = saved_checkpoint(make(num_epochs=5, save_every=1))
+    same = make(continued=True, num_epochs=5, save_every=3)  # how often to save may change
+    same.load_checkpoint(file)
+    assert same.current_epoch == 2
+    with pytest.raises(UserError, match=r"got num_epochs: 5 -> 6; optimizer: 'SGD' -> 'AdamW'\. .*variant --as"):
+        make(continued=True, num_epochs=6, optimizer="AdamW").load_checkpoint(file)
+
+
+def test_validating_with_changed_knobs_is_not_continuing():
+    file = saved_checkpoint(make(num_epochs=5))
+    trainer = make(num_epochs=6)
+    trainer.load_checkpoint(file)
+    assert trainer.current_epoch == 2
+
+
+def test_another_trainers_checkpoint_is_refused():
+    file = saved_checkpoint(make())
+    with pytest.raises(UserError, match="expected a checkpoint of BANetTrainer, found one of NNUNetBaselineTrainer"):
+        make(BANetTrainer).load_checkpoint(file)
+
+
+def test_knobs_lost_by_planning_again_are_reported(capsys):
+    trainer = make(num_epochs=5)
+    Path(trainer.output_folder_base, "plans.json").write_text(json.dumps(trainer.plans_manager.plans))
+    capsys.readouterr()
+    make()
+    warning = capsys.readouterr().out
+    assert "an earlier run in" in warning
+    assert "'num_epochs': 5" in warning
+    make(num_epochs=5)
+    assert "an earlier run in" not in capsys.readouterr().out
+
+
+def test_a_log_from_before_the_parts_is_filled_up():
+    trainer = make(BANetTrainer)
+    older = copy.deepcopy(trainer.logger.get_checkpoint())
+    for part in trainer.loss_parts:
+        del older[part]
+    for name in older:
+        older[name] = [0.5, 0.25]
+    trainer.logger.load_checkpoint(older)
+    trainer.logger.log("boundary_loss", 0.125, 2)
+    assert np.array_equal(trainer.logger.get_value("boundary_loss", None), [np.nan, np.nan, 0.125], equal_nan=True)
+
+
+@pytest.mark.parametrize(("ranks", "batch_dice", "refused"), [(2, True, False), (3, True, True), (3, False, True)])
+def test_batches_that_ranks_cannot_share_are_refused(monkeypatch, ranks, batch_dice, refused):
+    trainer = make()
+    trainer.is_ddp = True
+    trainer.configuration_manager.configuration["batch_dice"] = batch_dice
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: ranks)
+    if refused:
+        with pytest.raises(UserError, match=r"-num_gpus 3: expected a divisor of the plans' batch size 2.*Use 2 GPUs"):
+            trainer._check_ddp_batch()
+    else:
+        trainer._check_ddp_batch()
