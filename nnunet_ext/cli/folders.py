@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from nnunet_ext.base.json_file import read_json as read_json
 from nnunet_ext.base.nearest import nearest
 from nnunet_ext.errors import UserError
 
@@ -48,7 +48,8 @@ def dataset(variable: str, name_or_id: str | int) -> Path:
     root = folder(variable)
     present = sorted(path.name for path in root.glob("Dataset[0-9][0-9][0-9]_*") if path.is_dir())
     text = str(name_or_id)
-    wanted = [text] if text.startswith("Dataset") else [n for n in present if text.isdigit() and int(n[7:10]) == int(text)]
+    by_number = [name for name in present if text.isdigit() and int(name[7:10]) == int(text)]
+    wanted = [text] if text.startswith("Dataset") else by_number
     found = [name for name in wanted if name in present]
     if len(found) > 1:
         raise UserError(f"{root}: expected one data set with number {text}, found {', '.join(found)}. Renumber one.")
@@ -69,15 +70,3 @@ def plans(name_or_id: str | int, plans_name: str) -> dict[str, Any]:
         known = [path.stem for path in place.glob("*.json") if "configurations" in read_json(path)]
         raise UserError(f"{file}: expected plans, found no file. {nearest(plans_name, known)}")
     return read_json(file)
-
-
-def read_json(file: Path) -> Any:
-    """Return what a JSON file holds.
-
-    Raises:
-        UserError: The file cannot be read or is no JSON.
-    """
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{file}: expected JSON, got {error}. Restore or rewrite the file.") from error
