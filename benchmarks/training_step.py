@@ -2,8 +2,8 @@
 
     python benchmarks/training_step.py --trainer BANetTrainer --features 32 --patch 40 56 40 --pairs 7
 
-Both trainers run whole ``train_step`` calls (forward, loss, backward, clipping, optimiser) on one random batch, in turn.
-The ratio of times is the median over pairs.
+Both trainers run whole ``train_step`` calls (forward, loss, backward, clipping, optimiser) on one random batch, in
+turn. The ratio of times is the median over pairs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,18 @@ def make_batch(plans: dict[str, Any]) -> dict[str, Any]:
     return {"data": torch.randn(batch, 1, *patch), "target": scales}
 
 
+@contextmanager
+def scratch_folders() -> Iterator[None]:
+    """Give nnU-Net empty folders of its own; the benchmarks read no data."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+            os.environ[name] = f"{scratch}/{name}"
+        data = Path(scratch, "nnUNet_preprocessed", "Dataset001_Benchmark", "data")
+        data.mkdir(parents=True)
+        (data / "case.b2nd").touch()
+        yield
+
+
 def make_trainer(name: str, plans: dict[str, Any], device: torch.device) -> Any:
     """Return an initialised trainer in train mode."""
     trainer = sockets.load("trainers", name)(plans | {"continue_training": False}, "3d_fullres", 0, DATASET, device)
@@ -130,12 +143,7 @@ def main() -> None:
     torch.manual_seed(0)
     plans = make_plans(arguments.patch, arguments.features, arguments.convolutions, arguments.batch)
     batch = make_batch(plans)
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-            os.environ[name] = f"{scratch}/{name}"
-        data = Path(scratch, "nnUNet_preprocessed", "Dataset001_Benchmark", "data")
-        data.mkdir(parents=True)
-        (data / "case.b2nd").touch()
+    with scratch_folders():
         trainers = {name: make_trainer(name, plans, device) for name in ("NNUNetBaselineTrainer", arguments.trainer)}
         report(trainers, batch, arguments.pairs, device)
 
@@ -156,7 +164,8 @@ def report(trainers: dict[str, Any], batch: dict[str, Any], pairs: int, device: 
     control, method = trainers
     print(f"\n| {'trainer':<24} | median s | GFLOP | peak MiB |\n|{'-' * 26}|---------:|------:|---------:|")
     for name in trainers:
-        print(f"| {name:<24} | {statistics.median(seconds[name]):8.4f} | {flops[name] / 1e9:5.1f} | {memory[name]:8.0f} |")
+        median = statistics.median(seconds[name])
+        print(f"| {name:<24} | {median:8.4f} | {flops[name] / 1e9:5.1f} | {memory[name]:8.0f} |")
     ratios = [b / a for a, b in zip(seconds[control], seconds[method], strict=True)]
     time_ratio, flop_ratio = statistics.median(ratios), flops[method] / flops[control]
     print(f"time ratio {time_ratio:.3f} (median of {pairs} pairs), FLOP ratio {flop_ratio:.3f}, "
