@@ -38,7 +38,8 @@ def phantom_case(
     extent = np.asarray(shape).reshape(3, 1, 1, 1) * voxel
     centre = extent * rng.uniform(0.45, 0.55, (3, 1, 1, 1))
     radius = extent * rng.uniform(0.30, 0.38, (3, 1, 1, 1))
-    organ = (((position - centre) / radius) ** 2).sum(0) < 1
+    bumps = 0.08 * _smooth_noise(rng, shape, spacing, scale=8)
+    organ = np.sqrt((((position - centre) / radius) ** 2).sum(0)) < 1 + np.clip(bumps, -0.2, 0.2)
     wall = organ & (ndimage.distance_transform_edt(organ, sampling=spacing) <= 2.0)
     tumour_centre = centre + radius * rng.uniform(-0.35, 0.35, (3, 1, 1, 1))
     tumour_radius = max(float(radius.min()) * rng.uniform(0.25, 0.35), 1.5 * max(spacing))
@@ -51,11 +52,18 @@ def phantom_case(
     tissue = np.asarray(INTENSITY)[label]
     image = np.empty((channels, *shape), np.float32)
     for channel in range(channels):
-        shading = ndimage.gaussian_filter(rng.standard_normal(shape), [12 / step for step in spacing])
-        shading *= 0.1 / max(float(shading.std()), 1e-6)
+        shading = 0.1 * _smooth_noise(rng, shape, spacing, scale=12)
         contrast = 1.0 if channel == 0 else rng.uniform(0.6, 1.0)
         image[channel] = contrast * tissue + shading + rng.normal(0, NOISE, shape)
     return 100 * image, label
+
+
+def _smooth_noise(
+    rng: np.random.Generator, shape: tuple[int, int, int], spacing: tuple[float, float, float], *, scale: float
+) -> NDArray[np.float64]:
+    """Noise of standard deviation 1 that varies over ``scale`` mm."""
+    noise = ndimage.gaussian_filter(rng.standard_normal(shape), [scale / step for step in spacing])
+    return noise / max(float(noise.std()), 1e-6)
 
 
 def write_phantom_dataset(

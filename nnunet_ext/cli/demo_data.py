@@ -1,0 +1,117 @@
+"""The demo's folder and data."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nnunet_ext.cli import folders
+from nnunet_ext.errors import UserError
+
+MARKER = ".nnunet_ext_demo"  # only a folder with this file is ever emptied
+PHANTOM = "Dataset999_Phantom"
+
+
+class Unseen(NamedTuple):
+    """Cases that no training sees: image files by case, and the folders that hold images and labels."""
+
+    images: Path
+    labels: Path
+    origin: str
+
+
+def start_folder(out: Path, data: Path | None) -> None:
+    """Make ``out``, or empty it if it is an earlier demo's.
+
+    Raises:
+        UserError: It holds something else, or the data lie in it.
+    """
+    if data is not None and data.resolve().is_relative_to(out.resolve()):
+        raise UserError(f"--data {data}: expected a folder outside --out {out}, which is emptied. Choose another.")
+    try:
+        if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
+            raise UserError(f"--out {out}: expected a new or empty folder or a demo's, found other files.")
+        for path in out.iterdir() if out.is_dir() else ():
+            if path.name == MARKER:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        out.mkdir(parents=True, exist_ok=True)
+        (out / MARKER).touch()
+    except OSError as error:
+        raise UserError(
+            f"--out {out}: expected a folder that can be written, got {error.strerror!r}. Choose another."
+        ) from error
+
+
+def bring_data(raw: Path, data: Path | None) -> Path:
+    """Put the user's data set, or else phantoms, into ``raw``.
+
+    Raises:
+        UserError: ``data`` is no raw nnU-Net data set.
+    """
+    raw.mkdir()
+    if data is None:
+        from nnunet_ext.phantoms import write_phantom_dataset
+
+        return write_phantom_dataset(raw, PHANTOM, cases=20, unseen=6, shape=(20, 64, 56), spacing=(2.5, 1.0, 1.0))
+    if not re.fullmatch(r"Dataset\d{3}_\w+", data.resolve().name) or not (data / "dataset.json").is_file():
+        raise UserError(
+            f"--data {data}: expected a raw nnU-Net data set, DatasetXXX_Name with dataset.json, imagesTr and "
+            f"labelsTr, found none. See nnU-Net's documentation/dataset_format.md."
+        )
+    place = raw / data.resolve().name
+    _link(data, place)
+    return place
+
+
+def unseen_cases(dataset: Path, splits: Path, out: Path) -> Unseen:
+    """Return the cases of ``imagesTs`` and ``labelsTs``; a data set without them gives fold 0's validation cases.
+
+    Args:
+        dataset: Raw data set.
+        splits: nnU-Net's ``splits_final.json``, written when training begins.
+        out: The demo's folder; validation cases are linked into its ``unseen``.
+    """
+    images, labels = dataset / "imagesTs", dataset / "labelsTs"
+    if images.is_dir() and labels.is_dir():
+        return Unseen(images, labels, "cases of imagesTs, which no training reads")
+    description = folders.read_json(dataset / "dataset.json")
+    images, labels = out / "unseen" / "images", out / "unseen" / "labels"
+    images.mkdir(parents=True)
+    labels.mkdir()
+    for case in folders.read_json(splits)[0]["val"]:
+        channels, label = _training_files(dataset, description, case)
+        for index, file in enumerate(channels):
+            _link(file, images / f"{case}_{index:04d}{description['file_ending']}")
+        _link(label, labels / f"{case}{description['file_ending']}")
+    return Unseen(images, labels, "fold 0's validation cases, as the data set has no labelled imagesTs")
+
+
+def image_files(images: Path, case: str, ending: str) -> list[Path]:
+    """Return a case's files, one a channel, in order."""
+    return sorted(images.glob(f"{case}_[0-9][0-9][0-9][0-9]{ending}"))
+
+
+def _training_files(dataset: Path, description: dict[str, Any], case: str) -> tuple[Iterable[Path], Path]:
+    if "dataset" in description:
+        entry = description["dataset"][case]
+        return [dataset / file for file in entry["images"]], dataset / entry["label"]
+    ending = description["file_ending"]
+    return image_files(dataset / "imagesTr", case, ending), dataset / "labelsTr" / f"{case}{ending}"
+
+
+def _link(source: Path, target: Path) -> None:
+    """Link, or copy where the file system has no links."""
+    try:
+        target.symlink_to(source.resolve(), target_is_directory=source.is_dir())
+    except OSError:
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            shutil.copy2(source, target)

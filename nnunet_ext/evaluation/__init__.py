@@ -1,0 +1,1 @@
+"""Figures and tables of what nnU-Net's own evaluation and log hold."""
