@@ -100,18 +100,26 @@ def parse(assignments: Iterable[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             value = text
         outer, dot, inner = key.partition(".")
+        knob = {outer: {inner: value}} if dot else {key: value}
+        if "format" in knob:
+            raise UserError("--set format: this number says which nnunet_ext reads the block, it is no knob. Drop it.")
+        _check(knob, "--set")
         if dot:
             block.setdefault(outer, {})[inner] = value
         else:
-            block[outer] = value
-    _check(block, "--set")
+            block[key] = value
     return block
 
 
 def put(plans: dict, block: dict[str, Any]) -> None:
-    """Merge ``block`` into the top-level block of ``plans``, in place; an empty block adds nothing."""
+    """Merge ``block`` into the top-level block of ``plans``, in place; an empty block adds nothing.
+
+    Raises:
+        UserError: The plans hold an illegal block, or one that a newer version of ours wrote.
+    """
     if not block and BLOCK not in plans:
         return
+    _check(plans.get(BLOCK, {}), f"plans {plans.get('plans_name', '')!r}")
     target = plans.setdefault(BLOCK, {})
     for key, value in block.items():
         if isinstance(value, dict):
@@ -180,7 +188,10 @@ def _check(block: Any, place: str) -> None:
             for name, inner in value.items():
                 _check_one(place, f"{key}.{name}", name, inner, own[key])
         elif key in own:
-            raise UserError(f"{place}: {key!r} is a method's block, got {value!r}. Set one of its knobs: {key}.NAME=...")
+            raise UserError(
+                f"{place}: {key!r} is a method's block, got {value!r}. Set its knobs one by one: "
+                f"{', '.join(f'{key}.{name}=...' for name in own[key]) or 'it has none'}."
+            )
         else:
             _check_one(place, key, key, value, general, also=own)
 
@@ -191,4 +202,4 @@ def _check_one(
     if name not in legal:
         raise UserError(f"{place}: unknown knob {shown!r}. {nearest(name, {*legal, *also})}")
     if not legal[name].accepts(value):
-        raise UserError(f"{place}: knob {shown!r} expects {legal[name].expected}, got {value!r}.")
+        raise UserError(f"{place}: knob {shown!r} expects {legal[name].expected}, got {value!r}. Correct it.")

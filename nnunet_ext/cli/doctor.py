@@ -5,11 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from nnunet_ext import __version__
+from nnunet_ext.cli.checks import CHECKS, FAIL
 from nnunet_ext.cli.command import Command
 
 
 @dataclass
 class Doctor(Command):
-    """TODO."""
+    """Check the installation: versions, folders, the door, GPU; say the remedy.
+
+    The exit code is 0 if nothing fails (warnings are fine) and 1 otherwise.
+    """
 
     name: ClassVar[str] = "doctor"
+
+    def run(self) -> int:
+        """Print each check as soon as it is done."""
+        print(f"nnunet_ext {__version__}")
+        failed = False
+        for check in CHECKS:
+            found = check()
+            failed |= found.status == FAIL
+            print(found, flush=True)
+        return int(failed)

@@ -24,19 +24,28 @@ def folder(variable: str, *, writable: bool = False) -> Path:
     if not value:
         raise UserError(f"{variable}: expected a folder, found the variable unset. export {variable}=/your/folder")
     path = Path(value)
-    try:
-        if writable:
-            path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=path):
-                pass
-    except OSError as error:
-        raise UserError(
-            f"{variable}={value}: expected a folder that can be written, got {error.strerror!r}. Mend its rights, free "
-            f"space, or point the variable elsewhere."
-        ) from error
+    if writable:
+        check_writable(path, f"{variable}={value}")
     if not path.is_dir():
         raise UserError(f"{variable}={value}: expected a folder, found none. Create it or mend the variable.")
     return path
+
+
+def check_writable(path: Path, named: str) -> None:
+    """Make a folder and refuse it if nothing can be written there.
+
+    Raises:
+        UserError: It cannot be made or written; ``named`` opens the line.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{named}: expected a folder that can be written, got {error.strerror!r}. Mend its rights, free space, or "
+            f"choose another."
+        ) from error
 
 
 def dataset(variable: str, name_or_id: str | int) -> Path:
@@ -54,7 +63,8 @@ def dataset(variable: str, name_or_id: str | int) -> Path:
     if len(found) > 1:
         raise UserError(f"{root}: expected one data set with number {text}, found {', '.join(found)}. Renumber one.")
     if not found:
-        raise UserError(f"{root}: expected data set {text!r}, found none. {nearest(text, present)}")
+        remedy = nearest(text, present) if present else f"{variable} holds no data set: mend it or fill it."
+        raise UserError(f"{root}: expected data set {text!r}, found none. {remedy}")
     return root / found[0]
 
 
@@ -67,6 +77,10 @@ def plans(name_or_id: str | int, plans_name: str) -> dict[str, Any]:
     place = dataset("nnUNet_preprocessed", name_or_id)
     file = place / f"{plans_name}.json"
     if not file.is_file():
-        known = [path.stem for path in place.glob("*.json") if "configurations" in read_json(path)]
-        raise UserError(f"{file}: expected plans, found no file. {nearest(plans_name, known)}")
-    return read_json(file)
+        known = [path.stem for path in place.glob("*.json") if '"configurations"' in path.read_text(errors="replace")]
+        remedy = nearest(plans_name, known) if known else f"Run nnunet_ext plan_and_preprocess -d {name_or_id} first."
+        raise UserError(f"{file}: expected plans, found no file. {remedy}")
+    found = read_json(file)
+    if not isinstance(found, dict) or not isinstance(found.get("configurations"), dict):
+        raise UserError(f"{file}: expected plans with 'configurations', found none. Plan again or give other plans.")
+    return found

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import os
-import re
+import pkgutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nnunet_ext import sockets
@@ -13,17 +16,14 @@ from nnunet_ext.errors import UserError
 
 def trainer_names() -> set[str]:
     """Return every name that ``-tr`` can take: stock, ours and those in the user's own folders."""
-    found = _classes(_nnunet() / "training" / "nnUNetTrainer", "nnUNetTrainer") | set(sockets.names("trainers"))
-    for folder in os.environ.get(sockets.VARIABLE, "").split(os.pathsep):
-        if folder and Path(folder) != sockets.folder("trainers"):
-            found |= _classes(Path(folder), "")
-    return found
+    found = class_names(nnunet_folder() / "training" / "nnUNetTrainer", imported=False)
+    return found.union(sockets.names("trainers"), *map(class_names, door_folders()))
 
 
 def planner_names() -> set[str]:
     """Return every name that ``-pl`` can take: ours and stock."""
-    stock = _classes(_nnunet() / "experiment_planning" / "experiment_planners", "")
-    return {name for name in stock if "lanner" in name} | set(sockets.names("planners"))
+    stock = class_names(nnunet_folder() / "experiment_planning", imported=False)
+    return {name for name in stock if "Planner" in name} | set(sockets.names("planners"))
 
 
 def check_trainer(name: str) -> None:
@@ -46,22 +46,55 @@ def find_planner(name: str) -> type:
         return sockets.load("planners", name)
     from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 
-    folder = _nnunet() / "experiment_planning"
+    folder = nnunet_folder() / "experiment_planning"
     planner = recursive_find_python_class(str(folder), name, current_module="nnunetv2.experiment_planning")
     if planner is None:
         raise UserError(f"-pl: unknown planner {name!r}. {nearest(name, planner_names())}")
     return planner
 
 
-def _nnunet() -> Path:
-    import nnunetv2
+def nnunet_folder() -> Path:
+    """Return nnU-Net's folder.
 
-    return Path(nnunetv2.__path__[0])
+    Raises:
+        UserError: nnU-Net is not installed.
+    """
+    spec = importlib.util.find_spec("nnunetv2")
+    if spec is None or spec.origin is None:
+        raise UserError("nnunetv2: expected nnU-Net to be installed, found none. See nnunet_ext doctor.")
+    return Path(spec.origin).parent
 
 
-def _classes(folder: Path, prefix: str) -> set[str]:
-    """Class names in a folder's files; read, not imported."""
-    pattern = re.compile(rf"^class ({prefix}\w*)|^from \S+ import (\w+)(?: as \w+)?$", re.MULTILINE)
-    files = folder.rglob("*.py")
-    matches = (match for file in files for match in pattern.finditer(file.read_text(encoding="utf-8")))
-    return {match[1] or match[2] for match in matches if match[1] or (match[2] and not prefix)}
+def door_folders() -> list[Path]:
+    """Return the folders of ``nnUNet_extTrainer`` that nnU-Net looks into, in its order."""
+    words = os.environ.get(sockets.VARIABLE, "").split(os.pathsep)
+    return [Path(word) for word in words if word.strip() and Path(word).exists()]
+
+
+def class_names(folder: Path, *, imported: bool = True) -> set[str]:
+    """Return the names that nnU-Net would find in a folder's modules; they are read, not executed.
+
+    As in nnU-Net's own search, packages' ``__init__`` are left out, and a name that a module imports or assigns counts
+    like a class that it defines, unless ``imported`` is off.
+    """
+    names: set[str] = set()
+    for module in pkgutil.iter_modules([str(folder)]):
+        if module.ispkg:
+            names |= class_names(folder / module.name, imported=imported)
+        elif (file := folder / f"{module.name}.py").is_file():
+            names |= set(_top_level_names(file, imported))
+    return names
+
+
+def _top_level_names(file: Path, imported: bool) -> Iterator[str]:
+    try:
+        body: Iterable[ast.stmt] = ast.parse(file.read_bytes()).body
+    except (SyntaxError, ValueError):  # not our file; nnU-Net reports it when it imports it
+        return
+    for statement in body:
+        if isinstance(statement, ast.ClassDef):
+            yield statement.name
+        elif imported and isinstance(statement, ast.ImportFrom):
+            yield from (alias.asname or alias.name for alias in statement.names)
+        elif imported and isinstance(statement, ast.Assign):
+            yield from (target.id for target in statement.targets if isinstance(target, ast.Name))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from nnunet_ext.base.cores import usable_cores
 from nnunet_ext.cli import folders
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.lookup import find_planner
+from nnunet_ext.errors import UserError
 
 DEFAULT_PROCESSES = {"2d": 8, "3d_fullres": 4, "3d_lowres": 8}  # stock numbers; more than the machine has never helps
 
@@ -81,7 +82,7 @@ class PlanAndPreprocess(Command):
 
         from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, preprocess
 
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = usable_cores()
         extract_fingerprints(
             self.d,
             self.fpe,
@@ -115,9 +116,14 @@ class PlanAndPreprocess(Command):
             self.overwrite_plans_name,
         )
         file = place / f"{plans_name}.json"
-        knobs.carry_over(before.get(file, {}), plans)
-        knobs.put(plans, block)
-        for configuration in plans["configurations"]:
-            knobs.resolve(plans, configuration)
+        try:
+            knobs.carry_over(before.get(file, {}), plans)
+            knobs.put(plans, block)
+            for configuration in plans["configurations"]:
+                knobs.resolve(plans, configuration)
+        except UserError:
+            if file in before:  # stock planning has just dropped the knobs of the plans in this file
+                save_json(before[file], str(file), sort_keys=False)
+            raise
         save_json(plans, str(file), sort_keys=False)
         return plans_name

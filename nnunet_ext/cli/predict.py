@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,10 +15,15 @@ from nnunet_ext.cli.stock import option, run_stock
 from nnunet_ext.errors import UserError
 from nnunet_ext.sockets import open_door
 
+NO_CHECK = "--no_check"
+
 
 @dataclass
 class Predict(Command):
-    """Open the door, check the images and hand all words to nnUNetv2_predict."""
+    """Open the door, check the images and hand all words to nnUNetv2_predict.
+
+    One word is our own: --no_check does not read all images first.
+    """
 
     name: ClassVar[str] = "predict"
 
@@ -35,7 +41,7 @@ class Predict(Command):
             self._check()
         from nnunetv2.inference.predict_from_raw_data import predict_entry_point
 
-        run_stock("nnUNetv2_predict", predict_entry_point, self.words)
+        run_stock("nnUNetv2_predict", predict_entry_point, [word for word in self.words if word != NO_CHECK])
         return 0
 
     def _check(self) -> None:
@@ -47,18 +53,43 @@ class Predict(Command):
             )
         trainer = option(self.words, "-tr", "nnUNetTrainer") or ""
         check_trainer(trainer)
-        model = self._model(str(words["-d"]), str(words["-c"]), trainer, option(self.words, "-p", "nnUNetPlans") or "")
-        from nnunet_ext.base.dataset_check import check_images
+        model = _model(str(words["-d"]), str(words["-c"]), trainer, option(self.words, "-p", "nnUNetPlans") or "")
+        _check_folds(model, folds(self.words), option(self.words, "-chk", "checkpoint_final.pth") or "")
+        folders.check_writable(Path(str(words["-o"])), f"-o {words['-o']}")
+        if NO_CHECK not in self.words:
+            from nnunet_ext.base.dataset_check import check_images
 
-        check_images(Path(str(words["-i"])), folders.read_json(model / "dataset.json"))
+            quiet = "--disable_progress_bar" in self.words
+            description = folders.read_json(model / "dataset.json")
+            check_images(Path(str(words["-i"])), description, show_progress=not quiet)
 
-    @staticmethod
-    def _model(dataset: str, configuration: str, trainer: str, plans_name: str) -> Path:
-        results = folders.dataset("nnUNet_results", dataset)
-        model = results / f"{trainer}__{plans_name}__{configuration}"
-        if not (model / "dataset.json").is_file():
-            trained = sorted(path.parent.name for path in results.glob("*__*__*/dataset.json"))
-            raise UserError(
-                f"{model}: expected a trained model, found none. Trained here: {', '.join(trained) or 'nothing'}."
-            )
-        return model
+
+def folds(words: Sequence[str]) -> list[str]:
+    """Return the words after ``-f``, or nnU-Net's default, all five folds."""
+    if "-f" not in words:
+        return ["0", "1", "2", "3", "4"]
+    return list(takewhile(lambda word: not word.startswith("-"), words[words.index("-f") + 1 :]))
+
+
+def _model(dataset: str, configuration: str, trainer: str, plans_name: str) -> Path:
+    results = folders.dataset("nnUNet_results", dataset)
+    model = results / f"{trainer}__{plans_name}__{configuration}"
+    if not (model / "dataset.json").is_file():
+        trained = sorted(path.parent.name for path in results.glob("*__*__*/dataset.json"))
+        raise UserError(
+            f"{model}: expected a trained model, found none. Trained here (-tr__-p__-c): "
+            f"{', '.join(trained) or 'nothing'}."
+        )
+    return model
+
+
+def _check_folds(model: Path, wanted: Sequence[str], checkpoint: str) -> None:
+    from nnunet_ext.base.checkpoints import read_checkpoint
+
+    for fold in wanted:
+        file = model / f"fold_{fold}" / checkpoint
+        if not file.is_file():
+            present = sorted(path.parent.name.removeprefix("fold_") for path in model.glob(f"fold_*/{checkpoint}"))
+            remedy = f"Trained: -f {' '.join(present)}" if present else "Finish a training, or choose with -chk"
+            raise UserError(f"{file}: expected the checkpoint of fold {fold}, found no file. {remedy}.")
+        read_checkpoint(file)

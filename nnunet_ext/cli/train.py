@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from nnunet_ext.base.nearest import nearest
 from nnunet_ext.cli import folders
@@ -44,7 +44,7 @@ class Train(Command):
                 f"expected DATASET CONFIGURATION FOLD first, got {' '.join(self.words[:3])!r}. "
                 f"Example: nnunet_ext train 4 3d_fullres 0 -tr BANetTrainer -p LitePlans -device cpu"
             )
-        dataset, configuration = self.words[:2]
+        dataset, configuration, fold = self.words[:3]
         folders.folder("nnUNet_results", writable=True)
         check_trainer(option(self.words, "-tr", "nnUNetTrainer") or "")
         plans_name = option(self.words, "-p", "nnUNetPlans") or ""
@@ -54,8 +54,28 @@ class Train(Command):
                 f"plans {plans_name!r}: unknown configuration {configuration!r}. "
                 f"{nearest(configuration, plans['configurations'])}"
             )
-        if option(self.words, "-device", "cuda") == "cuda":
-            import torch
+        if fold != "all" and not fold.isdigit():
+            raise UserError(f"fold: expected 0, 1, 2, 3, 4 or all, got {fold!r}. Name one of them.")
+        _check_preprocessed(dataset, plans, configuration)
+        _check_device(option(self.words, "-device", "cuda"))
 
-            if not torch.cuda.is_available():
-                raise UserError("-device cuda: expected a GPU, torch finds none. Add -device cpu, or see nnunet_ext doctor.")
+
+def _check_preprocessed(dataset: str, plans: dict[str, Any], configuration: str) -> None:
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    identifier = PlansManager(plans).get_configuration(configuration).data_identifier
+    place = folders.dataset("nnUNet_preprocessed", dataset) / identifier
+    if not place.is_dir() or not any(place.iterdir()):
+        raise UserError(
+            f"{place}: expected preprocessed data of {configuration!r}, found none. Run nnUNetv2_preprocess "
+            f"-d {dataset} -plans_name {plans['plans_name']} -c {configuration}"
+        )
+
+
+def _check_device(device: str | None) -> None:
+    if device != "cuda":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UserError("-device cuda: expected a GPU, torch finds none. Add -device cpu, or see nnunet_ext doctor.")
