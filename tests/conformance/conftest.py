@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # stock.py and the like, also in child processes
@@ -108,13 +108,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _nnunet(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """nnU-Net's variables, the open door, and no worker processes."""
+    """nnU-Net's variables, the open door, no worker processes and one thread."""
     for name in ("raw", "preprocessed", "results"):
         (root / name).mkdir(exist_ok=True)
         monkeypatch.setenv(f"nnUNet_{name}", str(root / name))
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
-    monkeypatch.setenv("nnUNet_extTrainer", os.environ.get("nnUNet_extTrainer", ""))
-    sockets.open_door()
+    monkeypatch.setenv(sockets.VARIABLE, str(sockets.folder("trainers")))
+    torch.set_num_threads(1)  # the networks are tiny; stock commands would take every core
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     get_context = multiprocessing.get_context
     monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: _ThreadContext(get_context(method)))
     monkeypatch.setattr("nnunetv2.utilities.utils.Pool", ThreadPool)

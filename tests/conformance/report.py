@@ -50,7 +50,7 @@ class Table:
         lines = [
             "# Conformance",
             "",
-            "Every trainer of nnunet_ext x every stock feature, on seeded phantoms, through nnU-Net's own entry points. "
+            "Every trainer of nnunet_ext x every stock feature, on seeded phantoms, through nnU-Net's own entry points.",
             "This file is generated; do not edit it. The command:",
             "",
             f"    {command}",
@@ -61,7 +61,7 @@ class Table:
             LEGEND,
         ]  # fmt: skip
         for group in dict.fromkeys(group for group, _ in self.rows):
-            lines += [f"## {group.rstrip('.')}", "", _line("", *self.trainers), _line(*["---"] * (1 + len(self.trainers)))]
+            lines += [f"## {group.rstrip('.')}", "", _line("", *self.trainers), "| --- " * (1 + len(self.trainers)) + "|"]
             for (of, title), cells in self.rows.items():
                 if of == group:
                     shown = (_show(cells.get(trainer, Cell()), errors) for trainer in self.trainers)

@@ -75,16 +75,17 @@ def folder(variable: str, data: str) -> Path:
 def prepare(data: str) -> int:
     """Write, plan (LitePlanner) and preprocess a phantom data set, once a session; return its number."""
     number, options = PHANTOMS[data]
-    write_phantom_dataset(
-        Path(os.environ["nnUNet_raw"]), f"Dataset{number}_Phantom", seed=number, **(USUAL | options)
-    )
-    words = [f"{key}={value}" for key, value in SHORT.items()]
-    code = nnunet_ext(
-        ["plan_and_preprocess", "-d", str(number), "-pl", "LitePlanner", "-c", "2d", "3d_fullres", "-npfp", "2",
-         "-np", "2", "--no_pbar", "--set", *words]
-    )  # fmt: skip
-    assert code == 0
+    place = folder("nnUNet_raw", data)
+    write_phantom_dataset(place.parent, place.name, seed=number, **(USUAL | options))
+    plan_and_preprocess(number, "LitePlanner", "2d", "3d_fullres")
     return number
+
+
+def plan_and_preprocess(number: int, planner: str, *configurations: str) -> None:
+    """Run nnunet_ext plan_and_preprocess with the knobs of a short run."""
+    words = ["-d", number, "-pl", planner, "-c", *configurations, "-npfp", 2, "-np", 2, "--no_pbar", "--set"]
+    words += [f"{key}={value}" for key, value in SHORT.items()]
+    assert nnunet_ext(["plan_and_preprocess", *map(str, words)]) == 0
 
 
 def read_plans(data: str, plans: str = PLANS) -> dict[str, Any]:

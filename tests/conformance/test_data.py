@@ -1,0 +1,137 @@
+"""Channels, geometry and plans."""
+
+from __future__ import annotations
+
+import functools
+import math
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners import (
+    nnUNetPlannerResEncM,
+)
+from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment_dataset
+from stock import (
+    PLANS,
+    SHORT,
+    check_predicted,
+    check_trained,
+    evaluate,
+    plan_and_preprocess,
+    predict,
+    prepare,
+    read_plans,
+    stock,
+    train,
+    trained,
+    write_plans,
+)
+
+from nnunet_ext.baseline import LitePlanner
+
+pytestmark = pytest.mark.slow
+
+
+def whole_path(trainer: str, data: str, configuration: str, out: Path, plans: str = PLANS) -> None:
+    """Train, validate, predict, evaluate."""
+    check_trained(trained(trainer, data, configuration, plans=plans))
+    predictions = predict(trainer, data, configuration, out, plans=plans)
+    check_predicted(data, predictions)
+    assert math.isfinite(evaluate(data, predictions)["foreground_mean"]["Dice"])
+
+
+@pytest.mark.row("{channels}, {configuration}")
+@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
+@pytest.mark.parametrize("channels", ["2 channels", "4 channels"])
+def test_channels(trainer: str, channels: str, configuration: str, tmp_path: Path) -> None:
+    whole_path(trainer, channels, configuration, tmp_path / "predictions")
+
+
+@pytest.mark.row("anisotropic voxels, 1x3x3 kernels, {configuration}")
+@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
+def test_anisotropic(trainer: str, configuration: str, tmp_path: Path) -> None:
+    kernels = read_plans("anisotropic")["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["kernel_sizes"]
+    assert kernels[0] == kernels[1] == [1, 3, 3]
+    assert kernels[-1] == [3, 3, 3]
+    whole_path(trainer, "anisotropic", configuration, tmp_path / "predictions")
+
+
+class LiteResEncPlanner(LitePlanner, nnUNetPlannerResEncM):
+    """Residual encoder plans that a CPU can train."""
+
+
+@pytest.mark.row("residual encoder, {configuration}")
+@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
+def test_residual_encoder(trainer: str, configuration: str, tmp_path: Path) -> None:
+    plans = prepare_residual_encoder("plain")
+    planned = read_plans("plain", plans)["configurations"][configuration]["architecture"]
+    assert planned["network_class_name"].endswith(".ResidualEncoderUNet")
+    whole_path(trainer, "plain", configuration, tmp_path / "predictions", plans=plans)
+
+
+@functools.cache
+def prepare_residual_encoder(data: str) -> str:
+    """Plan over the data that are preprocessed already."""
+    number = prepare(data)
+    name = "LiteResEncPlans"
+    plan_experiment_dataset(number, LiteResEncPlanner, overwrite_plans_name=name)
+    plans = read_plans(data, name)
+    for configuration in ("2d", "3d_fullres"):
+        plans["configurations"][configuration]["data_identifier"] = f"{PLANS}_{configuration}"
+    return write_plans(data, plans, name, **SHORT)
+
+
+@pytest.mark.row("full-width plans of {planner}, 3d_fullres", expensive=True)
+@pytest.mark.parametrize(
+    ("planner", "plans"),
+    [
+        ("ExperimentPlanner", "nnUNetPlans"),
+        ("nnUNetPlannerResEncM", "nnUNetResEncUNetMPlans"),
+        ("BANetPlanner", "BANetPlans"),
+        ("BANetResEncMPlanner", "BANetResEncMPlans"),
+    ],
+)
+def test_any_plans(trainer: str, planner: str, plans: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = prepare("plain")
+    with monkeypatch.context() as patch:
+        patch.setenv("nnUNet_n_proc_DA", "1")  # stock planning needs one
+        plan_and_preprocess(number, planner, "3d_fullres")
+    assert read_plans("plain", plans)["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"][
+        "features_per_stage"
+    ][0] == 32
+    whole_path(trainer, "plain", "3d_fullres", tmp_path / "predictions", plans=plans)
+
+
+@pytest.mark.row("3d_lowres -> 3d_cascade_fullres, {labels}")
+@pytest.mark.parametrize("labels", ["plain", "regions", "regions+ignore"])
+def test_cascade(trainer: str, labels: str, tmp_path: Path) -> None:
+    name = prepare_cascade(labels)
+    check_trained(train(trainer, labels, "3d_lowres", "all", plans=name))
+    check_trained(train(trainer, labels, "3d_cascade_fullres", plans=name))
+    lowres = predict(trainer, labels, "3d_lowres", tmp_path / "lowres", fold="all", plans=name)
+    predictions = predict(
+        trainer, labels, "3d_cascade_fullres", tmp_path / "cascade", "-prev_stage_predictions", lowres, plans=name
+    )
+    check_predicted(labels, predictions)
+    assert math.isfinite(evaluate(labels, predictions)["foreground_mean"]["Dice"])
+
+
+@functools.cache
+def prepare_cascade(data: str) -> str:
+    """Add the two configurations to the plans, as nnU-Net's integration tests do, and preprocess."""
+    plans = read_plans(data)
+    configurations = plans["configurations"]
+    full = configurations["3d_fullres"]
+    configurations["3d_lowres"] = {
+        "inherits_from": "3d_fullres",
+        "data_identifier": "LiteCascadePlans_3d_lowres",
+        "spacing": [1.25 * step for step in full["spacing"]],
+        "median_image_size_in_voxels": [length / 1.25 for length in full["median_image_size_in_voxels"]],
+        "architecture": deepcopy(full["architecture"]),
+        "next_stage": "3d_cascade_fullres",
+    }
+    configurations["3d_cascade_fullres"] = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
+    name = write_plans(data, plans, "LiteCascadePlans")
+    stock("nnUNetv2_preprocess", "-d", prepare(data), "-plans_name", name, "-c", "3d_lowres", "-np", 2)
+    return name
