@@ -1,6 +1,6 @@
 """Boundary targets: against a scikit-image erosion per class, and as a share of BA-Net's training step.
 
-    python benchmarks/boundary_target.py
+python benchmarks/boundary_target.py
 """
 
 from __future__ import annotations

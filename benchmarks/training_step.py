@@ -168,8 +168,10 @@ def report(trainers: dict[str, Any], batch: dict[str, Any], pairs: int, device: 
         print(f"| {name:<24} | {median:8.4f} | {flops[name] / 1e9:5.1f} | {memory[name]:8.0f} |")
     ratios = [b / a for a, b in zip(seconds[control], seconds[method], strict=True)]
     time_ratio, flop_ratio = statistics.median(ratios), flops[method] / flops[control]
-    print(f"time ratio {time_ratio:.3f} (median of {pairs} pairs), FLOP ratio {flop_ratio:.3f}, "
-          f"time / FLOP ratio {time_ratio / flop_ratio:.3f}, memory ratio {memory[method] / memory[control]:.3f}")
+    print(
+        f"time ratio {time_ratio:.3f} (median of {pairs} pairs), FLOP ratio {flop_ratio:.3f}, "
+        f"time / FLOP ratio {time_ratio / flop_ratio:.3f}, memory ratio {memory[method] / memory[control]:.3f}"
+    )
 
 
 if __name__ == "__main__":

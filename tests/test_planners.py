@@ -30,16 +30,28 @@ def dataset(tmp_path, monkeypatch) -> Path:
     raw.mkdir(parents=True)
     preprocessed.mkdir(parents=True)
     description = {
-        "channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1, "tumour": 2}, "numTraining": 40,
-        "file_ending": ".nii.gz", "overwrite_image_reader_writer": "SimpleITKIO",
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, "liver": 1, "tumour": 2},
+        "numTraining": 40,
+        "file_ending": ".nii.gz",
+        "overwrite_image_reader_writer": "SimpleITKIO",
         "dataset": {f"case{i}": {"images": [f"case{i}_0000.nii.gz"], "label": f"case{i}.nii.gz"} for i in range(40)},
     }
     (raw / "dataset.json").write_text(json.dumps(description))
-    intensities = {"mean": 90, "median": 95, "std": 30, "min": -900, "max": 1200, "percentile_00_5": -20,
-                   "percentile_99_5": 180}
+    intensities = {
+        "mean": 90,
+        "median": 95,
+        "std": 30,
+        "min": -900,
+        "max": 1200,
+        "percentile_00_5": -20,
+        "percentile_99_5": 180,
+    }
     fingerprint = {
-        "spacings": [[3.0, 0.8, 0.8]] * 40, "shapes_after_crop": [[80, 280, 280]] * 40,
-        "foreground_intensity_properties_per_channel": {"0": intensities}, "median_relative_size_after_cropping": 1.0,
+        "spacings": [[3.0, 0.8, 0.8]] * 40,
+        "shapes_after_crop": [[80, 280, 280]] * 40,
+        "foreground_intensity_properties_per_channel": {"0": intensities},
+        "median_relative_size_after_cropping": 1.0,
     }
     (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
     return preprocessed

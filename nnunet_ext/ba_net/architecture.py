@@ -40,9 +40,9 @@ class BANet(nn.Module):
 
     Encoder and segmentation decoder are the given network's own, with their state-dict names, so stock weights fit.
 
-    What differs from the authors' code: decoder kernels and biases are those of the plans (nnU-Net v2), not v1's, unless
-    ``decoder_kernel_sizes`` says otherwise; the boundary maps are returned rather than left in an attribute, which
-    keeps DDP and torch.compile working.
+    What differs from the authors' code: decoder kernels and biases are those of the plans (nnU-Net v2), not v1's,
+    unless ``decoder_kernel_sizes`` says otherwise; the boundary maps are returned rather than left in an attribute,
+    which keeps DDP and torch.compile working.
 
     Args:
         unet: The network that the plans describe.
@@ -70,7 +70,9 @@ class BANet(nn.Module):
         if decoder_kernel_sizes is not None:
             stages = len(unet.decoder.stages)
             if len(decoder_kernel_sizes) != stages:
-                raise ValueError(f"expected {stages} decoder kernel sizes, got {decoder_kernel_sizes!r}; give one a stage")
+                raise ValueError(
+                    f"expected {stages} decoder kernel sizes, got {decoder_kernel_sizes!r}; give one a stage"
+                )
             # a UNetDecoder reads its kernel sizes here, and nothing else does
             self.encoder.kernel_sizes = [*decoder_kernel_sizes, self.encoder.kernel_sizes[-1]]
             self.decoder = self._decoder_like(unet.decoder, unet.decoder.num_classes)
@@ -82,8 +84,11 @@ class BANet(nn.Module):
             self.encoder.conv_op(features, BOUNDARY_CLASSES, 1, bias=False)
             for features in reversed(self.encoder.output_channels[:-1])
         )
-        for part in (self.boundary_decoder.stages, self.boundary_decoder.transpconvs,
-                     self.boundary_decoder.boundary_layers):
+        for part in (
+            self.boundary_decoder.stages,
+            self.boundary_decoder.transpconvs,
+            self.boundary_decoder.boundary_layers,
+        ):
             part.apply(InitWeights_He(1e-2))
         # nnssl's pretrained encoders find their place by these
         self.key_to_encoder, self.key_to_stem = unet.key_to_encoder, unet.key_to_stem

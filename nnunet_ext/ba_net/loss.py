@@ -39,7 +39,12 @@ def neighbourhood_minimum(x: Tensor, width: int = 3) -> Tensor:
 
 @torch.no_grad()
 def boundary_target(
-    target: Tensor, *, width: int = 3, ignore_label: int | None = None, regions: bool = False, ignore_channel: bool = False
+    target: Tensor,
+    *,
+    width: int = 3,
+    ignore_label: int | None = None,
+    regions: bool = False,
+    ignore_channel: bool = False,
 ) -> Tensor:
     """Mark the voxels that have a smaller label in their neighbourhood [0].
 

@@ -32,7 +32,13 @@ def load_v1_weights(network: BANet, state_dict: Mapping[str, Tensor]) -> None:
         _fill_blocks(module[0].convs, f"conv_blocks_context.{stage}.", rest)
     decoders = (
         (network.decoder, "conv_blocks_localization", "tu", "seg_outputs", network.decoder.seg_layers),
-        (network.boundary_decoder, "conv_blocks_boundary", "tb", "bdr_outputs", network.boundary_decoder.boundary_layers),
+        (
+            network.boundary_decoder,
+            "conv_blocks_boundary",
+            "tb",
+            "bdr_outputs",
+            network.boundary_decoder.boundary_layers,
+        ),
     )
     for decoder, blocks, upsampling, heads, own_heads in decoders:
         for stage in range(len(decoder.stages)):
@@ -40,7 +46,9 @@ def load_v1_weights(network: BANet, state_dict: Mapping[str, Tensor]) -> None:
             _fill_blocks(decoder.stages[stage].convs, f"{blocks}.{stage}.", rest)
             _fill(own_heads[stage], f"{heads}.{stage}", rest, bias_may_miss=True)
     if rest:
-        raise ValueError(f"expected the weights of the same plans, but {len(rest)} tensors are left over: {sorted(rest)}")
+        raise ValueError(
+            f"expected the weights of the same plans, but {len(rest)} tensors are left over: {sorted(rest)}"
+        )
 
 
 def _fill_blocks(blocks: nn.Sequential, prefix: str, rest: dict[str, Tensor]) -> None:

@@ -30,7 +30,9 @@ def init_from(network: nn.Module, checkpoint_file: str) -> list[str]:
     """
     file = Path(os.path.expandvars(checkpoint_file)).expanduser()
     if not file.is_file():
-        raise UserError(f"knob 'init_from': expected an nnU-Net checkpoint, found no file {str(file)!r}. Give its path.")
+        raise UserError(
+            f"knob 'init_from': expected an nnU-Net checkpoint, found no file {str(file)!r}. Give its path."
+        )
     weights = read_checkpoint(file)["network_weights"]
     own = network.state_dict()
     fates = []
@@ -45,6 +47,8 @@ def init_from(network: nn.Module, checkpoint_file: str) -> list[str]:
             fitting[name] = weights[name]
     fates += [f"unused  {name} {tuple(weights[name].shape)}: not in the network" for name in weights if name not in own]
     if not fitting:
-        raise UserError(f"{file}: expected tensors that fit the network, found none. Use a checkpoint of the same plans.")
+        raise UserError(
+            f"{file}: expected tensors that fit the network, found none. Use a checkpoint of the same plans."
+        )
     network.load_state_dict(fitting, strict=False)
     return fates

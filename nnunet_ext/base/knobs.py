@@ -81,8 +81,10 @@ def resolve_for(plans_manager: PlansManager, configuration_manager: Configuratio
     for name in plans_manager.available_configurations:
         if plans_manager.get_configuration(name).configuration == configuration_manager.configuration:
             return resolve(plans_manager.plans, name)
-    raise ValueError("expected a configuration of these plans, got one that they do not hold; take it from "
-                     "plans_manager.get_configuration(name)")
+    raise ValueError(
+        "expected a configuration of these plans, got one that they do not hold; take it from "
+        "plans_manager.get_configuration(name)"
+    )
 
 
 def parse(assignments: Iterable[str]) -> dict[str, Any]:
@@ -196,9 +198,7 @@ def _check(block: Any, place: str) -> None:
             _check_one(place, key, key, value, general, also=own)
 
 
-def _check_one(
-    place: str, shown: str, name: str, value: Any, legal: dict[str, Knob], also: Iterable[str] = ()
-) -> None:
+def _check_one(place: str, shown: str, name: str, value: Any, legal: dict[str, Knob], also: Iterable[str] = ()) -> None:
     if name not in legal:
         raise UserError(f"{place}: unknown knob {shown!r}. {nearest(name, {*legal, *also})}")
     if not legal[name].accepts(value):

@@ -149,7 +149,7 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         seed = self.knobs["seed"]
         if seed is not None:
             random.seed(seed + self.local_rank)
-            np.random.seed(seed + self.local_rank)  # noqa: NPY002  (the generator that nnU-Net's transforms draw from)
+            np.random.seed(seed + self.local_rank)  # the generator that nnU-Net's transforms draw from
             torch.manual_seed(seed + self.local_rank)
 
     def _check_deep_supervision(self) -> None:

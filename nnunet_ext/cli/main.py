@@ -19,8 +19,7 @@ from nnunet_ext.cli.variant import Variant
 from nnunet_ext.errors import UserError
 
 COMMANDS: dict[str, type[Command]] = {
-    command.name: command
-    for command in (Demo, PlanAndPreprocess, Train, Predict, Variant, Info, Doctor, Sockets)
+    command.name: command for command in (Demo, PlanAndPreprocess, Train, Predict, Variant, Info, Doctor, Sockets)
 }
 
 

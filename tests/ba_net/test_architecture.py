@@ -21,11 +21,20 @@ def unet(kind: str, geometry: str, *, deep_supervision: bool = True, **further) 
     strides, kernels, _ = STRIDES[geometry]
     two_d = len(strides[0]) == 2
     common = {
-        "input_channels": 2, "n_stages": 3, "features_per_stage": [4, 6, 8], "num_classes": 3,
-        "conv_op": nn.Conv2d if two_d else nn.Conv3d, "kernel_sizes": kernels, "strides": strides,
-        "n_conv_per_stage_decoder": [2, 1], "conv_bias": True,
-        "norm_op": nn.InstanceNorm2d if two_d else nn.InstanceNorm3d, "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-        "nonlin": nn.LeakyReLU, "nonlin_kwargs": {"inplace": True}, "deep_supervision": deep_supervision,
+        "input_channels": 2,
+        "n_stages": 3,
+        "features_per_stage": [4, 6, 8],
+        "num_classes": 3,
+        "conv_op": nn.Conv2d if two_d else nn.Conv3d,
+        "kernel_sizes": kernels,
+        "strides": strides,
+        "n_conv_per_stage_decoder": [2, 1],
+        "conv_bias": True,
+        "norm_op": nn.InstanceNorm2d if two_d else nn.InstanceNorm3d,
+        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+        "nonlin": nn.LeakyReLU,
+        "nonlin_kwargs": {"inplace": True},
+        "deep_supervision": deep_supervision,
     }
     if kind == "plain":
         return PlainConvUNet(n_conv_per_stage=[1, 2, 2], **common, **further)
@@ -78,7 +87,7 @@ def test_segmentation_gradients_reach_the_boundary_decoder(kind):
 
 
 def test_the_gate_is_one_plus_the_boundary_probability():
-    """With boundary heads of 0 the gate is 1.5 everywhere: the same as 1.5 x the upsampled features of a plain U-Net."""
+    """With boundary heads of 0 the gate is 1.5 everywhere: as if a plain U-Net's upsampled features were 1.5 x."""
     stock = unet("plain", "3d", deep_supervision=False).eval()
     network = BANet(stock).eval()
     for layer in network.boundary_decoder.boundary_layers:
@@ -109,10 +118,12 @@ def test_boundary_heads_have_two_channels_and_no_bias():
 
 
 def test_feature_map_size_counts_the_boundary_decoder():
-    """By hand: decoder stages of 6 features on 4^3 (2 convolutions, upsampling) and 4 on 8^3 (1 convolution, upsampling)."""
+    """By hand: stages of 6 features on 4^3 (2 convolutions, upsampling) and 4 on 8^3 (1 convolution, upsampling)."""
     stock = unet("plain", "3d")
     added = 4**3 * (2 * 6 + 6 + 2) + 8**3 * (4 + 4 + 2)
-    assert BANet(stock).compute_conv_feature_map_size((8, 8, 8)) == stock.compute_conv_feature_map_size((8, 8, 8)) + added
+    assert (
+        BANet(stock).compute_conv_feature_map_size((8, 8, 8)) == stock.compute_conv_feature_map_size((8, 8, 8)) + added
+    )
 
 
 def test_order_of_norm_and_nonlinearity_is_the_plans():

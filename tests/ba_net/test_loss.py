@@ -81,7 +81,9 @@ def test_regions_with_ignore_channel():
 
 def dice_and_ce(ignore: int | None = None) -> nn.Module:
     return DC_and_CE_loss(
-        {"batch_dice": False, "smooth": 1e-5, "do_bg": False, "ddp": False}, {}, ignore_label=ignore,
+        {"batch_dice": False, "smooth": 1e-5, "do_bg": False, "ddp": False},
+        {},
+        ignore_label=ignore,
         dice_class=MemoryEfficientSoftDiceLoss,
     )
 

@@ -76,7 +76,7 @@ def test_a_write_that_dies_half_way_leaves_the_older_file(tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", dies)
-    with pytest.raises(UserError, match="No space left on device.*Older checkpoints are whole.*--c"):
+    with pytest.raises(UserError, match=r"No space left on device.*Older checkpoints are whole.*--c"):
         trainer.save_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint_latest.pth"]
     assert read_checkpoint(tmp_path / "checkpoint_latest.pth")["current_epoch"] == 7
@@ -140,7 +140,7 @@ def test_validation_takes_the_file_it_was_given(tmp_path):
 
 def test_another_trainers_checkpoint_is_refused(tmp_path):
     saved(tmp_path, latest=4)
-    with pytest.raises(UserError, match="expected a checkpoint of OtherTrainer, found one of Trainer.*init_from"):
+    with pytest.raises(UserError, match=r"expected a checkpoint of OtherTrainer, found one of Trainer.*init_from"):
         OtherTrainer(tmp_path, continue_training=True).load_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
 
 

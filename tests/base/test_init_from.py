@@ -49,7 +49,7 @@ def test_variables_in_the_path_are_expanded(stock, monkeypatch):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"knob 'init_from': expected an nnU-Net checkpoint, found no file '.*nothing.pth'"):
+    with pytest.raises(UserError, match=r"expected an nnU-Net checkpoint, found no file '.*nothing.pth'"):
         init_from(Net(4, extra=False), str(tmp_path / "nothing.pth"))
 
 

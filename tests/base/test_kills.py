@@ -29,7 +29,7 @@ KILLS = int(os.environ.get("NNUNET_EXT_KILLS", "4"))
 def train(words: list[str], environment: dict[str, str], log: str) -> None:
     """Body of a child: nnU-Net's own entry point, its output in a file, pools of threads instead of processes."""
     os.environ.update(environment)
-    sys.stdout = sys.stderr = Path(log).open("w", buffering=1)
+    sys.stdout = sys.stderr = Path(log).open("w", buffering=1)  # noqa: SIM115  (as long as the process)
     sys.argv = ["nnUNetv2_train", *words]
     torch.set_num_threads(1)
     multiprocessing.get_context = lambda *_: ThreadPools
@@ -56,8 +56,27 @@ def environment(tmp_path_factory) -> dict[str, str]:
         from nnunet_ext.cli.main import main
 
         knobs = [f"num_epochs={EPOCHS}", "num_iterations_per_epoch=2", "num_val_iterations_per_epoch=1"]
-        assert main(["plan_and_preprocess", "-d", "991", "-pl", "LitePlanner", "-c", "3d_fullres", "-npfp", "1",
-                     "-np", "1", "--no_pbar", "--set", *knobs]) == 0
+        assert (
+            main(
+                [
+                    "plan_and_preprocess",
+                    "-d",
+                    "991",
+                    "-pl",
+                    "LitePlanner",
+                    "-c",
+                    "3d_fullres",
+                    "-npfp",
+                    "1",
+                    "-np",
+                    "1",
+                    "--no_pbar",
+                    "--set",
+                    *knobs,
+                ]
+            )
+            == 0
+        )
     finally:
         os.environ.clear()
         os.environ.update(before)

@@ -84,8 +84,10 @@ def test_v1_kernels_on_anisotropic_plans_need_explicit_sizes(v1_weights):
     shifted = BANet(plain_unet(kernels), decoder_kernel_sizes=kernels[1:])
     load_v1_weights(shifted, weights)
     assert shifted.decoder.stages[-1].convs[0].conv.weight.shape == (4, 8, 3, 3, 3)
-    assert_close(shifted.boundary_decoder.stages[-1].convs[0].conv.weight,
-                 v1_weights["conv_blocks_boundary.2.0.blocks.0.conv.weight"])
+    assert_close(
+        shifted.boundary_decoder.stages[-1].convs[0].conv.weight,
+        v1_weights["conv_blocks_boundary.2.0.blocks.0.conv.weight"],
+    )
 
 
 def test_left_over_and_missing_weights_are_refused(v1_weights):
