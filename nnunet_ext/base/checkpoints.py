@@ -84,8 +84,8 @@ class SafeCheckpoints:
         expected, found = type(self).__name__, checkpoint.get("trainer_name")
         if found != expected:
             raise UserError(
-                f"{filename}: expected a checkpoint of {expected}, found one of {found}. To start from its weights, set "
-                f"the knob init_from to this file."
+                f"{filename}: expected a checkpoint of {expected}, found one of {found}. To start from its weights, "
+                f"set the knob init_from to this file."
             )
 
     def _newest_whole_checkpoint(self) -> Path:

@@ -156,8 +156,8 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         stages = len(self.configuration_manager.pool_op_kernel_sizes)
         if self.enable_deep_supervision and stages < 3:
             raise UserError(
-                f"plans {self.plans_manager.plans_name!r}, configuration {self.configuration_name!r}: expected at least "
-                f"3 network stages, got {stages} for patch {list(self.configuration_manager.patch_size)}: a single "
+                f"plans {self.plans_manager.plans_name!r}, configuration {self.configuration_name!r}: expected at "
+                f"least 3 network stages, got {stages} for patch {list(self.configuration_manager.patch_size)}: a single "
                 f"deep-supervision scale has weight 0 and the loss is NaN. Plan with a larger patch "
                 f"(-overwrite_target_spacing with a finer spacing, or more GPU memory)."
             )
