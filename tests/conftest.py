@@ -7,7 +7,7 @@ import pytest
 # nnU-Net reads these when it is imported
 os.environ.update(nnUNet_def_n_proc="2", nnUNet_n_proc_DA="1")
 os.environ.setdefault("MPLBACKEND", "Agg")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by OpenMP when torch is imported: no spinning on busy machines
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # OpenMP reads it when torch is imported: waits without spinning
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -128,14 +128,14 @@ def cell(request: pytest.FixtureRequest) -> Cell:
 
 
 @pytest.fixture
-def refuses(cell: Cell, root: Path) -> Any:
+def refuses(cell: Cell, root: Path, trainer: str) -> Any:
     """``with refuses(Error, match="..."):`` the cell is a refusal, and the table shows the error's text."""
 
     @contextlib.contextmanager
     def context(error: type[Exception], match: str) -> Iterator[None]:
         with pytest.raises(error, match=match) as caught:
             yield
-        text = str(caught.value)
+        text = str(caught.value).replace(trainer, "TRAINER")
         for name in ("raw", "preprocessed", "results"):
             text = text.replace(str(root / name), f"$nnUNet_{name}")
         cell.refusal = text

@@ -61,14 +61,15 @@ class Table:
             LEGEND,
         ]  # fmt: skip
         for group in dict.fromkeys(group for group, _ in self.rows):
-            lines += [f"## {group.rstrip('.')}", "", _line("", *self.trainers), "| --- " * (1 + len(self.trainers)) + "|"]
+            rule = "| --- " * (1 + len(self.trainers)) + "|"
+            lines += [f"## {group.rstrip('.')}", "", _line("", *self.trainers), rule]
             for (of, title), cells in self.rows.items():
                 if of == group:
                     shown = (_show(cells.get(trainer, Cell()), errors) for trainer in self.trainers)
                     lines.append(_line(title, *shown))
             lines.append("")
         if errors:
-            lines += ["## What the user sees", ""]
+            lines += ["## What the user sees", "", "TRAINER stands for the trainer's name.", ""]
             lines += [f"{number}. `{text}`" for number, text in enumerate(errors, 1)]
             lines.append("")
         return "\n".join(lines)

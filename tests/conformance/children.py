@@ -1,0 +1,94 @@
+"""What runs in child processes: runs that get killed, DDP ranks, pickled classes."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nnunet_ext import sockets
+
+_get_context = multiprocessing.get_context  # the real one: the fixtures put threads in its place
+PRELOADED = ["nnunetv2.run.run_training", "matplotlib.pyplot"]
+
+
+def start(target: Callable[..., None], *arguments: object) -> multiprocessing.Process:
+    """Start ``target`` in a child with this process's variables.
+
+    Children are forked from a clean server that has imported nnU-Net once, before OpenMP started any thread.
+    """
+    context = _get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    child = context.Process(target=_with_variables, args=(dict(os.environ), target, *arguments))
+    child.start()
+    return child
+
+
+def _with_variables(variables: dict[str, str], target: Callable[..., None], *arguments: object) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
+    torch.set_num_threads(1)
+    target(*arguments)
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_between_epochs(epoch: int, words: list[str]) -> None:
+    """Train, and be killed when the given epoch starts."""
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    on_epoch_start = nnUNetTrainer.on_epoch_start
+
+    def dies(trainer: nnUNetTrainer) -> None:
+        if trainer.current_epoch == epoch:
+            _die()
+        on_epoch_start(trainer)
+
+    nnUNetTrainer.on_epoch_start = dies
+    _train(words)
+
+
+def die_while_saving(name: str, epoch: int, words: list[str]) -> None:
+    """Train, and be killed half-way through writing the checkpoint ``name`` of the given epoch."""
+    save = torch.save
+
+    def dies(checkpoint: dict[str, Any], file: str) -> None:
+        if Path(file).name.startswith(name) and checkpoint["current_epoch"] == epoch + 1:
+            whole = io.BytesIO()
+            save(checkpoint, whole)
+            with open(file, "wb") as half:
+                half.write(whole.getvalue()[: whole.tell() // 2])
+            _die()
+        save(checkpoint, file)
+
+    torch.save = dies
+    _train(words)
+
+
+def _train(words: list[str]) -> None:
+    from stock import stock
+
+    stock("nnUNetv2_train", *words)
+
+
+def spawned(names: list[str]) -> list[tuple[str, str]]:
+    """Send trainer classes to a really spawned process and return (module, name) as seen there."""
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    classes = [recursive_find_trainer_class_by_name(name) for name in names]
+    with _get_context("spawn").Pool(1) as pool:
+        return pool.map(describe, classes)
+
+
+def describe(trainer: type) -> tuple[str, str]:
+    """Return a class's module and name, after checking that it is the one its socket exports."""
+    assert trainer is sockets.load("trainers", trainer.__name__)
+    return trainer.__module__, trainer.__name__

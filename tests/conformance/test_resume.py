@@ -1,0 +1,182 @@
+"""Interrupted, continued and validated again."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import children
+import numpy as np
+import pytest
+import torch
+from stock import (
+    check_trained,
+    legal_labels,
+    log_of,
+    model_folder,
+    prepare,
+    read_checkpoint,
+    read_plans,
+    train,
+    trained,
+    write_plans,
+)
+
+from nnunet_ext.errors import UserError
+
+pytestmark = pytest.mark.slow
+EPOCHS = 4
+
+
+@pytest.fixture
+def plans(request: pytest.FixtureRequest) -> str:
+    """Plans of four epochs under a name of their own, so that each test has a folder of its own."""
+    name = "Lite" + request.node.originalname.removeprefix("test_").title().replace("_", "")
+    return write_plans("plain", read_plans("plain"), name, num_epochs=EPOCHS)
+
+
+def killed(target: Callable[..., None], *arguments: object, trainer: str, plans: str) -> Path:
+    """Start a training that gets killed, throw its log away and return its fold."""
+    words = [str(prepare("plain")), "3d_fullres", "0", "-tr", trainer, "-p", plans, "-device", "cpu"]
+    child = children.start(target, *arguments, words)
+    child.join(120)
+    assert child.exitcode == -signal.SIGKILL
+    fold = model_folder(trainer, "plain", "3d_fullres", plans) / "fold_0"
+    for log in fold.glob("training_log_*.txt"):
+        log.unlink()
+    return fold
+
+
+def epochs_in_log(fold: Path) -> list[int]:
+    """Return the epochs that the logs in the fold tell of."""
+    return [int(epoch) for epoch in re.findall(r"Epoch (\d+)\b", log_of(fold))]
+
+
+@pytest.mark.row("killed between two epochs, then --c")
+def test_killed_between_epochs(trainer: str, plans: str) -> None:
+    fold = killed(children.die_between_epochs, 2, trainer=trainer, plans=plans)
+    before = read_checkpoint(fold / "checkpoint_latest.pth")["logging"]
+    train(trainer, "plain", "3d_fullres", 0, "--c", plans=plans)
+    assert epochs_in_log(fold) == [2, 3]
+    check_trained(fold, epochs=EPOCHS)
+    after = read_checkpoint(fold / "checkpoint_final.pth")["logging"]
+    for key, values in before.items():
+        np.testing.assert_array_equal(after[key][: len(values)], values, key)
+    lrs = [1e-2 * (1 - epoch / EPOCHS) ** 0.9 for epoch in range(EPOCHS)]
+    assert after["lrs"] == pytest.approx(lrs)
+
+
+@pytest.mark.row("killed while {checkpoint} is written, then --c")
+@pytest.mark.parametrize(
+    ("checkpoint", "epoch", "done"),
+    [("checkpoint_latest", 2, 2), ("checkpoint_best", 0, 1), ("checkpoint_final", 3, 3)],
+)
+def test_killed_while_saving(trainer: str, plans: str, checkpoint: str, epoch: int, done: int) -> None:
+    """The older files stay whole, so at most the epoch whose checkpoint was being written is lost."""
+    shutil.rmtree(model_folder(trainer, "plain", "3d_fullres", plans), ignore_errors=True)
+    fold = killed(children.die_while_saving, checkpoint, epoch, trainer=trainer, plans=plans)
+    newest = max(read_checkpoint(file)["current_epoch"] for file in fold.glob("*.pth"))
+    assert newest >= done
+    train(trainer, "plain", "3d_fullres", 0, "--c", plans=plans)
+    assert epochs_in_log(fold) == list(range(newest, EPOCHS))
+    check_trained(fold, epochs=EPOCHS)
+
+
+@pytest.mark.row("checkpoint_latest truncated, then --c: the next older one, and a report")
+def test_truncated_latest(trainer: str, plans: str) -> None:
+    fold = killed(children.die_between_epochs, 2, trainer=trainer, plans=plans)
+    latest = fold / "checkpoint_latest.pth"
+    assert read_checkpoint(fold / "checkpoint_best.pth")["current_epoch"] in (1, 2)
+    latest.write_bytes(latest.read_bytes()[: latest.stat().st_size // 2])
+    train(trainer, "plain", "3d_fullres", 0, "--c", plans=plans)
+    assert f"WARNING: {latest}: expected a whole checkpoint" in log_of(fold)
+    assert epochs_in_log(fold)[0] in (1, 2)
+    check_trained(fold, epochs=EPOCHS)
+
+
+@pytest.mark.row("--c with a broken checkpoint only")
+def test_nothing_whole(trainer: str, plans: str, refuses: Any) -> None:
+    prepare("plain")
+    fold = model_folder(trainer, "plain", "3d_fullres", plans) / "fold_0"
+    fold.mkdir(parents=True)
+    (fold / "checkpoint_latest.pth").write_bytes(b"half a file")
+    with refuses(UserError, match="expected a whole checkpoint to continue from, found only broken ones"):
+        train(trainer, "plain", "3d_fullres", 0, "--c", plans=plans)
+
+
+@pytest.mark.row("--c on a finished run: validates again, trains nothing")
+def test_continue_finished(trainer: str) -> None:
+    fold = trained(trainer, "plain", "3d_fullres")
+    before = read_checkpoint(fold / "checkpoint_final.pth")
+    shutil.rmtree(fold / "validation")
+    train(trainer, "plain", "3d_fullres", 0, "--c", "--npz")
+    after = read_checkpoint(fold / "checkpoint_final.pth")
+    check_trained(fold)
+    for name, tensor in before["network_weights"].items():
+        assert (after["network_weights"][name] == tensor).all(), name
+
+
+@pytest.mark.row("--c with changed knobs")
+def test_changed_knobs(trainer: str, refuses: Any) -> None:
+    name = write_plans("plain", read_plans("plain"), "LiteChanged")
+    fold = train(trainer, "plain", "2d", plans=name)
+    before = (fold / "checkpoint_final.pth").read_bytes()
+    write_plans("plain", read_plans("plain"), name, initial_lr=0.5)
+    with refuses(UserError, match=re.escape("initial_lr: 0.01 -> 0.5")):
+        train(trainer, "plain", "2d", 0, "--c", plans=name)
+    assert (fold / "checkpoint_final.pth").read_bytes() == before
+
+
+@pytest.mark.row("--c and --val with another trainer's checkpoint")
+def test_another_trainers_checkpoint(trainer: str, refuses: Any) -> None:
+    fold = trained(trainer, "plain", "2d")
+    checkpoint = read_checkpoint(fold / "checkpoint_final.pth") | {"trainer_name": "nnUNetTrainer"}
+    name = write_plans("plain", read_plans("plain"), "LiteForeign")
+    foreign = model_folder(trainer, "plain", "2d", name) / "fold_0"
+    foreign.mkdir(parents=True)
+    torch.save(checkpoint, foreign / "checkpoint_final.pth")
+    for flag in ("--c", "--val"):
+        with refuses(UserError, match=f"expected a checkpoint of {trainer}, found one of nnUNetTrainer"):
+            train(trainer, "plain", "2d", 0, flag, plans=name)
+
+
+@pytest.mark.row("{flag}")
+@pytest.mark.parametrize("flag", ["--val", "--val_best"])
+def test_validation(trainer: str, flag: str) -> None:
+    fold = trained(trainer, "plain", "3d_fullres")
+    weights = (fold / "checkpoint_final.pth").read_bytes()
+    shutil.rmtree(fold / "validation")
+    words = ["--val", flag] if flag == "--val_best" else [flag]
+    train(trainer, "plain", "3d_fullres", 0, *words, "--npz")
+    assert (fold / "checkpoint_final.pth").read_bytes() == weights
+    check_trained(fold)
+
+
+@pytest.mark.row("--npz, {labels}: probabilities of the validation cases")
+@pytest.mark.parametrize("labels", ["plain", "regions"])
+def test_npz(trainer: str, labels: str) -> None:
+    fold = trained(trainer, labels, "3d_fullres")
+    heads = 3 if labels == "regions" else len(legal_labels(labels))
+    files = sorted((fold / "validation").glob("*.npz"))
+    summary = json.loads((fold / "validation" / "summary.json").read_text())
+    assert len(files) == len(summary["metric_per_case"])
+    for file in files:
+        probabilities = np.load(file)["probabilities"]
+        assert len(probabilities) == heads
+        assert probabilities.min() >= 0
+        assert probabilities.max() <= 1 + 1e-3
+        if labels == "plain":
+            np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-2)
+
+
+@pytest.mark.row("--disable_checkpointing")
+def test_disable_checkpointing(trainer: str) -> None:
+    name = write_plans("plain", read_plans("plain"), "LiteNoCheckpoint")
+    fold = train(trainer, "plain", "2d", 0, "--disable_checkpointing", plans=name)
+    assert not list(fold.glob("*.pth*"))
+    assert (fold / "validation" / "summary.json").is_file()

@@ -1,0 +1,119 @@
+"""Weights from elsewhere."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from nnunetv2.run.run_training import get_trainer_from_args
+from stock import (
+    PLANS,
+    check_trained,
+    log_of,
+    model_folder,
+    prepare,
+    read_checkpoint,
+    read_plans,
+    train,
+    trained,
+    write_plans,
+)
+
+from nnunet_ext.errors import UserError
+
+pytestmark = pytest.mark.slow
+STANDS_STILL = {"initial_lr": 1e-12}  # a trained network keeps the weights that it started from
+ENCODER_AND_DECODER = ("encoder.", "decoder.stages.", "decoder.transpconvs.")
+
+
+@functools.cache
+def stock_checkpoint() -> Path:
+    """Train nnU-Net's own trainer on the plain phantoms; its loop is shortened, nothing else."""
+    number = str(prepare("plain"))
+    trainer = get_trainer_from_args(number, "3d_fullres", 0, "nnUNetTrainer", PLANS, False, torch.device("cpu"))
+    trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = 1, 2, 1
+    trainer.run_training()
+    return model_folder("nnUNetTrainer", "plain", "3d_fullres") / "fold_0" / "checkpoint_final.pth"
+
+
+def weights(file: Path) -> dict[str, torch.Tensor]:
+    """Return a checkpoint's weights."""
+    return read_checkpoint(file)["network_weights"]
+
+
+@pytest.mark.row("-pretrained_weights of the same trainer, other classes")
+def test_pretrained_weights(trainer: str) -> None:
+    source = trained(trainer, "plain", "3d_fullres") / "checkpoint_final.pth"
+    plans = write_plans("regions", read_plans("regions"), "LitePretrained", **STANDS_STILL)
+    fold = train(trainer, "regions", "3d_fullres", 0, "-pretrained_weights", source, plans=plans)
+    check_trained(fold)
+    before, after = weights(source), weights(fold / "checkpoint_final.pth")
+    assert before.keys() == after.keys()
+    for name, tensor in after.items():
+        if ".seg_layers." in name:
+            assert tensor.shape[0] == 3 == before[name].shape[0] - 1, name
+        else:
+            torch.testing.assert_close(tensor, before[name], rtol=1e-5, atol=1e-6, msg=name)
+
+
+@pytest.mark.row("-pretrained_weights of stock nnU-Net, other classes")
+def test_stock_pretrained_weights(trainer: str, refuses: Any) -> None:
+    """All or nothing: only a network without tensors of its own can take them. For the others there is ``init_from``."""
+    source = stock_checkpoint()
+    own = weights(trained(trainer, "plain", "3d_fullres") / "checkpoint_final.pth").keys() - weights(source).keys()
+    plans = write_plans("regions", read_plans("regions"), "LiteStockPretrained", **STANDS_STILL)
+    words = (trainer, "regions", "3d_fullres", 0, "-pretrained_weights", source)
+    if any(".seg_layers." not in name for name in own):
+        with refuses(AssertionError, match=r"Key \S+ is missing in the pretrained model weights"):
+            train(*words, plans=plans)
+    else:
+        check_trained(train(*words, plans=plans))
+
+
+@pytest.mark.row("knob init_from with a checkpoint of stock nnU-Net")
+def test_init_from(trainer: str) -> None:
+    source = stock_checkpoint()
+    plans = write_plans("plain", read_plans("plain"), "LiteInitFrom", init_from=str(source), **STANDS_STILL)
+    fold = train(trainer, "plain", "3d_fullres", plans=plans)
+    check_trained(fold)
+    before, after = weights(source), weights(fold / "checkpoint_final.pth")
+    fates = dict(re.findall(r"^(?:.*: )?(?:loaded|kept|unused) +(\S+) (.*)$", log_of(fold), re.MULTILINE))
+    assert fates.keys() == before.keys() | after.keys(), "a tensor whose fate is not told"
+    filled = [name for name in before if name.startswith(ENCODER_AND_DECODER)]
+    assert len(filled) > 20
+    for name in filled:
+        torch.testing.assert_close(after[name], before[name], rtol=1e-5, atol=1e-6, msg=name)
+
+
+@pytest.mark.row("knob init_from, other classes: the segmentation heads stay new")
+def test_init_from_other_classes(trainer: str) -> None:
+    source = stock_checkpoint()
+    plans = write_plans("regions", read_plans("regions"), "LiteInitFrom", init_from=str(source), **STANDS_STILL)
+    fold = train(trainer, "regions", "3d_fullres", plans=plans)
+    check_trained(fold)
+    kept = re.findall(r"^kept +(\S+) .*: the file has", log_of(fold), re.MULTILINE)
+    assert kept
+    assert all(".seg_layers." in name for name in kept)
+
+
+@pytest.mark.row("knob init_from is left alone by --c")
+def test_init_from_and_continue(trainer: str) -> None:
+    """Continuing goes on from the run's own checkpoint, not from the source again."""
+    plans = write_plans("plain", read_plans("plain"), "LiteInitFromC", init_from=str(stock_checkpoint()))
+    fold = train(trainer, "plain", "3d_fullres", plans=plans)
+    before = weights(fold / "checkpoint_final.pth")
+    train(trainer, "plain", "3d_fullres", 0, "--c", plans=plans)
+    after = weights(fold / "checkpoint_final.pth")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in after.items())
+
+
+@pytest.mark.row("knob init_from with a file that is missing")
+def test_init_from_nothing(trainer: str, refuses: Any, root: Path) -> None:
+    plans = write_plans("plain", read_plans("plain"), "LiteInitFromNothing", init_from=str(root / "raw" / "nothing.pth"))
+    with refuses(UserError, match="knob 'init_from': expected an nnU-Net checkpoint, found no file"):
+        train(trainer, "plain", "3d_fullres", plans=plans)
+    assert not list(model_folder(trainer, "plain", "3d_fullres", plans).glob("fold_0/*.pth"))
