@@ -195,7 +195,7 @@ def _check(block: Any, place: str) -> None:
                 f"{', '.join(f'{key}.{name}=...' for name in own[key]) or 'it has none'}."
             )
         else:
-            _check_one(place, key, key, value, general, also=own)
+            _check_one(place, key, key, value, general, also=[key for key, knobs in own.items() if knobs])
 
 
 def _check_one(place: str, shown: str, name: str, value: Any, legal: dict[str, Knob], also: Iterable[str] = ()) -> None:
