@@ -50,7 +50,7 @@ class Table:
         lines = [
             "# Conformance",
             "",
-            "Every trainer of nnunet_ext x every stock feature, on seeded phantoms, through nnU-Net's own entry points.",
+            "Every trainer of nnunet_ext x every stock feature, on seeded phantoms, through nnU-Net's own commands.",
             "This file is generated; do not edit it. The command:",
             "",
             f"    {command}",

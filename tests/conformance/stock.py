@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +123,18 @@ def model_folder(trainer: str, data: str, configuration: str, plans: str = PLANS
 
 
 def predict(
-    trainer: str, data: str, configuration: str, out: Path, *flags: object, fold: int | str = 0, plans: str = PLANS
+    trainer: str,
+    data: str,
+    configuration: str,
+    out: Path,
+    *flags: object,
+    folds: Sequence[int | str] = (0,),
+    plans: str = PLANS,
 ) -> Path:
     """Run nnUNetv2_predict on the unseen cases and return ``out``."""
     stock(
         "nnUNetv2_predict", "-i", folder("nnUNet_raw", data) / "imagesTs", "-o", out, "-d", prepare(data),
-        "-c", configuration, "-tr", trainer, "-p", plans, "-f", fold, "-device", "cpu", "-npp", 0, "-nps", 0,
+        "-c", configuration, "-tr", trainer, "-p", plans, "-f", *folds, "-device", "cpu", "-npp", 0, "-nps", 0,
         "--disable_progress_bar", *flags,
     )  # fmt: skip
     return out

@@ -109,7 +109,7 @@ def test_cascade(trainer: str, labels: str, tmp_path: Path) -> None:
     name = prepare_cascade(labels)
     check_trained(train(trainer, labels, "3d_lowres", "all", plans=name))
     check_trained(train(trainer, labels, "3d_cascade_fullres", plans=name))
-    lowres = predict(trainer, labels, "3d_lowres", tmp_path / "lowres", fold="all", plans=name)
+    lowres = predict(trainer, labels, "3d_lowres", tmp_path / "lowres", folds=["all"], plans=name)
     predictions = predict(
         trainer, labels, "3d_cascade_fullres", tmp_path / "cascade", "-prev_stage_predictions", lowres, plans=name
     )

@@ -62,7 +62,7 @@ def test_pretrained_weights(trainer: str) -> None:
 
 @pytest.mark.row("-pretrained_weights of stock nnU-Net, other classes")
 def test_stock_pretrained_weights(trainer: str, refuses: Any) -> None:
-    """All or nothing: only a network without tensors of its own can take them. For the others there is ``init_from``."""
+    """All or nothing: a network with tensors of its own cannot take them. For that there is ``init_from``."""
     source = stock_checkpoint()
     own = weights(trained(trainer, "plain", "3d_fullres") / "checkpoint_final.pth").keys() - weights(source).keys()
     plans = write_plans("regions", read_plans("regions"), "LiteStockPretrained", **STANDS_STILL)
@@ -113,7 +113,8 @@ def test_init_from_and_continue(trainer: str) -> None:
 
 @pytest.mark.row("knob init_from with a file that is missing")
 def test_init_from_nothing(trainer: str, refuses: Any, root: Path) -> None:
-    plans = write_plans("plain", read_plans("plain"), "LiteInitFromNothing", init_from=str(root / "raw" / "nothing.pth"))
+    nothing = root / "raw" / "nothing.pth"
+    plans = write_plans("plain", read_plans("plain"), "LiteInitFromNothing", init_from=str(nothing))
     with refuses(UserError, match="knob 'init_from': expected an nnU-Net checkpoint, found no file"):
         train(trainer, "plain", "3d_fullres", plans=plans)
     assert not list(model_folder(trainer, "plain", "3d_fullres", plans).glob("fold_0/*.pth"))
