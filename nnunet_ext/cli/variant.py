@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 from copy import deepcopy
@@ -90,7 +91,8 @@ def write_new(file: Path, plans: dict[str, Any]) -> None:
         partial.write_text(json.dumps(plans, indent=4), encoding="utf-8")
         partial.replace(file)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise UserError(
             f"{file}: expected to write plans, got {error.strerror!r}. Mend the folder's rights or free space."
         ) from error

@@ -1,0 +1,254 @@
+"""Knobs: what is legal, what wins, what is carried over, what counts as changed."""
+
+import math
+
+import pytest
+
+from nnunet_ext.base import knobs
+from nnunet_ext.base.method import integer, number, one_of, optional
+from nnunet_ext.errors import UserError
+
+
+def plans(top: object = None, **configurations: dict) -> dict:
+    """Plans with these configurations; ``own`` is a configuration's block."""
+    found: dict = {"plans_name": "P", "configurations": {}}
+    if top is not None:
+        found["nnunet_ext"] = top
+    for name, entry in configurations.items():
+        own = entry.pop("own", None)
+        found["configurations"][name] = entry if own is None else entry | {"nnunet_ext": own}
+    return found
+
+
+class TestResolve:
+    """Defaults < top level < ancestors < the configuration, key by key."""
+
+    def test_defaults(self):
+        found = knobs.resolve(plans(a={}), "a")
+        assert found["num_epochs"] == 1000
+        assert found["num_iterations_per_epoch"] == 250
+        assert found["num_val_iterations_per_epoch"] == 50
+        assert found["initial_lr"] == 0.01
+        assert found["weight_decay"] == 3e-5
+        assert found["optimizer"] == "SGD"
+        assert found["seed"] is None
+        assert found["init_from"] is None
+        assert found["save_every"] == 1
+        assert found["baseline"] == {}
+        assert found["ba_net"] == {"boundary_loss_weight": 1.0, "boundary_width": 3, "v1_decoder_kernels": False}
+
+    def test_top_level(self):
+        found = knobs.resolve(plans({"num_epochs": 7, "ba_net": {"boundary_width": 5}, "format": 1}, a={}), "a")
+        assert found["num_epochs"] == 7
+        assert found["ba_net"] == {"boundary_loss_weight": 1.0, "boundary_width": 5, "v1_decoder_kernels": False}
+        assert "format" not in found
+
+    def test_the_nearer_block_wins_key_by_key(self):
+        p = plans(
+            {"num_epochs": 1, "seed": 1, "initial_lr": 1, "ba_net": {"boundary_width": 5, "boundary_loss_weight": 0.1}},
+            grandparent={"own": {"num_epochs": 2, "weight_decay": 2}},
+            parent={"inherits_from": "grandparent", "own": {"seed": 3, "ba_net": {"boundary_loss_weight": 0.3}}},
+            child={"inherits_from": "parent", "own": {"num_epochs": 4}},
+            other={"own": {"num_epochs": 9, "seed": 9}},
+        )
+        found = knobs.resolve(p, "child")
+        assert [found[key] for key in ("num_epochs", "seed", "initial_lr", "weight_decay")] == [4, 3, 1, 2]
+        assert found["ba_net"] == {"boundary_width": 5, "boundary_loss_weight": 0.3, "v1_decoder_kernels": False}
+        found = knobs.resolve(p, "parent")
+        assert [found[key] for key in ("num_epochs", "seed", "initial_lr", "weight_decay")] == [2, 3, 1, 2]
+        found = knobs.resolve(p, "grandparent")
+        assert [found[key] for key in ("num_epochs", "seed", "initial_lr", "weight_decay")] == [2, 1, 1, 2]
+
+    def test_nnunets_own_inheritance_does_not_matter(self):
+        from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+        p = plans(
+            parent={"own": {"num_epochs": 2, "seed": 2}, "architecture": {}},
+            child={"inherits_from": "parent", "own": {"seed": 3}, "architecture": {"b": 2}},
+        )
+        manager = PlansManager(p)
+        child = manager.get_configuration("child")
+        assert child.configuration["nnunet_ext"] == {"seed": 3}
+        for name, epochs, seed in (("parent", 2, 2), ("child", 2, 3)):
+            found = knobs.resolve_for(manager, manager.get_configuration(name))
+            assert (found["num_epochs"], found["seed"]) == (epochs, seed)
+
+    def test_inheritance_in_a_circle_ends(self):
+        p = plans(a={"inherits_from": "b", "own": {"seed": 1}}, b={"inherits_from": "a", "own": {"seed": 2}})
+        assert knobs.resolve(p, "a")["seed"] == 1
+
+    def test_the_result_is_independent_of_the_plans(self):
+        p = plans({"ba_net": {"boundary_width": 5}}, a={})
+        knobs.resolve(p, "a")["ba_net"]["boundary_width"] = 7
+        assert p["nnunet_ext"] == {"ba_net": {"boundary_width": 5}}
+        assert knobs.resolve(p, "a")["ba_net"]["boundary_width"] == 5
+
+    def test_another_configurations_manager(self):
+        from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+        stranger = PlansManager(plans(a={"architecture": {"b": 3}})).get_configuration("a")
+        with pytest.raises(ValueError, match="expected a configuration of these plans"):
+            knobs.resolve_for(PlansManager(plans(a={"architecture": {}})), stranger)
+
+    @pytest.mark.parametrize(
+        ("block", "text"),
+        [
+            ({"num_epoch": 1}, "plans 'P': unknown knob 'num_epoch'. Did you mean 'num_epochs'? Legal: "),
+            ({"banet": {}}, "plans 'P': unknown knob 'banet'. Did you mean 'ba_net'? Legal: "),
+            (
+                {"ba_net": {"width": 5}},
+                "plans 'P': unknown knob 'ba_net.width'. Did you mean 'boundary_width'? Legal: ",
+            ),
+            (
+                {"ba_net": 5},
+                "plans 'P': 'ba_net' is a method's block, got 5. Set its knobs one by one: ba_net.boundary_lo",
+            ),
+            (
+                {"num_epochs": {"a": 1}},
+                "plans 'P': knob 'num_epochs' expects an integer >= 1, got {'a': 1}. Correct it.",
+            ),
+            ({"num_epochs": 0}, "plans 'P': knob 'num_epochs' expects an integer >= 1, got 0. Correct it."),
+            ({"initial_lr": "0.1"}, "plans 'P': knob 'initial_lr' expects a number > 0, got '0.1'. Correct it."),
+            ({"optimizer": "Adam"}, "plans 'P': knob 'optimizer' expects 'SGD' or 'AdamW', got 'Adam'. Correct it."),
+            ({"init_from": ""}, "plans 'P': knob 'init_from' expects a path, or null, got ''. Correct it."),
+            ([], "plans 'P': the block 'nnunet_ext' must be an object, got []. Write {'num_epochs': 50}."),
+            (None, "plans 'P': the block 'nnunet_ext' must be an object, got None. Write {'num_epochs': 50}."),
+            (
+                {"format": 2, "future": 1},
+                "plans 'P': the block 'nnunet_ext' has format 2, this nnunet_ext reads up to 1: the plans come from a "
+                "newer version. Upgrade with pip install -U nnunet_ext.",
+            ),
+            ({"format": "1"}, "plans 'P': the block 'nnunet_ext' has format '1', this nnunet_ext reads up to 1: "),
+        ],
+    )
+    def test_illegal_blocks(self, block, text):
+        with pytest.raises(UserError) as caught:
+            knobs.resolve(plans(a={}) | {"nnunet_ext": block}, "a")
+        assert str(caught.value).startswith(text)
+
+    def test_the_configuration_of_an_illegal_block_is_named(self):
+        with pytest.raises(
+            UserError, match=r"^plans 'P', configuration 'a': unknown knob 'sed'\. Did you mean 'seed'\?"
+        ):
+            knobs.resolve(plans(a={"own": {"sed": 1}}, b={"inherits_from": "a"}), "b")
+
+
+class TestParse:
+    """Arguments of --set."""
+
+    def test_values(self):
+        words = ["num_epochs=50", "initial_lr=3e-3", "optimizer=AdamW", "seed=null", "init_from=/a=b/c.pth"]
+        words += ["ba_net.boundary_width=5", "ba_net.boundary_loss_weight=0.5", "ba_net.v1_decoder_kernels=true"]
+        assert knobs.parse(words) == {
+            "num_epochs": 50,
+            "initial_lr": 0.003,
+            "optimizer": "AdamW",
+            "seed": None,
+            "init_from": "/a=b/c.pth",
+            "ba_net": {"boundary_width": 5, "boundary_loss_weight": 0.5, "v1_decoder_kernels": True},
+        }
+
+    def test_nothing(self):
+        assert knobs.parse([]) == {}
+
+    def test_the_last_word_wins(self):
+        assert knobs.parse(["seed=1", "seed=2"]) == {"seed": 2}
+
+    @pytest.mark.parametrize(
+        ("words", "text"),
+        [
+            (["num_epochs"], "--set expects key=value, got 'num_epochs'. Example: --set num_epochs=50."),
+            (["=5"], "--set expects key=value, got '=5'."),
+            (["num_epochs="], "--set: knob 'num_epochs' expects an integer >= 1, got ''."),
+            (["num_epochs=2.0"], "--set: knob 'num_epochs' expects an integer >= 1, got 2.0."),
+            (["num_epochs=true"], "--set: knob 'num_epochs' expects an integer >= 1, got True."),
+            (["initial_lr=NaN"], "--set: knob 'initial_lr' expects a number > 0, got nan."),
+            (["initial_lr=Infinity"], "--set: knob 'initial_lr' expects a number > 0, got inf."),
+            (["ba_net.boundary_width=4"], "--set: knob 'ba_net.boundary_width' expects an odd integer >= 3, got 4."),
+            (["ba_net.a.b=4"], "--set: unknown knob 'ba_net.a.b'. "),
+            (["ba_net.boundary_width=5", "ba_net=5"], "--set: 'ba_net' is a method's block, got 5."),
+            (["ba_net=5", "ba_net.boundary_width=5"], "--set: 'ba_net' is a method's block, got 5."),
+            (["num_epochs=5", "num_epochs.x=5"], "--set: knob 'num_epochs' expects an integer >= 1, got {'x': 5}."),
+            (["bn_net.boundary_width=4"], "--set: unknown knob 'bn_net'. Did you mean 'ba_net'?"),
+            (["format=1"], "--set format: this number says which nnunet_ext reads the block, it is no knob."),
+        ],
+    )
+    def test_illegal_words(self, words, text):
+        with pytest.raises(UserError) as caught:
+            knobs.parse(words)
+        assert str(caught.value).startswith(text)
+
+
+class TestPut:
+    """Into the top-level block."""
+
+    def test_new_block(self):
+        p = plans(a={})
+        knobs.put(p, {"seed": 1, "ba_net": {"boundary_width": 5}})
+        assert p["nnunet_ext"] == {"seed": 1, "ba_net": {"boundary_width": 5}, "format": 1}
+
+    def test_old_block_is_merged_key_by_key(self):
+        p = plans({"seed": 1, "num_epochs": 2, "ba_net": {"boundary_width": 5}}, a={})
+        knobs.put(p, {"seed": 3, "ba_net": {"boundary_loss_weight": 0.5}})
+        expected = {
+            "seed": 3,
+            "num_epochs": 2,
+            "ba_net": {"boundary_width": 5, "boundary_loss_weight": 0.5},
+            "format": 1,
+        }
+        assert p["nnunet_ext"] == expected
+
+    def test_nothing_into_nothing(self):
+        p = plans(a={})
+        knobs.put(p, {})
+        assert "nnunet_ext" not in p
+
+    def test_the_plans_do_not_share_the_given_block(self):
+        p, block = plans(a={}), {"ba_net": {"boundary_width": 5}}
+        knobs.put(p, block)
+        p["nnunet_ext"]["ba_net"]["boundary_width"] = 7
+        assert block == {"ba_net": {"boundary_width": 5}}
+
+    @pytest.mark.parametrize("block", [{}, {"seed": 1}])
+    def test_a_newer_block_is_never_relabelled(self, block):
+        p = plans({"format": 2, "future": 1}, a={})
+        with pytest.raises(UserError, match="has format 2"):
+            knobs.put(p, block)
+        assert p["nnunet_ext"] == {"format": 2, "future": 1}
+
+
+def test_carry_over():
+    old = plans({"seed": 1}, a={"own": {"num_epochs": 2}}, gone={"own": {"num_epochs": 3}})
+    new = plans(a={"batch_size": 2}, b={})
+    knobs.carry_over(old, new)
+    assert new == plans({"seed": 1}, a={"batch_size": 2, "own": {"num_epochs": 2}}, b={})
+    new["nnunet_ext"]["seed"] = 5
+    assert old["nnunet_ext"] == {"seed": 1}
+
+
+def test_nothing_to_carry_over():
+    new = plans(a={})
+    knobs.carry_over({}, new)
+    assert new == plans(a={})
+
+
+def test_changed():
+    old = knobs.resolve(plans({"seed": 1, "save_every": 1, "ba_net": {"boundary_width": 5}}, a={}), "a")
+    new = knobs.resolve(plans({"seed": 2, "save_every": 9, "ba_net": {"boundary_width": 7}}, a={}), "a")
+    assert knobs.changed(old, new) == ["ba_net.boundary_width: 5 -> 7", "seed: 1 -> 2"]
+    assert knobs.changed(old, old) == []
+
+
+@pytest.mark.parametrize(
+    ("accepts", "legal", "illegal"),
+    [
+        (integer(1), [1, 5], [0, -1, 1.0, True, "1", None]),
+        (number(0), [0, 0.5, 3], [-1e-9, math.nan, math.inf, -math.inf, True, "0", None]),
+        (number(0, exclusive=True), [1e-9, 3], [0, 0.0, -1]),
+        (one_of("SGD", "AdamW"), ["SGD"], ["sgd", None, [], 0]),
+        (optional(integer(0)), [None, 0], [-1, "null"]),
+    ],
+)
+def test_legal_values(accepts, legal, illegal):
+    assert [value for value in legal if not accepts(value)] == []
+    assert [value for value in illegal if accepts(value)] == []

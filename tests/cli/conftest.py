@@ -1,0 +1,60 @@
+"""A planned phantom data set, and the program run in this process (a subprocess would import for seconds)."""
+
+import multiprocessing
+import shutil
+from collections.abc import Callable, Sequence
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from nnunet_ext.cli.main import main
+from nnunet_ext.phantoms import write_phantom_dataset
+
+NAME = "Dataset901_Phantom"
+PARTS = {"nnUNet_raw": "raw", "nnUNet_preprocessed": "preprocessed", "nnUNet_results": "results"}
+
+
+def prepare(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    """Point nnU-Net at folders under ``root``, close the door, and let its worker pools be threads."""
+    for variable, part in PARTS.items():
+        (root / part).mkdir(parents=True, exist_ok=True)
+        monkeypatch.setenv(variable, str(root / part))
+    monkeypatch.delenv("nnUNet_extTrainer", raising=False)
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: SimpleNamespace(Pool=ThreadPool))
+
+
+@pytest.fixture(scope="session")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders with one phantom data set, planned by LitePlanner with three knobs, not preprocessed."""
+    root = tmp_path_factory.mktemp("nnunet")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        prepare(monkeypatch, root)
+        write_phantom_dataset(root / "raw", NAME, cases=3, unseen=1, shape=(12, 32, 32))
+        words = "-d 901 -pl LitePlanner --no_pp --no_pbar --set num_epochs=7 seed=3 ba_net.boundary_width=5"
+        assert main(["plan_and_preprocess", *words.split()]) == 0
+    return root
+
+
+@pytest.fixture
+def nnunet(planned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the planned folders to work in."""
+    root = Path(shutil.copytree(planned, tmp_path / "nnunet"))
+    prepare(monkeypatch, root)
+    return root
+
+
+@pytest.fixture
+def mistake(capfd: pytest.CaptureFixture[str]) -> Callable[[str | Sequence[str]], str]:
+    """Run words that are wrong: exit code 2, one line on stderr, which is returned without its head."""
+
+    def run(words: str | Sequence[str]) -> str:
+        capfd.readouterr()
+        assert main(words.split() if isinstance(words, str) else words) == 2
+        lines = capfd.readouterr().err.splitlines()
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("nnunet_ext: error: ")
+        return lines[0].removeprefix("nnunet_ext: error: ")
+
+    return run

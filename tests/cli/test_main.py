@@ -1,0 +1,42 @@
+"""The program: overview, exit codes, one line for a mistake."""
+
+import pytest
+
+from nnunet_ext import __version__
+from nnunet_ext.cli.main import COMMANDS, main
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_overview_names_every_command(capsys, words):
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert set(COMMANDS) == {"demo", "plan_and_preprocess", "train", "predict", "variant", "info", "doctor", "sockets"}
+    assert all(f"\n  {name} " in text for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", ["demo", "plan_and_preprocess", "variant", "info", "doctor", "sockets"])
+def test_every_command_has_help(capsys, name):
+    with pytest.raises(SystemExit) as end:
+        main([name, "--help"])
+    assert end.value.code == 0
+    assert f"usage: nnunet_ext {name}" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
+def test_unknown_command(mistake):
+    text = mistake("doktor")
+    assert text == (
+        "unknown command 'doktor'. Did you mean 'doctor'? Legal: demo, doctor, info, plan_and_preprocess, predict, "
+        "sockets, train, variant."
+    )
+
+
+def test_unknown_flag(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["info", "--jsn"])
+    assert end.value.code == 2
+    assert "unrecognized arguments: --jsn" in capsys.readouterr().err

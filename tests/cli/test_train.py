@@ -1,0 +1,95 @@
+"""``nnunet_ext train``: mistakes get one line before nnU-Net starts; the rest goes to the stock entry point."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from nnunet_ext import sockets
+from nnunet_ext.cli.main import main
+
+PLANS = Path("preprocessed/Dataset901_Phantom/LitePlans.json")
+WORDS = "901 3d_fullres 0 -tr NNUNetBaselineTrainer -p LitePlans -device cpu"
+
+
+@pytest.fixture
+def preprocessed(nnunet: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Something stands where preprocessed data would; the door that ``train`` opens is closed again afterwards."""
+    monkeypatch.setenv(sockets.VARIABLE, "")
+    folder = nnunet / PLANS.parent / "LitePlans_3d_fullres"
+    folder.mkdir()
+    (folder / "case_000.pkl").write_bytes(b"")
+    return nnunet
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("", "expected DATASET CONFIGURATION FOLD first, got ''. Example: nnunet_ext train 4 3d_fullres 0"),
+        ("901 -tr X", "expected DATASET CONFIGURATION FOLD first, got '901 -tr X'."),
+        ("902 3d_fullres 0 -p LitePlans", "expected data set '902', found none. Legal: Dataset901_Phantom."),
+        ("901 3d_fullres 0 -p LitPlans", "expected plans, found no file. Did you mean 'LitePlans'? Legal: LitePlans."),
+        ("901 3d_fullres 0 -p LitePlans -tr BANet", "-tr: unknown trainer 'BANet'. Did you mean 'BANetTrainer'?"),
+        (
+            "901 3d_fulres 0 -p LitePlans",
+            "plans 'LitePlans': unknown configuration '3d_fulres'. Did you mean '3d_fullres'?",
+        ),
+        ("901 3d_fullres O -p LitePlans", "fold: expected 0, 1, 2, 3, 4 or all, got 'O'."),
+        (
+            "901 2d 0 -p LitePlans -device cpu",
+            "LitePlans_2d: expected preprocessed data of '2d', found none. Run nnUNetv2_pre",
+        ),
+    ],
+)
+def test_wrong_words(preprocessed, mistake, words, text):
+    assert text in mistake(f"train {words}")
+    assert list((preprocessed / "results").iterdir()) == []
+
+
+def test_no_gpu(preprocessed, mistake, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    text = mistake("train 901 3d_fullres 0 -p LitePlans")
+    assert text == "-device cuda: expected a GPU, torch finds none. Add -device cpu, or see nnunet_ext doctor."
+
+
+def test_a_file_in_place_of_the_results_folder(preprocessed, mistake):
+    (preprocessed / "results").rmdir()
+    (preprocessed / "results").write_text("")
+    text = mistake(f"train {WORDS}")
+    assert text.startswith(f"nnUNet_results={preprocessed / 'results'}: expected a folder that can be written, got ")
+
+
+def test_a_file_in_place_of_the_fold(preprocessed, mistake):
+    model = preprocessed / "results/Dataset901_Phantom/NNUNetBaselineTrainer__LitePlans__3d_fullres"
+    model.mkdir(parents=True)
+    (model / "fold_0").write_text("")
+    text = mistake(f"train {WORDS}")
+    assert text.startswith(f"{model / 'fold_0'}: expected a results folder that can be written, got 'File exists'.")
+
+
+@pytest.mark.parametrize(
+    ("block", "text"),
+    [
+        ({"format": 2}, "plans 'LitePlans': the block 'nnunet_ext' has format 2, this nnunet_ext reads up to 1"),
+        ({"num_epoch": 2}, "plans 'LitePlans': unknown knob 'num_epoch'. Did you mean 'num_epochs'?"),
+        ({"ba_net": {"width": 2}}, "plans 'LitePlans': unknown knob 'ba_net.width'. Did you mean 'boundary_width'?"),
+    ],
+)
+def test_illegal_knobs_stop_the_training(preprocessed, mistake, block, text):
+    plans = json.loads((preprocessed / PLANS).read_text()) | {"nnunet_ext": block}
+    (preprocessed / PLANS).write_text(json.dumps(plans))
+    assert mistake(f"train {WORDS}").startswith(text)
+    assert list((preprocessed / "results").iterdir()) == []
+
+
+def test_all_words_reach_nnunet_and_the_door_is_open(preprocessed, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "nnunetv2.run.run_training.run_training_entry", lambda: seen.append((sys.argv, os.environ[sockets.VARIABLE]))
+    )
+    before = sys.argv
+    assert main(["train", *WORDS.split(), "--c", "--npz"]) == 0
+    assert seen == [(["nnUNetv2_train", *WORDS.split(), "--c", "--npz"], str(sockets.folder("trainers")))]
+    assert sys.argv is before
