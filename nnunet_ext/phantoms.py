@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 ORGAN, WALL, TUMOUR, IGNORE = 1, 2, 3, 4
-INTENSITY = (0.0, 1.0, 1.3, 1.9)  # background, organ, wall, tumour; organ and wall are hard to tell apart in the noise
-NOISE = 0.15
+INTENSITY = (0.5, 1.0, 1.2, 1.5)  # background, organ, wall, tumour; organ and wall are hard to tell apart in the noise
+TEXTURE = 0.25  # of the background, which looks like organ in places
+SHADING = 0.1
+NOISE = 0.3
 
 
 def phantom_case(
@@ -27,7 +29,7 @@ def phantom_case(
     Args:
         rng: Source of all randomness.
         shape: Voxels (D, H, W).
-        spacing: Voxel size in mm, same axis order; the wall is 2 mm thick, whatever the axis.
+        spacing: Voxel size in mm, same axis order; the wall is 1.2 to 2.8 mm thick, at least a voxel.
         channels: Image channels; each weights the tissues differently.
 
     Returns:
@@ -40,7 +42,9 @@ def phantom_case(
     radius = extent * rng.uniform(0.30, 0.38, (3, 1, 1, 1))
     bumps = 0.08 * _smooth_noise(rng, shape, spacing, scale=8)
     organ = np.sqrt((((position - centre) / radius) ** 2).sum(0)) < 1 + np.clip(bumps, -0.2, 0.2)
-    wall = organ & (ndimage.distance_transform_edt(organ, sampling=spacing) <= 2.0)
+    thickness = 2.0 + 0.4 * np.clip(_smooth_noise(rng, shape, spacing, scale=8), -2, 2)
+    depth = ndimage.distance_transform_edt(organ, sampling=spacing)
+    wall = organ & ((depth <= thickness) | ndimage.binary_dilation(~organ))
     tumour_centre = centre + radius * rng.uniform(-0.35, 0.35, (3, 1, 1, 1))
     tumour_radius = max(float(radius.min()) * rng.uniform(0.25, 0.35), 1.5 * max(spacing))
     tumour = (((position - tumour_centre) / tumour_radius) ** 2).sum(0) < 1
@@ -50,9 +54,10 @@ def phantom_case(
     label[wall] = WALL
 
     tissue = np.asarray(INTENSITY)[label]
+    tissue[~organ] += TEXTURE * _smooth_noise(rng, shape, spacing, scale=4)[~organ]
     image = np.empty((channels, *shape), np.float32)
     for channel in range(channels):
-        shading = 0.1 * _smooth_noise(rng, shape, spacing, scale=12)
+        shading = SHADING * _smooth_noise(rng, shape, spacing, scale=12)
         contrast = 1.0 if channel == 0 else rng.uniform(0.6, 1.0)
         image[channel] = contrast * tissue + shading + rng.normal(0, NOISE, shape)
     return 100 * image, label

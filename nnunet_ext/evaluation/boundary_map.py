@@ -45,7 +45,8 @@ def boundary_maps(
         For each case a map (D, H, W) of values 0 to 1 in the image's own geometry; None if the network finds none.
     """
     open_door()
-    predictor = nnUNetPredictor(device=torch.device(device), allow_tqdm=False)
+    # the Gaussian's small weights in half precision would round probabilities at the image's corners to 0 or 1
+    predictor = nnUNetPredictor(use_gaussian=False, device=torch.device(device), allow_tqdm=False)
     predictor.initialize_from_trained_model_folder(str(model), (fold,))
     if not hasattr(predictor.network, "boundary_decoder"):
         return None

@@ -1,0 +1,77 @@
+"""The demo: its options, and a shortened run of all of it."""
+
+import re
+
+import nibabel
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from nnunet_ext.cli.demo import Demo, exports
+from nnunet_ext.cli.main import main
+from nnunet_ext.errors import UserError
+
+
+def test_defaults():
+    demo = Demo.parse([])
+    assert (demo.trainer, demo.data, str(demo.out)) == ("BANetTrainer", None, "nnunet_ext_demo")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"trainer": "BaNetTrainer"}, "--trainer: unknown trainer 'BaNetTrainer'. Did you mean 'BANetTrainer'?"),
+        ({"trainer": "nnUNetTrainer"}, "--trainer: unknown trainer 'nnUNetTrainer'."),
+        ({"epochs": 0}, "--epochs: expected an integer >= 1, got 0."),
+        ({"steps": -1}, "--steps: expected an integer >= 1, got -1."),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(tmp_path, options, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        Demo(out=tmp_path / "out", **options).run()
+    assert not (tmp_path / "out").exists()
+
+
+def test_exports_can_be_pasted():
+    assert exports({"A": "/plain", "B": "/with space"}) == "export A=/plain\nexport B='/with space'"
+
+
+@pytest.mark.slow
+def test_short_demo_from_end_to_end(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["demo", "--out", str(out), "--epochs", "1", "--steps", "2"]) == 0
+    printed = capsys.readouterr().out
+    raw, predictions = out / "nnUNet_raw" / "Dataset999_Phantom", out / "predictions"
+    commands = [line[2:] for line in printed.splitlines() if line.startswith("$ ")]
+    knobs = "num_val_iterations_per_epoch=8 optimizer=AdamW initial_lr=0.003 seed=0"
+    assert commands[0] == (
+        "nnunet_ext plan_and_preprocess -d 999 -pl LitePlanner -c 3d_fullres "
+        f"--set num_epochs=1 num_iterations_per_epoch=2 {knobs}"
+    )
+    device = commands[1].rpartition(" ")[2]
+    expected = [
+        f"nnUNetv2_train 999 3d_fullres 0 -tr {trainer} -p LitePlans -device {device}"
+        for trainer in ("BANetTrainer", "NNUNetBaselineTrainer")
+    ]
+    for trainer in ("BANetTrainer", "NNUNetBaselineTrainer"):
+        to = predictions / trainer
+        expected += [
+            f"nnUNetv2_predict -i {raw / 'imagesTs'} -o {to} -d 999 -f 0 -tr {trainer} -c 3d_fullres -p LitePlans "
+            f"-npp 0 -nps 0 -device {device}",
+            f"nnUNetv2_evaluate_folder {raw / 'labelsTs'} {to} -djfile {to / 'dataset.json'} -pfile {to / 'plans.json'}",
+        ]
+    assert commands[1:] == expected
+    assert f"export nnUNet_results={out / 'nnUNet_results'}\n" in printed
+    assert [len(list((out / "logs").glob(f"0{number}_*.log"))) for number in range(1, 8)] == [1] * 7
+
+    results = (out / "results.md").read_text()
+    assert results in printed
+    assert [line.split("|")[1].strip() for line in results.splitlines()[2:7]] == [
+        *("organ", "wall", "tumour", "foreground mean", "training, seconds")
+    ]
+    assert "6 unseen cases (cases of imagesTs" in results
+    truth = nibabel.load(raw / "labelsTs" / "unseen_000.nii.gz")
+    assert nibabel.load(predictions / "BANetTrainer" / "unseen_000.nii.gz").shape == truth.shape
+    figure, curve = imread(out / "figure.png"), imread(out / "training_curve.png")
+    assert min(figure.shape[:2]) > 500
+    assert np.ptp(curve[..., :3]) == 1
