@@ -129,7 +129,7 @@ def check_door() -> Check:
     places = [Path(word) for word in value.split(os.pathsep) if word.strip()]
     if own not in [place.resolve() for place in places]:
         message = f"closed: {sockets.VARIABLE}={value} does not name {own}"
-        return Check("door", FAIL, message, f'{remedy}"{os.pathsep}${sockets.VARIABLE}"')
+        return Check("door", FAIL, message, f'{remedy[:-1]}{os.pathsep}${sockets.VARIABLE}"')
     missing = [str(place) for place in places if not place.exists()]
     if missing:
         message = f"open, but {', '.join(missing)} in {sockets.VARIABLE} does not exist; nnU-Net skips it silently"

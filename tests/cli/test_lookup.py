@@ -66,7 +66,7 @@ def test_unknown_trainer(door):
 
 def test_planners_are_ours_and_stock():
     assert lookup.planner_names() == {
-        *("BANetPlanner", "BANetResEncLPlanner", "BANetResEncMPlanner", "LitePlanner"),
+        *sockets.names("planners"),
         *("ExperimentPlanner", "ResEncUNetPlanner", "nnUNetPlanner_torchres"),
         *("nnUNetPlannerResEncM", "nnUNetPlannerResEncL", "nnUNetPlannerResEncXL"),
         *("nnUNetPlannerResEncL_noResampling", "nnUNetPlannerResEncL_torchres", "nnUNetPlannerResEncL_torchres_sepz"),
