@@ -9,13 +9,17 @@ import sysconfig
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from nnunet_ext import sockets
 from nnunet_ext.base.nearest import nearest
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.demo_data import bring_data, start_folder, unseen_cases
 from nnunet_ext.errors import UserError
+
+if TYPE_CHECKING:
+    from nnunet_ext.cli.demo_report import Report
+    from nnunet_ext.cli.shell import Shell
 
 CONTROL = "NNUNetBaselineTrainer"
 PLANNER, PLANS, CONFIGURATION = "LitePlanner", "LitePlans", "3d_fullres"
@@ -61,34 +65,30 @@ class Demo(Command):
         out = self.out.resolve()
         start_folder(out, self.data)
         dataset = bring_data(out / "nnUNet_raw", self.data)
-        (out / "logs").mkdir()
-        variables = self._variables(out, device)
+        variables = _variables(out, device)
         print(f"Data: {dataset}\nCommands are run with:\n{exports(variables)}")
-        shell = Shell({**os.environ, **variables, "PYTHONUNBUFFERED": "1"}, out / "logs")
-        number = dataset.name[7:10].lstrip("0") or "0"
-        common = ("-c", CONFIGURATION, "-p", PLANS)
-        trainers = list(dict.fromkeys((self.trainer, CONTROL)))
-
-        knobs = ("--set", f"num_epochs={self.epochs}", f"num_iterations_per_epoch={self.steps}", *KNOBS)
-        shell.run(("nnunet_ext", "plan_and_preprocess", "-d", number, "-pl", PLANNER, "-c", CONFIGURATION, *knobs))
-        for trainer in trainers:
-            training = ("nnUNetv2_train", number, CONFIGURATION, "0", "-tr", trainer, "-p", PLANS, "-device", device)
-            shell.run(training, epochs=self.epochs)
+        shell = Shell({**_environment(variables), "PYTHONUNBUFFERED": "1"}, out / "logs")
+        number = str(int(dataset.name[7:10]))
+        models = {
+            trainer: out / "nnUNet_results" / dataset.name / f"{trainer}__{PLANS}__{CONFIGURATION}"
+            for trainer in (self.trainer, CONTROL)
+        }
+        self._train(shell, number, list(models), device)
         unseen = unseen_cases(dataset, out / "nnUNet_preprocessed" / dataset.name / "splits_final.json", out)
-        results = out / "nnUNet_results" / dataset.name
-        report = Report(out, {t: results / f"{t}__{PLANS}__{CONFIGURATION}" for t in trainers}, unseen, device)
         print(f"\nUnseen: {unseen.origin}")
-        for trainer in trainers:
-            to = str(report.predictions(trainer))
-            model = ("-d", number, "-f", "0", "-tr", trainer, *common)
-            one_process = ("-npp", "0", "-nps", "0", "-device", device)
-            shell.run(("nnUNetv2_predict", "-i", str(unseen.images), "-o", to, *model, *one_process))
-            described = ("-djfile", f"{to}/dataset.json", "-pfile", f"{to}/plans.json")
-            shell.run(("nnUNetv2_evaluate_folder", str(unseen.labels), to, *described))
+        report = Report(out, models, unseen, device)
+        _predict(shell, number, report)
         print(f"\n{report.write()}")
         files = "\n".join(f"  {out / name}" for name in ("figure.png", "training_curve.png", "results.md"))
         print(f"Done in {(time.monotonic() - begun) / 60:.1f} minutes. Look at:\n{files}")
         return 0
+
+    def _train(self, shell: Shell, number: str, trainers: list[str], device: str) -> None:
+        knobs = ("--set", f"num_epochs={self.epochs}", f"num_iterations_per_epoch={self.steps}", *KNOBS)
+        shell.run(("nnunet_ext", "plan_and_preprocess", "-d", number, "-pl", PLANNER, "-c", CONFIGURATION, *knobs))
+        for trainer in trainers:
+            words = ("nnUNetv2_train", number, CONFIGURATION, "0", "-tr", trainer, "-p", PLANS, "-device", device)
+            shell.run(words, epochs=self.epochs)
 
     def _check(self) -> None:
         if self.trainer not in (legal := sockets.names("trainers")):
@@ -97,21 +97,41 @@ class Demo(Command):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name}: expected an integer >= 1, got {getattr(self, name)}.")
 
-    @staticmethod
-    def _variables(out: Path, device: str) -> dict[str, str]:
-        """Variables that the commands need beyond those of a fresh shell."""
-        variables = {name: str(out / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
-        variables[sockets.VARIABLE] = str(sockets.folder("trainers"))
-        # threads that wait must not spin: with one more process than cores a training step takes five times as long
-        variables |= {"nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "2", "OMP_WAIT_POLICY": "PASSIVE"}
-        if device == "cuda":
-            variables["nnUNet_compile"] = "false"  # compiling takes longer than this short training
-        scripts = sysconfig.get_path("scripts")
-        if scripts not in os.environ.get("PATH", "").split(os.pathsep):
-            variables["PATH"] = os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)])
-        return variables
+
+def _predict(shell: Shell, number: str, report: Report) -> None:
+    """Predict and evaluate the unseen cases with each trainer's model."""
+    for trainer in report.models:
+        to = str(report.predictions(trainer))
+        model = ("-d", number, "-f", "0", "-tr", trainer, "-c", CONFIGURATION, "-p", PLANS)
+        in_one_process = ("-npp", "0", "-nps", "0", "-device", report.device)
+        shell.run(("nnUNetv2_predict", "-i", str(report.unseen.images), "-o", to, *model, *in_one_process))
+        described = ("-djfile", f"{to}/dataset.json", "-pfile", f"{to}/plans.json")
+        shell.run(("nnUNetv2_evaluate_folder", str(report.unseen.labels), to, *described))
+
+
+def _variables(out: Path, device: str) -> dict[str, str]:
+    """Return the variables that the commands need beyond those of a fresh shell; PATH is what to put before it."""
+    variables = {name: str(out / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+    variables[sockets.VARIABLE] = str(sockets.folder("trainers"))
+    # threads that wait must not spin: with one more process than cores a training step takes five times as long
+    variables |= {"nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "2", "OMP_WAIT_POLICY": "PASSIVE"}
+    if device == "cuda":
+        variables["nnUNet_compile"] = "false"  # compiling takes longer than this short training
+    scripts = sysconfig.get_path("scripts")
+    if scripts not in os.environ.get("PATH", "").split(os.pathsep):
+        variables["PATH"] = scripts
+    return variables
+
+
+def _environment(variables: dict[str, str]) -> dict[str, str]:
+    path = [folder for folder in (variables.get("PATH"), os.environ.get("PATH", os.defpath)) if folder]
+    return {**os.environ, **variables, "PATH": os.pathsep.join(path)}
 
 
 def exports(variables: dict[str, str]) -> str:
-    """Write variables as a shell reads them."""
-    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
+    """Write variables as a shell reads them; PATH goes before the shell's own."""
+    lines = []
+    for name, value in variables.items():
+        rest = f'{os.pathsep}"$PATH"' if name == "PATH" else ""
+        lines.append(f"export {name}={shlex.quote(value)}{rest}")
+    return "\n".join(lines)

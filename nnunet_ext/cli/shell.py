@@ -47,6 +47,7 @@ class Shell:
         command = shlex.join(words)
         self.commands.append(command)
         name = words[1] if words[0] == "nnunet_ext" else words[0]
+        self.logs.mkdir(exist_ok=True)
         log = self.logs / f"{len(self.commands):02d}_{name}.log"
         print(f"\n$ {command}", flush=True)
         with log.open("w", encoding="utf-8") as stream:

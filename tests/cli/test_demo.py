@@ -1,13 +1,16 @@
 """The demo: its options, and a shortened run of all of it."""
 
+import os
 import re
+import sysconfig
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from nnunet_ext.cli.demo import Demo, exports
+from nnunet_ext.cli.demo import Demo, _environment, _variables, exports
 from nnunet_ext.cli.main import main
 from nnunet_ext.errors import UserError
 
@@ -33,7 +36,17 @@ def test_mistakes_are_told_before_anything_is_written(tmp_path, options, message
 
 
 def test_exports_can_be_pasted():
-    assert exports({"A": "/plain", "B": "/with space"}) == "export A=/plain\nexport B='/with space'"
+    variables = {"A": "/plain", "B": "/with space", "PATH": "/venv/bin"}
+    assert exports(variables) == "export A=/plain\nexport B='/with space'\nexport PATH=/venv/bin:\"$PATH\""
+
+
+def test_a_program_that_is_not_on_path_finds_its_fellows(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", "/usr/bin")
+    variables = _variables(tmp_path, "cpu")
+    assert Path(variables["PATH"]) == Path(sysconfig.get_path("scripts"))
+    assert _environment(variables)["PATH"] == f"{variables['PATH']}{os.pathsep}/usr/bin"
+    monkeypatch.setenv("PATH", variables["PATH"])
+    assert "PATH" not in _variables(tmp_path, "cpu")
 
 
 @pytest.mark.slow
@@ -56,9 +69,9 @@ def test_short_demo_from_end_to_end(tmp_path, capsys):
     for trainer in ("BANetTrainer", "NNUNetBaselineTrainer"):
         to = predictions / trainer
         expected += [
-            f"nnUNetv2_predict -i {raw / 'imagesTs'} -o {to} -d 999 -f 0 -tr {trainer} -c 3d_fullres -p LitePlans "
+            f"nnUNetv2_predict -i {raw}/imagesTs -o {to} -d 999 -f 0 -tr {trainer} -c 3d_fullres -p LitePlans "
             f"-npp 0 -nps 0 -device {device}",
-            f"nnUNetv2_evaluate_folder {raw / 'labelsTs'} {to} -djfile {to / 'dataset.json'} -pfile {to / 'plans.json'}",
+            f"nnUNetv2_evaluate_folder {raw}/labelsTs {to} -djfile {to}/dataset.json -pfile {to}/plans.json",
         ]
     assert commands[1:] == expected
     assert f"export nnUNet_results={out / 'nnUNet_results'}\n" in printed

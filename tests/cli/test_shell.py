@@ -64,7 +64,8 @@ def test_an_interrupted_command_takes_its_workers_along(shell, tmp_path, monkeyp
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Shell, "_watch", staticmethod(interrupt))
-    code = f"import os, time; pid = os.fork()\nif pid: print(pid, file=open({str(tmp_path / 'pid')!r}, 'w'))\ntime.sleep(60)"
+    file = str(tmp_path / "pid")
+    code = f"import os, time; pid = os.fork()\nif pid: print(pid, file=open({file!r}, 'w'))\ntime.sleep(60)"
     with pytest.raises(KeyboardInterrupt):
         shell.run(("py", "-c", code))
     assert ended(int((tmp_path / "pid").read_text()))
