@@ -70,7 +70,11 @@ class Report:
         truths = sorted(self.unseen.labels.glob(f"*{ending}"))[:ROWS]
         names = [truth.name.removesuffix(ending) for truth in truths]
         files = [image_files(self.unseen.images, name, ending) for name in names]
-        with (self.out / "logs" / "figure.log").open("w") as log, contextlib.redirect_stdout(log):
+        with (
+            (self.out / "logs" / "figure.log").open("w") as log,
+            contextlib.redirect_stdout(log),
+            contextlib.redirect_stderr(log),
+        ):
             maps = boundary_maps(model, files, device=self.device) or [None] * len(files)
             reader = PlansManager(str(model / "plans.json")).image_reader_writer_class()
             cases = []
