@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 from pathlib import Path
@@ -57,7 +58,8 @@ class SafeCheckpoints:
                     os.fsync(file.fileno())
                 partial.replace(filename)
         except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
             reason = str(error).strip().splitlines()[0]
             raise UserError(
                 f"{filename}: expected to write a checkpoint, got {reason!r}. Older checkpoints are whole: free space "

@@ -44,11 +44,12 @@ def find_planner(name: str) -> type:
     """
     if name in sockets.names("planners"):
         return sockets.load("planners", name)
+    from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
     from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 
     folder = nnunet_folder() / "experiment_planning"
     planner = recursive_find_python_class(str(folder), name, current_module="nnunetv2.experiment_planning")
-    if planner is None:
+    if planner is None or not issubclass(planner, ExperimentPlanner):
         raise UserError(f"-pl: unknown planner {name!r}. {nearest(name, planner_names())}")
     return planner
 

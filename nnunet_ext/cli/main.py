@@ -39,7 +39,7 @@ def usage() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a sub-command; a user's mistake prints one line and returns 2."""
+    """Run a sub-command; a user's mistake, and a missing package, print one line and return 2."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
         print(usage())
@@ -53,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COMMANDS[words[0]].parse(words[1:]).run()
     except UserError as error:
         print(f"nnunet_ext: error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"nnunet_ext: error: expected package {error.name}, found none. Ask: nnunet_ext doctor", file=sys.stderr)
         return 2
 
 

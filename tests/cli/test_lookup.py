@@ -87,6 +87,11 @@ def test_unknown_planner():
         lookup.find_planner("BAPlanner")
 
 
+def test_a_class_that_is_no_planner():
+    with pytest.raises(UserError, match=r"-pl: unknown planner 'DatasetFingerprintExtractor'\."):
+        lookup.find_planner("DatasetFingerprintExtractor")
+
+
 def test_no_nnunet(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(

@@ -37,3 +37,12 @@ def test_unknown_flag(capsys):
         main(["info", "--jsn"])
     assert end.value.code == 2
     assert "unrecognized arguments: --jsn" in capsys.readouterr().err
+
+
+def test_the_line_names_the_package_and_the_doctor(monkeypatch, capsys):
+    def missing(self):
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(COMMANDS["info"], "run", missing)
+    assert main(["info"]) == 2
+    assert capsys.readouterr().err == "nnunet_ext: error: expected package torch, found none. Ask: nnunet_ext doctor\n"
