@@ -157,8 +157,8 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         if self.enable_deep_supervision and stages < 3:
             raise UserError(
                 f"plans {self.plans_manager.plans_name!r}, configuration {self.configuration_name!r}: expected at "
-                f"least 3 network stages, got {stages} for patch {list(self.configuration_manager.patch_size)}: a single "
-                f"deep-supervision scale has weight 0 and the loss is NaN. Plan with a larger patch "
+                f"least 3 network stages, got {stages} for patch {list(self.configuration_manager.patch_size)}: a "
+                f"single deep-supervision scale has weight 0 and the loss is NaN. Plan with a larger patch "
                 f"(-overwrite_target_spacing with a finer spacing, or more GPU memory)."
             )
 

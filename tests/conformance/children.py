@@ -92,3 +92,40 @@ def describe(trainer: type) -> tuple[str, str]:
     """Return a class's module and name, after checking that it is the one its socket exports."""
     assert trainer is sockets.load("trainers", trainer.__name__)
     return trainer.__module__, trainer.__name__
+
+
+def ddp_steps(rank: int, store: str, words: list[str], given: str, out: str) -> None:
+    """Run one rank of two: training steps on its half of a batch, a validation step, the gathering at the epoch's end.
+
+    Stock code puts DDP trainers on GPUs; so this one is built before the process group, and wrapped without device.
+    """
+    from nnunetv2.run.run_training import get_trainer_from_args
+    from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as module
+    from torch import distributed
+
+    number, configuration, trainer_name, plans = words
+    trainer = get_trainer_from_args(number, configuration, 0, trainer_name, plans, False, torch.device("cpu"))
+    distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    trainer.is_ddp, trainer.local_rank = True, rank
+    wrap = module.DDP
+    module.DDP = lambda network, device_ids: wrap(network)
+    trainer.initialize()
+    start = torch.load(given)
+    trainer.bare_network.load_state_dict(start["weights"])
+    trainer.set_deep_supervision_enabled(True)
+    half = {
+        "data": start["data"].chunk(2)[rank],
+        "target": [target.chunk(2)[rank] for target in start["target"]],
+    }
+    trainer.on_train_epoch_start()
+    outputs = [trainer.train_step(half)]
+    gradients = {name: parameter.grad for name, parameter in trainer.bare_network.named_parameters()}
+    torch.save({"loss": float(outputs[0]["loss"]), "gradients": gradients}, f"{out}.{rank}")
+    outputs.append(trainer.train_step(half))  # DDP notices a parameter without gradient at the next step
+    trainer.on_train_epoch_end(outputs)
+    with torch.no_grad():
+        trainer.on_validation_epoch_start()
+        trainer.on_validation_epoch_end([trainer.validation_step(half)])
+    trainer.save_checkpoint(f"{out}.pth")
+    distributed.barrier()
+    distributed.destroy_process_group()
