@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ import torch
 
 from nnunet_ext import sockets
 
-_get_context = multiprocessing.get_context  # the real one: the fixtures put threads in its place
+get_context = multiprocessing.get_context  # the real one: the fixtures put threads in its place
 PRELOADED = ["nnunetv2.run.run_training", "matplotlib.pyplot"]
 
 
@@ -23,7 +24,7 @@ def start(target: Callable[..., None], *arguments: object) -> multiprocessing.Pr
 
     Children are forked from a clean server that has imported nnU-Net once, before OpenMP started any thread.
     """
-    context = _get_context("forkserver")
+    context = get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     child = context.Process(target=_with_variables, args=(dict(os.environ), target, *arguments))
     child.start()
@@ -79,19 +80,20 @@ def _train(words: list[str]) -> None:
     stock("nnUNetv2_train", *words)
 
 
-def spawned(names: list[str]) -> list[tuple[str, str]]:
-    """Send trainer classes to a really spawned process and return (module, name) as seen there."""
+@functools.cache
+def spawned() -> dict[str, type]:
+    """Send every trainer class of ours to a really spawned process and back; once a session."""
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
-    classes = [recursive_find_trainer_class_by_name(name) for name in names]
-    with _get_context("spawn").Pool(1) as pool:
-        return pool.map(describe, classes)
+    names = sockets.names("trainers")
+    with get_context("spawn").Pool(1) as pool:
+        return dict(zip(names, pool.map(return_it, map(recursive_find_trainer_class_by_name, names)), strict=True))
 
 
-def describe(trainer: type) -> tuple[str, str]:
-    """Return a class's module and name, after checking that it is the one its socket exports."""
+def return_it(trainer: type) -> type:
+    """Return a class, after checking that it is the one that its socket exports here."""
     assert trainer is sockets.load("trainers", trainer.__name__)
-    return trainer.__module__, trainer.__name__
+    return trainer
 
 
 def ddp_steps(rank: int, store: str, words: list[str], given: str, out: str) -> None:
@@ -100,15 +102,15 @@ def ddp_steps(rank: int, store: str, words: list[str], given: str, out: str) -> 
     Stock code puts DDP trainers on GPUs; so this one is built before the process group, and wrapped without device.
     """
     from nnunetv2.run.run_training import get_trainer_from_args
-    from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as module
+    from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as stock_module
     from torch import distributed
 
     number, configuration, trainer_name, plans = words
     trainer = get_trainer_from_args(number, configuration, 0, trainer_name, plans, False, torch.device("cpu"))
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     trainer.is_ddp, trainer.local_rank = True, rank
-    wrap = module.DDP
-    module.DDP = lambda network, device_ids: wrap(network)
+    wrap = stock_module.DDP
+    stock_module.DDP = lambda network, device_ids: wrap(network)
     trainer.initialize()
     start = torch.load(given)
     trainer.bare_network.load_state_dict(start["weights"])

@@ -14,7 +14,8 @@ LEGEND = """\
 * **pass**: the row ran to its end and its results were checked.
 * **pass, step level**: stock code takes this path only on a GPU; single training and validation steps were run and
   checked on the CPU.
-* **refused**: it cannot work, and the user sees the quoted error before anything is lost; the number leads to its text.
+* **pass, no training**: class, network and loss were checked without a command.
+* **refused**: it cannot work, and the user sees the error with that number below, before anything is lost.
 * **FAIL**, **not run**: as they say. There should be none.
 """
 

@@ -17,13 +17,19 @@ import torch
 from nnunetv2.ensembling.ensemble import entry_point_ensemble_folders
 from nnunetv2.evaluation.evaluate_predictions import evaluate_folder_entry_point
 from nnunetv2.evaluation.find_best_configuration import find_best_configuration_entry_point
+from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners import (
+    nnUNetPlannerResEncM,
+)
+from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment_dataset
 from nnunetv2.experiment_planning.plan_and_preprocess_entrypoints import preprocess_entry
 from nnunetv2.inference.predict_from_raw_data import predict_entry_point
 from nnunetv2.model_sharing.entry_points import export_pretrained_model_entry, install_from_zip_entry_point
 from nnunetv2.postprocessing.remove_connected_components import entry_point_apply_postprocessing
-from nnunetv2.run.run_training import run_training_entry
+from nnunetv2.run.run_training import get_trainer_from_args, run_training_entry
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_ext.base import knobs
+from nnunet_ext.baseline import LitePlanner
 from nnunet_ext.cli.main import main as nnunet_ext
 from nnunet_ext.phantoms import write_phantom_dataset
 
@@ -97,9 +103,26 @@ def read_plans(data: str, plans: str = PLANS) -> dict[str, Any]:
 def write_plans(data: str, plans: dict[str, Any], name: str, **changed_knobs: object) -> str:
     """Write plans over the same preprocessed data under a name of their own; return the name."""
     plans["plans_name"] = name
-    knobs.put(plans, changed_knobs)
+    if changed_knobs:
+        knobs.put(plans, changed_knobs)
     (folder("nnUNet_preprocessed", data) / f"{name}.json").write_text(json.dumps(plans))
     return name
+
+
+class LiteResEncPlanner(LitePlanner, nnUNetPlannerResEncM):
+    """Residual encoder plans that a CPU can train."""
+
+
+@functools.cache
+def prepare_residual_encoder(data: str) -> str:
+    """Plan over the data that are preprocessed already."""
+    number = prepare(data)
+    name = "LiteResEncPlans"
+    plan_experiment_dataset(number, LiteResEncPlanner, overwrite_plans_name=name)
+    plans = read_plans(data, name)
+    for configuration in ("2d", "3d_fullres"):
+        plans["configurations"][configuration]["data_identifier"] = f"{PLANS}_{configuration}"
+    return write_plans(data, plans, name, **SHORT)
 
 
 def train(
@@ -147,6 +170,19 @@ def evaluate(data: str, predictions: Path) -> dict[str, Any]:
         "-djfile", predictions / "dataset.json", "-pfile", predictions / "plans.json", "-np", 2,
     )  # fmt: skip
     return json.loads((predictions / "summary.json").read_text())
+
+
+def initialized(
+    trainer: str, data: str, configuration: str, plans: str = PLANS
+) -> tuple[nnUNetTrainer, dict[str, Any]]:
+    """Return a trainer that is ready for a step, and a real batch."""
+    number = str(prepare(data))
+    ready = get_trainer_from_args(number, configuration, 0, trainer, plans, False, torch.device("cpu"))
+    ready.initialize()
+    batch = next(ready.get_dataloaders()[0])
+    ready.set_deep_supervision_enabled(True)
+    ready.network.train()
+    return ready, batch
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:

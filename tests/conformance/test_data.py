@@ -8,27 +8,21 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
-from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners import (
-    nnUNetPlannerResEncM,
-)
-from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment_dataset
 from stock import (
     PLANS,
-    SHORT,
     check_predicted,
     check_trained,
     evaluate,
     plan_and_preprocess,
     predict,
     prepare,
+    prepare_residual_encoder,
     read_plans,
     stock,
     train,
     trained,
     write_plans,
 )
-
-from nnunet_ext.baseline import LitePlanner
 
 pytestmark = pytest.mark.slow
 
@@ -57,10 +51,6 @@ def test_anisotropic(trainer: str, configuration: str, tmp_path: Path) -> None:
     whole_path(trainer, "anisotropic", configuration, tmp_path / "predictions")
 
 
-class LiteResEncPlanner(LitePlanner, nnUNetPlannerResEncM):
-    """Residual encoder plans that a CPU can train."""
-
-
 @pytest.mark.row("residual encoder, {configuration}")
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
 def test_residual_encoder(trainer: str, configuration: str, tmp_path: Path) -> None:
@@ -68,18 +58,6 @@ def test_residual_encoder(trainer: str, configuration: str, tmp_path: Path) -> N
     planned = read_plans("plain", plans)["configurations"][configuration]["architecture"]
     assert planned["network_class_name"].endswith(".ResidualEncoderUNet")
     whole_path(trainer, "plain", configuration, tmp_path / "predictions", plans=plans)
-
-
-@functools.cache
-def prepare_residual_encoder(data: str) -> str:
-    """Plan over the data that are preprocessed already."""
-    number = prepare(data)
-    name = "LiteResEncPlans"
-    plan_experiment_dataset(number, LiteResEncPlanner, overwrite_plans_name=name)
-    plans = read_plans(data, name)
-    for configuration in ("2d", "3d_fullres"):
-        plans["configurations"][configuration]["data_identifier"] = f"{PLANS}_{configuration}"
-    return write_plans(data, plans, name, **SHORT)
 
 
 @pytest.mark.row("full-width plans of {planner}, 3d_fullres", expensive=True)

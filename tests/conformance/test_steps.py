@@ -1,0 +1,126 @@
+"""DDP, torch.compile and autocast, which stock nnU-Net has on GPUs only."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import children
+import pytest
+import torch
+from nnunetv2.run.run_training import get_trainer_from_args
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from stock import PLANS, initialized, prepare, read_checkpoint, read_plans, write_plans
+
+from nnunet_ext.errors import UserError
+
+pytestmark = pytest.mark.slow
+STEP = "step level"
+
+
+def check_gradients(network: torch.nn.Module) -> None:
+    """Gradients are finite; the one head whose deep-supervision weight is 0 may have none."""
+    without = [name for name, parameter in network.named_parameters() if parameter.grad is None]
+    assert len({name.rpartition(".")[0] for name in without}) <= 2, without
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is None or parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.row("two DDP ranks (gloo): gradients of one process, joined batch; {labels}, {configuration}", level=STEP)
+@pytest.mark.parametrize(
+    ("labels", "configuration", "batch_dice"),
+    [("plain", "2d", True), ("plain", "3d_fullres", False), ("regions", "2d", True)],
+)
+def test_ddp(trainer: str, labels: str, configuration: str, batch_dice: bool, tmp_path: Path) -> None:
+    assert read_plans(labels)["configurations"][configuration]["batch_dice"] is batch_dice
+    joined, batch = initialized(trainer, labels, configuration)
+    start, out = tmp_path / "start.pth", tmp_path / "out"
+    torch.save({"weights": joined.network.state_dict(), "data": batch["data"], "target": batch["target"]}, start)
+    loss = float(joined.train_step(batch)["loss"])
+
+    words = [str(prepare(labels)), configuration, trainer, PLANS]
+    ranks = [
+        children.start(children.ddp_steps, rank, str(tmp_path / "store"), words, str(start), str(out))
+        for rank in (0, 1)
+    ]
+    for rank in ranks:
+        rank.join(120)
+        assert rank.exitcode == 0
+
+    found = [torch.load(f"{out}.{rank}") for rank in (0, 1)]
+    assert sum(rank["loss"] for rank in found) / 2 == pytest.approx(loss, rel=1e-3)
+    for name, parameter in joined.network.named_parameters():
+        expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        for rank in found:
+            torch.testing.assert_close(rank["gradients"][name], expected, rtol=1e-3, atol=1e-5, msg=name)
+    checkpoint = read_checkpoint(Path(f"{out}.pth"))
+    assert checkpoint["network_weights"].keys() == joined.network.state_dict().keys()
+    assert len(checkpoint["logging"]["train_losses"]) == 1
+
+
+@pytest.mark.row("DDP with a batch that two ranks cannot share", level=STEP)
+def test_uneven_ddp(trainer: str, refuses: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = read_plans("plain")
+    plans["configurations"]["2d"]["batch_size"] = 3
+    name = write_plans("plain", plans, "LiteUneven")
+    number = str(prepare("plain"))
+    uneven = get_trainer_from_args(number, "2d", 0, trainer, name, False, torch.device("cpu"))
+    uneven.is_ddp = True
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    with refuses(UserError, match="expected a divisor of the plans' batch size 3"):
+        uneven.initialize()
+
+
+@pytest.mark.row("torch.compile without graph breaks (aot_eager), {configuration}", level=STEP)
+@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
+def test_compile(trainer: str, configuration: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_compiled(trainer, "aot_eager", configuration, tmp_path, monkeypatch)
+
+
+@pytest.mark.row("torch.compile to machine code (inductor), 3d_fullres", level=STEP, expensive=True)
+def test_compile_inductor(trainer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_compiled(trainer, "inductor", "3d_fullres", tmp_path, monkeypatch)
+
+
+def check_compiled(
+    trainer: str, backend: str, configuration: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compiled trainer steps as the plain one does, validates, predicts, and writes names that anyone can load."""
+    plain, batch = initialized(trainer, "plain", configuration)
+    torch._dynamo.reset()
+    with monkeypatch.context() as patch:
+        patch.setattr(nnUNetTrainer, "_do_i_compile", lambda _: True)
+        patch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend, fullgraph=True))
+        compiled, _ = initialized(trainer, "plain", configuration)
+        compiled.network._orig_mod.load_state_dict(plain.network.state_dict())
+        losses = [float(one.train_step(batch)["loss"]) for one in (plain, compiled)]
+        assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+        check_gradients(compiled.network._orig_mod)
+        compiled.network.eval()
+        with torch.no_grad():
+            assert torch.isfinite(torch.as_tensor(compiled.validation_step(batch)["loss"]))
+            compiled.set_deep_supervision_enabled(False)
+            assert compiled.network(batch["data"]).shape[0] == len(batch["data"])
+        compiled.save_checkpoint(str(tmp_path / "checkpoint.pth"))
+    plain.load_checkpoint(str(tmp_path / "checkpoint.pth"))
+    for name, tensor in compiled.network._orig_mod.state_dict().items():
+        assert torch.equal(plain.network.state_dict()[name], tensor), name
+
+
+@pytest.mark.row("autocast to {dtype}, {configuration}", level=STEP)
+@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_autocast(trainer: str, dtype: str, configuration: str) -> None:
+    ready, batch = initialized(trainer, "plain", configuration)
+    with torch.autocast("cpu", dtype=getattr(torch, dtype)):
+        loss = ready.loss(ready.network(batch["data"]), batch["target"])
+    (loss * 1024).backward()  # as a gradient scaler does
+    assert loss.isfinite()
+    check_gradients(ready.network)
+    ready.network.eval()
+    ready.set_deep_supervision_enabled(False)
+    with torch.no_grad(), torch.autocast("cpu", dtype=getattr(torch, dtype)):
+        logits = ready.network(batch["data"])
+    assert logits.dtype == getattr(torch, dtype)
+    assert logits.isfinite().all()

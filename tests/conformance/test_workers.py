@@ -1,0 +1,23 @@
+"""Real worker processes, which the other rows replace by threads."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import children
+import pytest
+from stock import check_predicted, check_trained, predict, read_plans, train, write_plans
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.row("nnUNetv2_train and nnUNetv2_predict with spawned workers", expensive=True)
+def test_workers(trainer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = write_plans("plain", read_plans("plain"), "LiteWorkers")
+    monkeypatch.setattr(multiprocessing, "get_context", children.get_context)
+    monkeypatch.setattr("nnunetv2.utilities.utils.Pool", multiprocessing.Pool)
+    monkeypatch.setenv("nnUNet_n_proc_DA", "2")
+    check_trained(train(trainer, "plain", "3d_fullres", plans=name))
+    out = predict(trainer, "plain", "3d_fullres", tmp_path / "predictions", "-npp", 1, "-nps", 1, plans=name)
+    check_predicted("plain", out)
