@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from nnunet_ext import sockets
 from nnunet_ext.base.nearest import nearest
 from nnunet_ext.cli.command import Command
-from nnunet_ext.cli.demo_data import bring_data, start_folder, unseen_cases
+from nnunet_ext.cli.demo_data import bring_data, check_data, start_folder, unseen_cases
 from nnunet_ext.errors import UserError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Demo(Command):
         begun = time.monotonic()
         device = "cuda" if cuda.is_available() else "cpu"
         out = self.out.resolve()
-        start_folder(out, self.data)
+        start_folder(out)
         dataset = bring_data(out / "nnUNet_raw", self.data)
         variables = _variables(out, device)
         print(f"Data: {dataset}\nCommands are run with:\n{exports(variables)}")
@@ -93,6 +93,8 @@ class Demo(Command):
     def _check(self) -> None:
         if self.trainer not in (legal := sockets.names("trainers")):
             raise UserError(f"--trainer: unknown trainer {self.trainer!r}. {nearest(self.trainer, legal)}")
+        if self.data is not None:
+            check_data(self.data, self.out)
         for name in ("epochs", "steps"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name}: expected an integer >= 1, got {getattr(self, name)}.")

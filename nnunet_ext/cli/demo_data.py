@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,21 +15,34 @@ PHANTOM = "Dataset999_Phantom"
 
 
 class Unseen(NamedTuple):
-    """Cases that no training sees: image files by case, and the folders that hold images and labels."""
+    """Cases that no training sees: the folders of their images and labels, and what they are, in words."""
 
     images: Path
     labels: Path
     origin: str
 
 
-def start_folder(out: Path, data: Path | None) -> None:
+def check_data(data: Path, out: Path) -> None:
+    """Refuse what is no raw nnU-Net data set, and data that :func:`start_folder` would delete.
+
+    Raises:
+        UserError: One of the two.
+    """
+    if not re.fullmatch(r"Dataset\d{3}_.+", data.resolve().name) or not (data / "dataset.json").is_file():
+        raise UserError(
+            f"--data {data}: expected a raw nnU-Net data set, DatasetXXX_Name with dataset.json, imagesTr and "
+            f"labelsTr, found none. See nnU-Net's documentation/dataset_format.md."
+        )
+    if data.resolve().is_relative_to(out.resolve()):
+        raise UserError(f"--data {data}: expected a folder outside --out {out}, which is emptied. Choose another.")
+
+
+def start_folder(out: Path) -> None:
     """Make ``out``, or empty it if it is an earlier demo's.
 
     Raises:
-        UserError: It holds something else, or the data lie in it.
+        UserError: It holds something else, or cannot be written.
     """
-    if data is not None and data.resolve().is_relative_to(out.resolve()):
-        raise UserError(f"--data {data}: expected a folder outside --out {out}, which is emptied. Choose another.")
     try:
         if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
             raise UserError(f"--out {out}: expected a new or empty folder or a demo's, found other files.")
@@ -50,47 +62,42 @@ def start_folder(out: Path, data: Path | None) -> None:
 
 
 def bring_data(raw: Path, data: Path | None) -> Path:
-    """Put the user's data set, or else phantoms, into ``raw``.
-
-    Raises:
-        UserError: ``data`` is no raw nnU-Net data set.
-    """
+    """Put the user's data set, or else phantoms, into ``raw``; return its folder there."""
     raw.mkdir()
     if data is None:
         from nnunet_ext.phantoms import write_phantom_dataset
 
         return write_phantom_dataset(raw, PHANTOM, cases=20, unseen=6, shape=(20, 64, 56), spacing=(2.5, 1.0, 1.0))
-    if not re.fullmatch(r"Dataset\d{3}_\w+", data.resolve().name) or not (data / "dataset.json").is_file():
-        raise UserError(
-            f"--data {data}: expected a raw nnU-Net data set, DatasetXXX_Name with dataset.json, imagesTr and "
-            f"labelsTr, found none. See nnU-Net's documentation/dataset_format.md."
-        )
     place = raw / data.resolve().name
     _link(data, place)
     return place
 
 
 def unseen_cases(dataset: Path, splits: Path, out: Path) -> Unseen:
-    """Return the cases of ``imagesTs`` and ``labelsTs``; a data set without them gives fold 0's validation cases.
+    """Link the cases that no training sees into ``out``: those of ``labelsTs``, or else fold 0's validation cases.
 
     Args:
         dataset: Raw data set.
         splits: nnU-Net's ``splits_final.json``, written when training begins.
-        out: The demo's folder; validation cases are linked into its ``unseen``.
+        out: The demo's folder.
     """
-    images, labels = dataset / "imagesTs", dataset / "labelsTs"
-    if images.is_dir() and labels.is_dir():
-        return Unseen(images, labels, "cases of imagesTs, which no training reads")
     description = folders.read_json(dataset / "dataset.json")
-    images, labels = out / "unseen" / "images", out / "unseen" / "labels"
-    images.mkdir(parents=True)
-    labels.mkdir()
-    for case in folders.read_json(splits)[0]["val"]:
-        channels, label = _training_files(dataset, description, case)
+    ending = description["file_ending"]
+    if labels := sorted((dataset / "labelsTs").glob(f"*{ending}")):
+        origin = "labelled cases of imagesTs"
+        named = {label.name.removesuffix(ending): label for label in labels}
+        cases = {name: (image_files(dataset / "imagesTs", name, ending), label) for name, label in named.items()}
+    else:
+        origin = "fold 0's validation cases, as the data set has no labelsTs"
+        cases = {name: _training_files(dataset, description, name) for name in folders.read_json(splits)[0]["val"]}
+    unseen = Unseen(out / "unseen" / "images", out / "unseen" / "labels", origin)
+    unseen.images.mkdir(parents=True)
+    unseen.labels.mkdir()
+    for name, (channels, label) in cases.items():
         for index, file in enumerate(channels):
-            _link(file, images / f"{case}_{index:04d}{description['file_ending']}")
-        _link(label, labels / f"{case}{description['file_ending']}")
-    return Unseen(images, labels, "fold 0's validation cases, as the data set has no labelled imagesTs")
+            _link(file, unseen.images / f"{name}_{index:04d}{ending}")
+        _link(label, unseen.labels / f"{name}{ending}")
+    return unseen
 
 
 def image_files(images: Path, case: str, ending: str) -> list[Path]:
@@ -98,7 +105,7 @@ def image_files(images: Path, case: str, ending: str) -> list[Path]:
     return sorted(images.glob(f"{case}_[0-9][0-9][0-9][0-9]{ending}"))
 
 
-def _training_files(dataset: Path, description: dict[str, Any], case: str) -> tuple[Iterable[Path], Path]:
+def _training_files(dataset: Path, description: dict[str, Any], case: str) -> tuple[list[Path], Path]:
     if "dataset" in description:
         entry = description["dataset"][case]
         return [dataset / file for file in entry["images"]], dataset / entry["label"]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from numpy.typing import NDArray
 
 from nnunet_ext.cli import folders
 from nnunet_ext.cli.demo_data import Unseen, image_files
@@ -75,7 +78,8 @@ class Report:
             contextlib.redirect_stdout(log),
             contextlib.redirect_stderr(log),
         ):
-            maps = boundary_maps(model, files, device=self.device) or [None] * len(files)
+            found = boundary_maps(model, files, device=self.device)
+            maps: Sequence[NDArray | None] = found or [None] * len(files)
             reader = PlansManager(str(model / "plans.json")).image_reader_writer_class()
             cases = []
             for name, truth, channels, boundary in zip(names, truths, files, maps, strict=True):

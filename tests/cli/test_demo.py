@@ -25,6 +25,7 @@ def test_defaults():
     [
         ({"trainer": "BaNetTrainer"}, "--trainer: unknown trainer 'BaNetTrainer'. Did you mean 'BANetTrainer'?"),
         ({"trainer": "nnUNetTrainer"}, "--trainer: unknown trainer 'nnUNetTrainer'."),
+        ({"data": Path("Dataset001_Nowhere")}, "--data Dataset001_Nowhere: expected a raw nnU-Net data set"),
         ({"epochs": 0}, "--epochs: expected an integer >= 1, got 0."),
         ({"steps": -1}, "--steps: expected an integer >= 1, got -1."),
     ],
@@ -69,9 +70,9 @@ def test_short_demo_from_end_to_end(tmp_path, capsys):
     for trainer in ("BANetTrainer", "NNUNetBaselineTrainer"):
         to = predictions / trainer
         expected += [
-            f"nnUNetv2_predict -i {raw}/imagesTs -o {to} -d 999 -f 0 -tr {trainer} -c 3d_fullres -p LitePlans "
+            f"nnUNetv2_predict -i {out}/unseen/images -o {to} -d 999 -f 0 -tr {trainer} -c 3d_fullres -p LitePlans "
             f"-npp 0 -nps 0 -device {device}",
-            f"nnUNetv2_evaluate_folder {raw}/labelsTs {to} -djfile {to}/dataset.json -pfile {to}/plans.json",
+            f"nnUNetv2_evaluate_folder {out}/unseen/labels {to} -djfile {to}/dataset.json -pfile {to}/plans.json",
         ]
     assert commands[1:] == expected
     assert f"export nnUNet_results={out / 'nnUNet_results'}\n" in printed
@@ -82,7 +83,7 @@ def test_short_demo_from_end_to_end(tmp_path, capsys):
     assert [line.split("|")[1].strip() for line in results.splitlines()[2:7]] == [
         *("organ", "wall", "tumour", "foreground mean", "training, seconds")
     ]
-    assert "6 unseen cases (cases of imagesTs" in results
+    assert "6 unseen cases (labelled cases of imagesTs)" in results
     truth = nibabel.load(raw / "labelsTs" / "unseen_000.nii.gz")
     assert nibabel.load(predictions / "BANetTrainer" / "unseen_000.nii.gz").shape == truth.shape
     figure, curve = imread(out / "figure.png"), imread(out / "training_curve.png")

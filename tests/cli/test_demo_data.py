@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from nnunet_ext.cli.demo_data import MARKER, bring_data, image_files, start_folder, unseen_cases
+from nnunet_ext.cli.demo_data import MARKER, bring_data, check_data, image_files, start_folder, unseen_cases
 from nnunet_ext.errors import UserError
 
 
@@ -36,24 +36,24 @@ def contents(folder):
 
 
 def test_a_new_folder_gets_the_marker(tmp_path):
-    start_folder(tmp_path / "new" / "demo", None)
+    start_folder(tmp_path / "new" / "demo")
     assert contents(tmp_path / "new" / "demo") == {MARKER: ""}
 
 
 def test_another_folder_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match="expected a new or empty folder or a demo's, found other files"):
-        start_folder(tmp_path, None)
+        start_folder(tmp_path)
     assert contents(tmp_path) == {"thesis.tex": "years of work"}
 
 
 def test_a_demo_folder_is_emptied_but_not_what_it_links_to(tmp_path, dataset):
     out = tmp_path / "out"
-    start_folder(out, dataset)
+    start_folder(out)
     (out / "figure.png").write_text("old")
     place = bring_data(out / "nnUNet_raw", dataset)
     assert place.is_symlink()
-    start_folder(out, dataset)
+    start_folder(out)
     assert contents(out) == {MARKER: ""}
     assert len(contents(dataset)) == 16
 
@@ -61,21 +61,20 @@ def test_a_demo_folder_is_emptied_but_not_what_it_links_to(tmp_path, dataset):
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"--out .*file: expected a folder that can be written, got 'File exists'"):
-        start_folder(tmp_path / "file", None)
+        start_folder(tmp_path / "file")
 
 
 @pytest.mark.parametrize("out", [".", "data", "data/Dataset007_Two"])
 def test_data_inside_out_would_be_lost(tmp_path, dataset, out):
-    (tmp_path / out / MARKER).touch()
     with pytest.raises(UserError, match="expected a folder outside --out"):
-        start_folder(tmp_path / out, dataset)
-    assert (dataset / "dataset.json").is_file()
+        check_data(dataset, tmp_path / out)
+    check_data(dataset, tmp_path / "elsewhere")
 
 
 def test_data_of_another_form(tmp_path):
     (tmp_path / "images").mkdir()
     with pytest.raises(UserError, match="expected a raw nnU-Net data set, DatasetXXX_Name"):
-        bring_data(tmp_path / "raw", tmp_path / "images")
+        check_data(tmp_path / "images", tmp_path / "out")
 
 
 def test_data_are_copied_where_links_cannot_be(tmp_path, dataset, monkeypatch):
@@ -109,10 +108,12 @@ def test_cases_that_dataset_json_places_elsewhere(tmp_path, dataset, splits):
 
 
 def test_labelled_test_cases_are_unseen(tmp_path, dataset):
-    (dataset / "imagesTs").mkdir()
-    (dataset / "labelsTs").mkdir()
+    for name in ("imagesTs/x_0000", "imagesTs/x_0001", "labelsTs/x", "imagesTs/unlabelled_0000"):
+        (dataset / name).parent.mkdir(exist_ok=True)
+        (dataset / f"{name}.nii.gz").write_text(name)
     unseen = unseen_cases(dataset, tmp_path / "not_needed.json", tmp_path)
-    assert unseen[:2] == (dataset / "imagesTs", dataset / "labelsTs")
+    assert contents(unseen.images) == {"x_0000.nii.gz": "imagesTs/x_0000", "x_0001.nii.gz": "imagesTs/x_0001"}
+    assert contents(unseen.labels) == {"x.nii.gz": "labelsTs/x"}
 
 
 def test_channels_in_order(dataset):
