@@ -163,13 +163,20 @@ def predict(
     return out
 
 
-def evaluate(data: str, predictions: Path) -> dict[str, Any]:
-    """Run nnUNetv2_evaluate_folder on predictions of the unseen cases and return the summary."""
+def check_predicted_and_evaluate(data: str, predictions: Path) -> None:
+    """Check predictions of the unseen cases and run nnUNetv2_evaluate_folder on them."""
+    check_predicted(data, predictions)
     stock(
         "nnUNetv2_evaluate_folder", folder("nnUNet_raw", data) / "labelsTs", predictions,
         "-djfile", predictions / "dataset.json", "-pfile", predictions / "plans.json", "-np", 2,
     )  # fmt: skip
-    return json.loads((predictions / "summary.json").read_text())
+    assert math.isfinite(json.loads((predictions / "summary.json").read_text())["foreground_mean"]["Dice"])
+
+
+def whole_path(trainer: str, data: str, configuration: str, out: Path, plans: str = PLANS) -> None:
+    """Train, validate, predict the unseen cases into ``out`` and evaluate them, each with nnU-Net's own command."""
+    check_trained(trained(trainer, data, configuration, plans=plans))
+    check_predicted_and_evaluate(data, predict(trainer, data, configuration, out, plans=plans))
 
 
 def initialized(

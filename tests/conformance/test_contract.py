@@ -145,6 +145,14 @@ def shapes(output: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     return {name: value.shape for name, value in output.items()}
 
 
+@pytest.mark.row("loaders and transforms pickle, as spawned workers need", level=CONTRACT)
+def test_loaders_pickle(trainer: str) -> None:
+    ready, batch = initialized(trainer, "plain", "3d_fullres")
+    for loader in ready.get_dataloaders():
+        copy = pickle.loads(pickle.dumps(loader.data_loader))
+        assert next(copy)["data"].shape == batch["data"].shape
+
+
 @pytest.mark.row("the planner's count of feature maps shrinks with the patch; {form}", level=CONTRACT)
 @every_form
 def test_feature_map_size(trainer: str, form: str) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import functools
-import math
+import inspect
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 from stock import (
-    PLANS,
-    check_predicted,
+    check_predicted_and_evaluate,
     check_trained,
-    evaluate,
     plan_and_preprocess,
     predict,
     prepare,
@@ -20,19 +18,14 @@ from stock import (
     read_plans,
     stock,
     train,
-    trained,
+    whole_path,
     write_plans,
 )
 
+from nnunet_ext.cli.lookup import find_planner
+
 pytestmark = pytest.mark.slow
-
-
-def whole_path(trainer: str, data: str, configuration: str, out: Path, plans: str = PLANS) -> None:
-    """Train, validate, predict, evaluate."""
-    check_trained(trained(trainer, data, configuration, plans=plans))
-    predictions = predict(trainer, data, configuration, out, plans=plans)
-    check_predicted(data, predictions)
-    assert math.isfinite(evaluate(data, predictions)["foreground_mean"]["Dice"])
+PLANNERS = ("ExperimentPlanner", "nnUNetPlannerResEncM", "BANetPlanner", "BANetResEncMPlanner")
 
 
 @pytest.mark.row("{channels}, {configuration}")
@@ -61,23 +54,15 @@ def test_residual_encoder(trainer: str, configuration: str, tmp_path: Path) -> N
 
 
 @pytest.mark.row("full-width plans of {planner}, 3d_fullres", expensive=True)
-@pytest.mark.parametrize(
-    ("planner", "plans"),
-    [
-        ("ExperimentPlanner", "nnUNetPlans"),
-        ("nnUNetPlannerResEncM", "nnUNetResEncUNetMPlans"),
-        ("BANetPlanner", "BANetPlans"),
-        ("BANetResEncMPlanner", "BANetResEncMPlans"),
-    ],
-)
-def test_any_plans(trainer: str, planner: str, plans: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("planner", PLANNERS)
+def test_any_plans(trainer: str, planner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = inspect.signature(find_planner(planner)).parameters["plans_name"].default
     number = prepare("plain")
     with monkeypatch.context() as patch:
         patch.setenv("nnUNet_n_proc_DA", "1")  # stock planning needs one
         plan_and_preprocess(number, planner, "3d_fullres")
-    assert read_plans("plain", plans)["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"][
-        "features_per_stage"
-    ][0] == 32
+    planned = read_plans("plain", plans)["configurations"]["3d_fullres"]["architecture"]
+    assert planned["arch_kwargs"]["features_per_stage"][0] == 32
     whole_path(trainer, "plain", "3d_fullres", tmp_path / "predictions", plans=plans)
 
 
@@ -91,8 +76,7 @@ def test_cascade(trainer: str, labels: str, tmp_path: Path) -> None:
     predictions = predict(
         trainer, labels, "3d_cascade_fullres", tmp_path / "cascade", "-prev_stage_predictions", lowres, plans=name
     )
-    check_predicted(labels, predictions)
-    assert math.isfinite(evaluate(labels, predictions)["foreground_mean"]["Dice"])
+    check_predicted_and_evaluate(labels, predictions)
 
 
 @functools.cache

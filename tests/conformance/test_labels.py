@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import pytest
-from stock import check_predicted, check_trained, evaluate, predict, trained
+from stock import whole_path
 
 pytestmark = pytest.mark.slow
 
@@ -15,7 +14,4 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
 @pytest.mark.parametrize("labels", ["plain", "ignore", "regions", "regions+ignore"])
 def test_labels(trainer: str, labels: str, configuration: str, tmp_path: Path) -> None:
-    check_trained(trained(trainer, labels, configuration))
-    predictions = predict(trainer, labels, configuration, tmp_path / "predictions")
-    check_predicted(labels, predictions)
-    assert math.isfinite(evaluate(labels, predictions)["foreground_mean"]["Dice"])
+    whole_path(trainer, labels, configuration, tmp_path / "predictions")

@@ -84,6 +84,7 @@ def test_killed_while_saving(trainer: str, plans: str, checkpoint: str, epoch: i
     assert newest >= done
     train(trainer, "plain", "3d_fullres", 0, "--c", plans=plans)
     assert epochs_in_log(fold) == list(range(newest, EPOCHS))
+    assert not list(fold.glob("*.partial"))
     check_trained(fold, epochs=EPOCHS)
 
 

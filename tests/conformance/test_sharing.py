@@ -13,7 +13,17 @@ import pytest
 import torch
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from stock import PLANS, check_predicted, evaluate, folder, model_folder, predict, prepare, stock, trained
+from stock import (
+    PLANS,
+    check_predicted,
+    check_predicted_and_evaluate,
+    folder,
+    model_folder,
+    predict,
+    prepare,
+    stock,
+    trained,
+)
 
 pytestmark = pytest.mark.slow
 CONTROL = "NNUNetBaselineTrainer"
@@ -101,5 +111,4 @@ def test_several_folds(trainer: str, tmp_path: Path) -> None:
         trained(trainer, "plain", "3d_fullres", fold)
     out = tmp_path / "predictions"
     predict(trainer, "plain", "3d_fullres", out, "-chk", "checkpoint_best.pth", folds=(0, 1))
-    check_predicted("plain", out)
-    assert math.isfinite(evaluate("plain", out)["foreground_mean"]["Dice"])
+    check_predicted_and_evaluate("plain", out)
