@@ -17,14 +17,15 @@ VARIABLE = "nnUNet_extTrainer"
 def folder(kind: str) -> Path:
     """Return the folder of ``"trainers"`` or ``"planners"``.
 
-    An editable install leaves a stale copy under site-packages; only what belongs to *this* package is ever returned.
+    Only what belongs to *this* package is ever returned, never a copy that another installation left behind.
 
     Raises:
         FileNotFoundError: The installation is incomplete.
     """
     package = Path(__file__).resolve().parent
     checkout, wheel = package.parent / kind, package / "_sockets" / kind
-    if (package.parent / "pyproject.toml").is_file() and checkout.is_dir():
+    project = package.parent / "pyproject.toml"
+    if project.is_file() and 'name = "nnunet_ext"' in project.read_text(encoding="utf-8") and checkout.is_dir():
         return checkout
     if wheel.is_dir():
         return wheel
