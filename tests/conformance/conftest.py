@@ -107,18 +107,21 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _nnunet(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _nnunet(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """nnU-Net's variables, the open door, no worker processes and one thread."""
     for name in ("raw", "preprocessed", "results"):
         (root / name).mkdir(exist_ok=True)
         monkeypatch.setenv(f"nnUNet_{name}", str(root / name))
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
     monkeypatch.setenv(sockets.VARIABLE, str(sockets.folder("trainers")))
-    torch.set_num_threads(1)  # the networks are tiny; stock commands would take every core
+    threads, set_threads = torch.get_num_threads(), torch.set_num_threads
+    set_threads(1)  # the networks are tiny; stock commands would take every core
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     get_context = multiprocessing.get_context
     monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: _ThreadContext(get_context(method)))
     monkeypatch.setattr("nnunetv2.utilities.utils.Pool", ThreadPool)
+    yield
+    set_threads(threads)
 
 
 @pytest.fixture

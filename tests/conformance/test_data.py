@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import inspect
+import json
 from copy import deepcopy
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 from stock import (
     check_predicted_and_evaluate,
     check_trained,
+    folder,
     plan_and_preprocess,
     predict,
     prepare,
@@ -21,8 +22,6 @@ from stock import (
     whole_path,
     write_plans,
 )
-
-from nnunet_ext.cli.lookup import find_planner
 
 pytestmark = pytest.mark.slow
 PLANNERS = ("ExperimentPlanner", "nnUNetPlannerResEncM", "BANetPlanner", "BANetResEncMPlanner")
@@ -56,14 +55,21 @@ def test_residual_encoder(trainer: str, configuration: str, tmp_path: Path) -> N
 @pytest.mark.row("full-width plans of {planner}, 3d_fullres", expensive=True)
 @pytest.mark.parametrize("planner", PLANNERS)
 def test_any_plans(trainer: str, planner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plans = inspect.signature(find_planner(planner)).parameters["plans_name"].default
     number = prepare("plain")
     with monkeypatch.context() as patch:
         patch.setenv("nnUNet_n_proc_DA", "1")  # stock planning needs one
         plan_and_preprocess(number, planner, "3d_fullres")
+    plans = planned_by(planner, "plain")
     planned = read_plans("plain", plans)["configurations"]["3d_fullres"]["architecture"]
     assert planned["arch_kwargs"]["features_per_stage"][0] == 32
     whole_path(trainer, "plain", "3d_fullres", tmp_path / "predictions", plans=plans)
+
+
+def planned_by(planner: str, data: str) -> str:
+    """Return the name of the plans that a planner wrote."""
+    files = folder("nnUNet_preprocessed", data).glob("*Plans.json")
+    (name,) = [file.stem for file in files if json.loads(file.read_text()).get("experiment_planner_used") == planner]
+    return name
 
 
 @pytest.mark.row("3d_lowres -> 3d_cascade_fullres, {labels}")

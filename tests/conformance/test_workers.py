@@ -12,6 +12,7 @@ from stock import check_predicted, check_trained, predict, read_plans, train, wr
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.row("nnUNetv2_train and nnUNetv2_predict with spawned workers", expensive=True)
 def test_workers(trainer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = write_plans("plain", read_plans("plain"), "LiteWorkers")
