@@ -143,8 +143,15 @@ class TestPlaces:
     def test_checkout_wins_over_a_stale_copy(self, package, kind):
         (package / "_sockets" / kind).mkdir(parents=True)
         (package.parent / kind).mkdir()
-        (package.parent / "pyproject.toml").write_text("")
+        (package.parent / "pyproject.toml").write_text('[project]\nname = "nnunet_ext"\n')
         assert sockets.folder(kind) == package.parent / kind
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_another_projects_folder_is_not_ours(self, package, kind):
+        (package / "_sockets" / kind).mkdir(parents=True)
+        (package.parent / kind).mkdir()
+        (package.parent / "pyproject.toml").write_text('[project]\nname = "somebody_else"\n')
+        assert sockets.folder(kind) == package / "_sockets" / kind
 
     def test_neither(self, package):
         expected = r"expected the sockets of nnunet_ext, found no folder; install nnunet_ext again"

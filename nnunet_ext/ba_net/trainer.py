@@ -13,6 +13,7 @@ from nnunet_ext.ba_net.architecture import BANet
 from nnunet_ext.ba_net.loss import IGNORED, BANetLoss, BoundaryLoss
 from nnunet_ext.base.knobs import resolve_for
 from nnunet_ext.base.trainer import ExtTrainer
+from nnunet_ext.errors import UserError
 
 
 class BANetTrainer(ExtTrainer):
@@ -41,7 +42,10 @@ class BANetTrainer(ExtTrainer):
             plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
         )
         shifted = resolve_for(plans_manager, configuration_manager)["ba_net"]["v1_decoder_kernels"]
-        return BANet(unet, decoder_kernel_sizes=unet.encoder.kernel_sizes[1:] if shifted else None)
+        try:
+            return BANet(unet, decoder_kernel_sizes=unet.encoder.kernel_sizes[1:] if shifted else None)
+        except TypeError as error:
+            raise UserError(f"plans {plans_manager.plans_name!r}: {error}.") from error
 
     def _build_loss(self) -> BANetLoss:
         knobs = self.knobs["ba_net"]

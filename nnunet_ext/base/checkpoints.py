@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 
+from nnunet_ext.base.one_line import one_line
 from nnunet_ext.errors import UserError
 
-RESUMABLE = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
+# of two that are equally new the earlier name is taken: best knows its own score, latest of the same epoch does not
+RESUMABLE = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")
 
 
 def read_checkpoint(file: str | Path) -> dict[str, Any]:
@@ -24,8 +26,7 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(file, map_location="cpu", mmap=True, weights_only=False)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{file}: expected a whole checkpoint, but it cannot be read ({reason}).") from error
+        raise UserError(f"{file}: expected a whole checkpoint, but it cannot be read ({one_line(error)}).") from error
     if not isinstance(checkpoint, dict) or "network_weights" not in checkpoint:
         raise UserError(f"{file}: expected an nnU-Net checkpoint with 'network_weights', found none.")
     return checkpoint
@@ -60,10 +61,9 @@ class SafeCheckpoints:
         except (OSError, RuntimeError) as error:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
-            reason = str(error).strip().splitlines()[0]
             raise UserError(
-                f"{filename}: expected to write a checkpoint, got {reason!r}. Older checkpoints are whole: free space "
-                f"or mend the folder's rights, then go on with --c."
+                f"{filename}: expected to write a checkpoint, got {one_line(error)!r}. Older checkpoints are whole: "
+                f"free space or mend the folder's rights, then go on with --c."
             ) from error
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
@@ -91,15 +91,19 @@ class SafeCheckpoints:
             )
 
     def _newest_whole_checkpoint(self) -> Path:
-        whole: list[tuple[int, Path]] = []
+        """Newest by the time that nnU-Net logged at the end of the last epoch: epochs and file times can mislead."""
+        whole: list[tuple[float, Path]] = []
         for name in RESUMABLE:
             file = Path(self.output_folder) / name
             if not file.is_file():
                 continue
             try:
-                whole.append((read_checkpoint(file)["current_epoch"], file))
+                whole.append((max(read_checkpoint(file)["logging"]["epoch_end_timestamps"], default=0), file))
             except UserError as error:
                 self.print_to_log_file(f"WARNING: {error} Trying the next older one.")  # type: ignore[attr-defined]
+        if self.local_rank == 0:  # type: ignore[attr-defined]
+            for file in Path(self.output_folder).glob("*.pth.partial"):  # what a kill while writing left behind
+                file.unlink()
         if not whole:
             raise UserError(
                 f"{self.output_folder}: expected a whole checkpoint to continue from, found only broken ones. Delete "

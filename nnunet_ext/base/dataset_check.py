@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_ext.base.cores import usable_cores
-from nnunet_ext.base.image_check import Case, check_case, find_reader, one_line
+from nnunet_ext.base.image_check import Case, check_case, find_reader
 from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.one_line import one_line
 from nnunet_ext.errors import UserError
 
 MAX_THREADS = 8  # each holds a whole case in memory
@@ -111,7 +112,7 @@ def _legal_labels(description: dict[str, Any], file: Path) -> tuple[int, ...]:
     try:
         manager = LabelManager(labels, regions_class_order=description.get("regions_class_order"))
     except (RuntimeError, AssertionError, TypeError, ValueError) as error:
-        reason = one_line(error)
+        reason = one_line(error, last=True)
         if "ignore" in reason.lower():
             reason = "'ignore' must be one integer, the highest label and next to the second highest"
         raise UserError(
@@ -149,7 +150,7 @@ def _listed_cases(folder: Path, description: dict[str, Any]) -> list[Case]:
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{folder / 'dataset.json'}: expected 'dataset' to be {{case: {{'images': [...], 'label': "
-            f"...}}}}, got an entry without ({one_line(error)}). Complete it."
+            f"...}}}}, got an entry without ({one_line(error, last=True)}). Complete it."
         ) from error
     if not listed or not all(case["images"] for case in listed.values()):
         raise UserError(

@@ -20,6 +20,7 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
+from nnunet_ext.base.one_line import one_line
 from nnunet_ext.errors import UserError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _read(read: Callable[[list[str]], tuple[NDArray, dict]], file: Path) -> tupl
         return read([str(file)])
     # Pillow raises SyntaxError on a broken PNG
     except (RuntimeError, OSError, EOFError, ValueError, AssertionError, SyntaxError, TiffFileError) as error:
-        raise _broken(file, one_line(error)) from error
+        raise _broken(file, one_line(error, last=True)) from error
 
 
 def _check_whole(file: Path) -> None:
@@ -100,7 +101,7 @@ def _check_whole(file: Path) -> None:
         content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
         voxels = _nifti_voxels(file, content) if file.name.endswith((".nii", ".nii.gz")) else None
     except (OSError, EOFError, zlib.error, ImageFileError, ValueError) as error:
-        raise _broken(file, one_line(error)) from error
+        raise _broken(file, one_line(error, last=True)) from error
     if voxels is not None and np.issubdtype(voxels.dtype, np.inexact):
         _check_finite(file, voxels)
 
@@ -194,9 +195,3 @@ def _voxels_apart(one: NDArray | None, other: NDArray | None, shape: Iterable[in
 
 def _numbers(values: NDArray) -> str:
     return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"
-
-
-def one_line(error: BaseException) -> str:
-    """Return the last line of an error, where readers put the reason."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

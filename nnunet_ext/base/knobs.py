@@ -179,7 +179,7 @@ def _check(block: Any, place: str) -> None:
     if not integer(1)(written_by) or written_by > FORMAT:
         raise UserError(
             f"{place}: the block {BLOCK!r} has format {written_by!r}, this nnunet_ext reads up to {FORMAT}: the plans "
-            f"come from a newer version. Upgrade with pip install -U nnunet_ext."
+            f"come from a newer version. Install a newer nnunet_ext."
         )
     own = {key: {knob.name: knob for knob in method.knobs} for key, method in methods().items()}
     general = {knob.name: knob for knob in GENERAL}

@@ -40,7 +40,7 @@ class Method:
         key: Name of the package and of the method's block in the plans.
         title: Name in the literature.
         summary: One line.
-        papers: Citations with URL.
+        papers: Citations.
         trainers: Names that ``-tr`` takes.
         planners: Names that ``-pl`` takes.
         supports: Configurations and label modes, in words.

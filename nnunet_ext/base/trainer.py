@@ -96,6 +96,7 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
 
     def on_train_start(self) -> None:
         """Stock preparation, then the weights of the knob ``init_from`` if this is a fresh start."""
+        self.continue_training = False  # from here on the file asked for is the file loaded: --c --val_best
         super().on_train_start()
         source = self.knobs["init_from"]
         if source is not None and not self._starts_from_checkpoint:
@@ -169,8 +170,8 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         if batch < ranks or (self.configuration_manager.batch_dice and batch % ranks):
             raise UserError(
                 f"-num_gpus {ranks}: expected a divisor of the plans' batch size {batch}; stock batch Dice hangs on "
-                f"uneven batches. Use {max(n for n in range(1, ranks + 1) if batch % n == 0)} GPUs, or plan with more "
-                f"memory (-gpu_memory_target)."
+                f"uneven batches. Use -num_gpus {max(n for n in range(1, ranks + 1) if batch % n == 0)}, or plan with "
+                f"more memory (-gpu_memory_target)."
             )
 
     def _warn_if_knobs_were_lost(self) -> None:

@@ -20,13 +20,14 @@ from pathlib import Path
 import nnunet_ext
 from nnunet_ext import sockets
 from nnunet_ext.base.cores import usable_cores
+from nnunet_ext.base.one_line import one_line
 from nnunet_ext.cli.folders import VARIABLES
 from nnunet_ext.cli.lookup import class_names, door_folders, nnunet_folder
 from nnunet_ext.errors import UserError
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 OLDEST_PYTHON = (3, 10)
-REINSTALL = "pip install --force-reinstall --no-deps nnunet_ext"
+REINSTALL = "install nnunet_ext again, from where it came"
 
 # what importing a package raises that is missing, half removed or built for another version of a dependency
 BROKEN_IMPORT = (ImportError, AttributeError, RuntimeError, OSError, TypeError, ValueError, KeyError, SyntaxError)
@@ -76,7 +77,7 @@ def check_nnunet() -> Check:
     if _numbers(version) < (2, 8):
         return Check("nnU-Net", FAIL, f"nnunetv2 {version} is too old: before 2.8 it has no door for us", install)
     if _numbers(version) >= (2, 9):
-        upgrade = f"pip install -U nnunet_ext, or {install}"
+        upgrade = f"a newer nnunet_ext, or {install}"
         return Check("nnU-Net", FAIL, f"nnunetv2 {version} is newer than 2.8, for which this is made", upgrade)
     return Check("nnU-Net", OK, f"nnunetv2 {version}")
 
@@ -176,7 +177,7 @@ def _socket_problem(kind: str, name: str) -> str | None:
         if pickle.loads(pickle.dumps(found)) is not found:
             return f"{name} is another class after pickling"
     except (*BROKEN_IMPORT, pickle.PicklingError) as error:
-        return f"{name} does not load: {_one_line(error)}"
+        return f"{name} does not load: {type(error).__name__}: {one_line(error)}"
     return None
 
 
@@ -195,7 +196,9 @@ def check_look_up() -> Check:
                     message = f"finds {found.__module__} for {trainer}"
                     return Check(name, FAIL, message, "remove or rename the foreign trainer of that name")
     except (*BROKEN_IMPORT, AssertionError) as error:
-        return Check(name, FAIL, f"fails: {_one_line(error)}", "mend the package that this names")
+        return Check(
+            name, FAIL, f"fails: {type(error).__name__}: {one_line(error)}", "mend the package that this names"
+        )
     finally:
         if before is None:
             os.environ.pop(sockets.VARIABLE, None)
@@ -215,7 +218,7 @@ def check_timm() -> Check:
     try:
         importlib.import_module("timm.layers")
     except BROKEN_IMPORT as error:
-        reason = _one_line(error)
+        reason = f"{type(error).__name__}: {one_line(error)}"
         if "torchvision" in reason:
             message = f"{version} cannot be imported: torchvision is built for another torch ({reason})"
             remedy = "pip install -U torch torchvision, both in one command and from one index"
@@ -229,7 +232,12 @@ def check_torch() -> Check:
     try:
         import torch
     except BROKEN_IMPORT as error:
-        return Check("torch", FAIL, f"cannot be imported: {_one_line(error)}", 'pip install -U "torch>=2.3"')
+        return Check(
+            "torch",
+            FAIL,
+            f"cannot be imported: {type(error).__name__}: {one_line(error)}",
+            'pip install -U "torch>=2.3"',
+        )
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / 2**30
         return Check("torch", OK, f"{torch.__version__}, {torch.cuda.get_device_name(0)}, {memory:.0f} GB")
@@ -280,11 +288,6 @@ def _version(distribution: str) -> str | None:
 def _numbers(version: str) -> tuple[int, ...]:
     """Major and minor."""
     return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
-
-
-def _one_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 CHECKS: tuple[Callable[[], Check], ...] = (

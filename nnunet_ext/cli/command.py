@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import abc
 import argparse
 from collections.abc import Sequence
 from typing import ClassVar
 
 
-class Command:
+class Command(abc.ABC):
     """A sub-command: a dataclass whose fields are the options and whose :meth:`run` is the work.
 
     The first line of its docstring is its help. Modules of sub-commands import nothing heavy at the top, so that
@@ -16,7 +17,7 @@ class Command:
 
     name: ClassVar[str]
 
-    @classmethod
+    @classmethod  # noqa: B027  (some commands have no options)
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Declare the options; each ``dest`` is a field."""
 
@@ -29,6 +30,6 @@ class Command:
         cls.add_arguments(parser)
         return cls(**vars(parser.parse_args(arguments)))
 
+    @abc.abstractmethod
     def run(self) -> int:
         """Do the work and return the exit code."""
-        raise NotImplementedError(f"{type(self).__name__} must define run()")

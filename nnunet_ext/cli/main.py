@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +22,7 @@ from nnunet_ext.errors import UserError
 COMMANDS: dict[str, type[Command]] = {
     command.name: command for command in (Demo, PlanAndPreprocess, Train, Predict, Variant, Info, Doctor, Sockets)
 }
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 def usage() -> str:
@@ -53,6 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COMMANDS[words[0]].parse(words[1:]).run()
     except UserError as error:
         print(f"nnunet_ext: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        remedy = "Free space, or mend the rights of its folder"
+        print(
+            f"nnunet_ext: error: {error.filename}: expected to write, got {error.strerror!r}. {remedy}.",
+            file=sys.stderr,
+        )
         return 2
     except ModuleNotFoundError as error:
         print(f"nnunet_ext: error: expected package {error.name}, found none. Ask: nnunet_ext doctor", file=sys.stderr)

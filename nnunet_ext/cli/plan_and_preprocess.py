@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from nnunet_ext.base.cores import usable_cores
+from nnunet_ext.base.nearest import nearest
 from nnunet_ext.cli import folders
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.lookup import find_planner
@@ -95,9 +96,16 @@ class PlanAndPreprocess(Command):
         for number, place in zip(self.d, raw, strict=True):
             plans_name = self._plan(number, planner, preprocessed / place.name, block)
             if not self.no_pp:
+                self._check_configurations(plans_name, folders.plans(number, plans_name)["configurations"])
                 processes = self.np or [min(DEFAULT_PROCESSES.get(name, 4), cores) for name in self.c]
                 preprocess([number], plans_name, self.c, processes, self.verbose, not self.no_pbar)
         return 0
+
+    def _check_configurations(self, plans_name: str, planned: dict[str, Any]) -> None:
+        """A default that was not planned is skipped, as stock does; a name that exists nowhere is a mistake."""
+        for name in self.c:
+            if name not in planned and name not in DEFAULT_PROCESSES:
+                raise UserError(f"-c: plans {plans_name!r} have no configuration {name!r}. {nearest(name, planned)}")
 
     def _plan(self, number: int, planner: type, place: Path, block: dict[str, Any]) -> str:
         """Plan one data set, put the knobs into its plans and return their name."""

@@ -11,7 +11,7 @@ from typing import ClassVar
 from nnunet_ext.cli import folders
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.lookup import check_trainer
-from nnunet_ext.cli.stock import option, run_stock
+from nnunet_ext.cli.stock import check_device, option, run_stock
 from nnunet_ext.errors import UserError
 from nnunet_ext.sockets import open_door
 
@@ -56,6 +56,7 @@ class Predict(Command):
         model = _model(str(words["-d"]), str(words["-c"]), trainer, option(self.words, "-p", "nnUNetPlans") or "")
         _check_folds(model, folds(self.words), option(self.words, "-chk", "checkpoint_final.pth") or "")
         folders.check_writable(Path(str(words["-o"])), f"-o {words['-o']}")
+        check_device(option(self.words, "-device", "cuda"))
         if NO_CHECK not in self.words:
             from nnunet_ext.base.dataset_check import check_images
 

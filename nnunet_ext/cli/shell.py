@@ -78,7 +78,7 @@ class Shell:
             yield process
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
+                _end(process)
                 process.wait()
 
     @staticmethod
@@ -105,3 +105,11 @@ class Shell:
 def _epochs_done(log: Path) -> int:
     begun = EPOCH.findall(log.read_text(encoding="utf-8", errors="replace"))
     return int(begun[-1]) if begun else 0
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a command and its workers; Windows knows no process groups, there the workers follow by themselves."""
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGTERM)
+    else:
+        process.terminate()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
+from nnunet_ext.errors import UserError
+
 
 def run_stock(program: str, entry: Callable[[], object], words: Sequence[str]) -> None:
     """Call ``entry`` as if ``program`` had been started with ``words``."""
@@ -24,3 +26,17 @@ def option(words: Sequence[str], flag: str, default: str | None = None) -> str |
         if word.startswith(f"{flag}="):
             return word.partition("=")[2]
     return default
+
+
+def check_device(device: str | None) -> None:
+    """Refuse ``-device cuda``, nnU-Net's default, on a machine without a GPU.
+
+    Raises:
+        UserError: torch finds no GPU.
+    """
+    if device != "cuda":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UserError("-device cuda: expected a GPU, torch finds none. Add -device cpu, or see nnunet_ext doctor.")

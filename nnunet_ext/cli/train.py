@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from nnunet_ext import sockets
 from nnunet_ext.base.nearest import nearest
 from nnunet_ext.cli import folders
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.lookup import check_trainer
-from nnunet_ext.cli.stock import option, run_stock
+from nnunet_ext.cli.stock import check_device, option, run_stock
 from nnunet_ext.errors import UserError
-from nnunet_ext.sockets import open_door
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Train(Command):
 
     def run(self) -> int:
         """Train with nnU-Net's entry point."""
-        open_door()
+        sockets.open_door()
         if not {"-h", "--help"} & set(self.words):
             self._check()
         from nnunetv2.run.run_training import run_training_entry
@@ -57,7 +57,10 @@ class Train(Command):
         if fold != "all" and not fold.isdigit():
             raise UserError(f"fold: expected 0, 1, 2, 3, 4 or all, got {fold!r}. Name one of them.")
         _check_preprocessed(dataset, plans, configuration)
-        _check_device(option(self.words, "-device", "cuda"))
+        check_device(option(self.words, "-device", "cuda"))
+        pretrained = option(self.words, "-pretrained_weights")
+        if pretrained is not None:
+            _check_pretrained(option(self.words, "-tr", "nnUNetTrainer") or "", pretrained)
 
 
 def _check_preprocessed(dataset: str, plans: dict[str, Any], configuration: str) -> None:
@@ -72,10 +75,18 @@ def _check_preprocessed(dataset: str, plans: dict[str, Any], configuration: str)
         )
 
 
-def _check_device(device: str | None) -> None:
-    if device != "cuda":
-        return
-    import torch
+def _check_pretrained(trainer: str, file: str) -> None:
+    """Refuse what nnU-Net's all-or-nothing loader would break on: it runs outside of any trainer."""
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-    if not torch.cuda.is_available():
-        raise UserError("-device cuda: expected a GPU, torch finds none. Add -device cpu, or see nnunet_ext doctor.")
+    from nnunet_ext.base.checkpoints import read_checkpoint
+
+    wrote = read_checkpoint(file).get("trainer_name")
+    if trainer not in sockets.names("trainers") or wrote == trainer:
+        return
+    builds_its_own = sockets.load("trainers", trainer).build_network_architecture  # type: ignore[attr-defined]
+    if builds_its_own is not nnUNetTrainer.build_network_architecture:
+        raise UserError(
+            f"-pretrained_weights {file}: expected a checkpoint of {trainer}, found one of {wrote}. Set the knob "
+            f"init_from to this file instead: it takes what fits."
+        )

@@ -22,6 +22,7 @@ class StockTrainer:
         self.output_folder = str(folder)
         self.continue_training = continue_training
         self.epoch = 0
+        self.time = 0.0
         self.log: list[str] = []
 
     def print_to_log_file(self, line: str) -> None:
@@ -33,6 +34,7 @@ class StockTrainer:
                 {
                     "network_weights": {"w": torch.full((5000,), float(self.epoch))},
                     "current_epoch": self.epoch,
+                    "logging": {"epoch_end_timestamps": [0.5, self.time or float(self.epoch)]},
                     "trainer_name": type(self).__name__,
                 },
                 filename,
@@ -118,6 +120,29 @@ def test_continues_from_the_newest_whole_checkpoint(tmp_path, epochs, broken, ex
     assert len(trainer.log) == len(broken)
     for name in broken:
         assert f"checkpoint_{name}.pth: expected a whole checkpoint" in trainer.log[0]
+
+
+def test_an_older_run_in_the_same_folder_is_not_newer_for_its_higher_epoch(tmp_path):
+    saved(tmp_path, final=30)
+    trainer = Trainer(tmp_path)
+    trainer.epoch, trainer.time = 12, 31.0
+    trainer.save_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
+    trainer = Trainer(tmp_path, continue_training=True)
+    trainer.load_checkpoint(str(tmp_path / "checkpoint_final.pth"))
+    assert trainer.epoch == 12
+
+
+def test_of_equally_new_ones_best_is_taken_for_it_knows_its_score(tmp_path, monkeypatch):
+    saved(tmp_path, latest=5, best=5)
+    trainer = Trainer(tmp_path, continue_training=True)
+    assert trainer._newest_whole_checkpoint().name == "checkpoint_best.pth"
+
+
+def test_what_a_kill_while_writing_left_is_removed(tmp_path):
+    saved(tmp_path, latest=5)
+    (tmp_path / "checkpoint_best.pth.partial").write_bytes(b"half")
+    Trainer(tmp_path, continue_training=True).load_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint_latest.pth"]
 
 
 def test_nothing_whole_is_an_error_and_not_a_fresh_start(tmp_path):

@@ -116,7 +116,7 @@ class TestResolve:
             (
                 {"format": 2, "future": 1},
                 "plans 'P': the block 'nnunet_ext' has format 2, this nnunet_ext reads up to 1: the plans come from a "
-                "newer version. Upgrade with pip install -U nnunet_ext.",
+                "newer version. Install a newer nnunet_ext.",
             ),
             ({"format": "1"}, "plans 'P': the block 'nnunet_ext' has format '1', this nnunet_ext reads up to 1: "),
         ],

@@ -252,7 +252,9 @@ def test_batches_that_ranks_cannot_share_are_refused(monkeypatch, ranks, batch_d
     trainer.configuration_manager.configuration["batch_dice"] = batch_dice
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: ranks)
     if refused:
-        with pytest.raises(UserError, match=r"-num_gpus 3: expected a divisor of the plans' batch size 2.*Use 2 GPUs"):
+        with pytest.raises(
+            UserError, match=r"-num_gpus 3: expected a divisor of the plans' batch size 2.*Use -num_gpus 2"
+        ):
             trainer._check_ddp_batch()
     else:
         trainer._check_ddp_batch()

@@ -1,5 +1,7 @@
 """The program: overview, exit codes, one line for a mistake."""
 
+import errno
+
 import pytest
 
 from nnunet_ext import __version__
@@ -46,3 +48,19 @@ def test_the_line_names_the_package_and_the_doctor(monkeypatch, capsys):
     monkeypatch.setattr(COMMANDS["info"], "run", missing)
     assert main(["info"]) == 2
     assert capsys.readouterr().err == "nnunet_ext: error: expected package torch, found none. Ask: nnunet_ext doctor\n"
+
+
+def test_a_full_disk_is_one_line_and_other_io_errors_are_not_hidden(monkeypatch, capsys):
+    def full(self):
+        raise OSError(errno.ENOSPC, "No space left on device", "plans.json")
+
+    monkeypatch.setattr(COMMANDS["info"], "run", full)
+    assert main(["info"]) == 2
+    assert "plans.json: expected to write, got 'No space left on device'. Free space" in capsys.readouterr().err
+
+    def other(self):
+        raise OSError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(COMMANDS["info"], "run", other)
+    with pytest.raises(OSError, match="Broken pipe"):
+        main(["info"])

@@ -111,3 +111,11 @@ def test_preprocessed_data_lie_where_the_plans_say(nnunet):
     folder = nnunet / PLANS.parent / configuration["data_identifier"]
     assert sorted(file.name for file in folder.glob("*.pkl")) == ["case_000.pkl", "case_001.pkl", "case_002.pkl"]
     assert int(np.prod(configuration["patch_size"])) <= 90_000
+
+
+def test_a_configuration_that_exists_nowhere(nnunet, mistake):
+    text = mistake("plan_and_preprocess -d 901 -pl LitePlanner --no_pbar -c 3d_fulres")
+    assert (
+        text
+        == "-c: plans 'LitePlans' have no configuration '3d_fulres'. Did you mean '3d_fullres'? Legal: 2d, 3d_fullres."
+    )

@@ -32,7 +32,7 @@ def words(root: Path, **changes: str) -> list[str]:
         "d": "901",
         "c": "3d_fullres",
     }
-    options |= {"tr": "BANetTrainer", "p": "LitePlans", "f": "1"} | changes
+    options |= {"tr": "BANetTrainer", "p": "LitePlans", "f": "1", "device": "cpu"} | changes
     return ["predict", *(word for name, value in options.items() for word in (f"-{name}", value))]
 
 
@@ -60,6 +60,12 @@ def test_missing_words(nnunet, mistake):
 )
 def test_wrong_words(nnunet, model, mistake, changes, text):
     assert text in mistake([*words(nnunet, **changes), "--disable_progress_bar"])
+
+
+def test_no_gpu(nnunet, model, mistake, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    text = mistake(words(nnunet, device="cuda"))
+    assert text == "-device cuda: expected a GPU, torch finds none. Add -device cpu, or see nnunet_ext doctor."
 
 
 def test_an_empty_folder(nnunet, model, mistake):

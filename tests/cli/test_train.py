@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from nnunet_ext import sockets
 from nnunet_ext.cli.main import main
+from nnunet_ext.cli.train import _check_pretrained
 
 PLANS = Path("preprocessed/Dataset901_Phantom/LitePlans.json")
 WORDS = "901 3d_fullres 0 -tr NNUNetBaselineTrainer -p LitePlans -device cpu"
@@ -52,6 +54,32 @@ def test_no_gpu(preprocessed, mistake, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     text = mistake("train 901 3d_fullres 0 -p LitePlans")
     assert text == "-device cuda: expected a GPU, torch finds none. Add -device cpu, or see nnunet_ext doctor."
+
+
+@pytest.mark.parametrize(
+    ("trainer", "wrote", "text"),
+    [
+        (
+            "BANetTrainer",
+            "nnUNetTrainer",
+            "expected a checkpoint of BANetTrainer, found one of nnUNetTrainer. Set the knob init_from to this file",
+        ),
+        ("BANetTrainer", None, "expected a whole checkpoint, but it cannot be read"),
+    ],
+)
+def test_pretrained_weights_that_nnunet_would_break_on(preprocessed, mistake, tmp_path, trainer, wrote, text):
+    file = tmp_path / "checkpoint.pth"
+    if wrote is not None:
+        torch.save({"network_weights": {}, "trainer_name": wrote}, file)
+    words = WORDS.replace("NNUNetBaselineTrainer", trainer)
+    assert text in mistake(f"train {words} -pretrained_weights {file}")
+    assert list((preprocessed / "results").iterdir()) == []
+
+
+def test_stock_weights_for_a_stock_network_are_nnunets_business(tmp_path):
+    torch.save({"network_weights": {}, "trainer_name": "nnUNetTrainer"}, tmp_path / "checkpoint.pth")
+    _check_pretrained("NNUNetBaselineTrainer", str(tmp_path / "checkpoint.pth"))
+    _check_pretrained("nnUNetTrainerDA5", str(tmp_path / "checkpoint.pth"))
 
 
 def test_a_file_in_place_of_the_results_folder(preprocessed, mistake):

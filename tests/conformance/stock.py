@@ -125,9 +125,7 @@ def prepare_residual_encoder(data: str) -> str:
     return write_plans(data, plans, name, **SHORT)
 
 
-def train(
-    trainer: str, data: str, configuration: str, fold: int | str = 0, *flags: object, plans: str = PLANS
-) -> Path:
+def train(trainer: str, data: str, configuration: str, fold: int | str = 0, *flags: object, plans: str = PLANS) -> Path:
     """Run nnUNetv2_train and return the fold's folder."""
     number = prepare(data)
     stock("nnUNetv2_train", number, configuration, fold, "-tr", trainer, "-p", plans, "-device", "cpu", *flags)

@@ -146,16 +146,24 @@ def test_another_trainers_checkpoint(trainer: str, refuses: Any) -> None:
             train(trainer, "plain", "2d", 0, flag, plans=name)
 
 
-@pytest.mark.row("{flag}")
-@pytest.mark.parametrize("flag", ["--val", "--val_best"])
-def test_validation(trainer: str, flag: str) -> None:
-    fold = trained(trainer, "plain", "3d_fullres")
-    weights = (fold / "checkpoint_final.pth").read_bytes()
+@pytest.mark.row("{flags}: the weights of that very checkpoint")
+@pytest.mark.parametrize("flags", ["--val", "--val --val_best", "--c --val_best"])
+def test_validation(trainer: str, flags: str) -> None:
+    name = write_plans("plain", read_plans("plain"), "LiteValidated")
+    fold = trained(trainer, "plain", "3d_fullres", plans=name)
+    best = read_checkpoint(fold / "checkpoint_best.pth")
+    silent = {name: torch.zeros_like(tensor) for name, tensor in best["network_weights"].items()}
+    torch.save(best | {"network_weights": silent}, fold / "checkpoint_best.pth")
+    weights = read_checkpoint(fold / "checkpoint_final.pth")["network_weights"]
     shutil.rmtree(fold / "validation")
-    words = ["--val", flag] if flag == "--val_best" else [flag]
-    train(trainer, "plain", "3d_fullres", 0, *words, "--npz")
-    assert (fold / "checkpoint_final.pth").read_bytes() == weights
+    train(trainer, "plain", "3d_fullres", 0, *flags.split(), "--npz", plans=name)
     check_trained(fold)
+    after = read_checkpoint(fold / "checkpoint_final.pth")["network_weights"]
+    assert all(torch.equal(after[name], weights[name]) for name in weights)
+    summary = json.loads((fold / "validation" / "summary.json").read_text())
+    predicted = summary["foreground_mean"]["n_pred"]
+    assert (predicted == 0) == ("--val_best" in flags)  # zero weights: argmax is background everywhere
+    torch.save(best, fold / "checkpoint_best.pth")
 
 
 @pytest.mark.row("--npz, {labels}: probabilities of the validation cases")

@@ -1,0 +1,9 @@
+"""An error of somebody else's as part of one line."""
+
+from __future__ import annotations
+
+
+def one_line(error: BaseException, *, last: bool = False) -> str:
+    """Return the first line of an error's text (or the last, where some readers put the reason), else its type."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1 if last else 0] if lines else type(error).__name__
