@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
-from dynamic_network_architectures.building_blocks.unet_decoder import UNetDecoder
 from dynamic_network_architectures.initialization.weight_init import InitWeights_He
 from torch import Tensor, nn
+
+from nnunet_ext.base.decoder import decoder_like
 
 BOUNDARY_CLASSES = 2  # background, boundary: one boundary for all classes together
 
@@ -60,24 +61,13 @@ class BANet(nn.Module):
         decoder_kernel_sizes: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(unet, PlainConvUNet | ResidualEncoderUNet):
-            raise TypeError(
-                f"expected plans of a PlainConvUNet or ResidualEncoderUNet, got {type(unet).__name__}; plan with "
-                f"ExperimentPlanner, nnUNetPlannerResEncM or a planner of nnunet_ext"
-            )
+        boundary_decoder = decoder_like(unet, BOUNDARY_CLASSES, decoder_kernel_sizes)
         self.encoder = unet.encoder
         self.decoder = unet.decoder
         if decoder_kernel_sizes is not None:
-            stages = len(unet.decoder.stages)
-            if len(decoder_kernel_sizes) != stages:
-                raise ValueError(
-                    f"expected {stages} decoder kernel sizes, got {decoder_kernel_sizes!r}; give one a stage"
-                )
-            # a UNetDecoder reads its kernel sizes here, and nothing else does
-            self.encoder.kernel_sizes = [*decoder_kernel_sizes, self.encoder.kernel_sizes[-1]]
-            self.decoder = self._decoder_like(unet.decoder, unet.decoder.num_classes)
+            self.decoder = decoder_like(unet, unet.decoder.num_classes, decoder_kernel_sizes)
             self.decoder.apply(InitWeights_He(1e-2))
-        self.boundary_decoder = self._decoder_like(unet.decoder, BOUNDARY_CLASSES)
+        self.boundary_decoder = boundary_decoder
         # named apart from seg_layers, which nnU-Net takes for class-dependent and leaves out of -pretrained_weights
         del self.boundary_decoder.seg_layers
         self.boundary_decoder.boundary_layers = nn.ModuleList(
@@ -141,21 +131,3 @@ class BANet(nn.Module):
             total += self.boundary_decoder.stages[stage].compute_conv_feature_map_size(size)
             total += voxels * (self.encoder.output_channels[stages - 1 - stage] + BOUNDARY_CLASSES)
         return total
-
-    def _decoder_like(self, decoder: UNetDecoder, classes: int) -> UNetDecoder:
-        return UNetDecoder(
-            self.encoder,
-            classes,
-            [len(stage.convs) for stage in decoder.stages],
-            decoder.deep_supervision,
-            nonlin_first=_nonlin_first(decoder),
-        )
-
-
-def _nonlin_first(decoder: UNetDecoder) -> bool:
-    """Whether the decoder's blocks run conv -> nonlin -> norm; the order of their modules is the only record."""
-    block = decoder.stages[0].convs[0]
-    if not hasattr(block, "norm") or not hasattr(block, "nonlin"):
-        return False
-    modules = list(block.all_modules)
-    return modules.index(block.nonlin) < modules.index(block.norm)

@@ -1,0 +1,3 @@
+"""UniSeg: one network for many tasks, told by a learnable prompt which task it is on."""
+
+from nnunet_ext.uniseg.architecture import UniSeg as UniSeg
