@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,37 +20,16 @@ import nnunet_ext
 from nnunet_ext import sockets
 from nnunet_ext.base.cores import usable_cores
 from nnunet_ext.base.one_line import one_line
+from nnunet_ext.cli.check import FAIL, OK, WARN, Check
 from nnunet_ext.cli.folders import VARIABLES
 from nnunet_ext.cli.lookup import class_names, door_folders, nnunet_folder
 from nnunet_ext.errors import UserError
 
-OK, WARN, FAIL = "ok", "warn", "FAIL"
 OLDEST_PYTHON = (3, 10)
 REINSTALL = "install nnunet_ext again, from where it came"
 
 # what importing a package raises that is missing, half removed or built for another version of a dependency
 BROKEN_IMPORT = (ImportError, AttributeError, RuntimeError, OSError, TypeError, ValueError, KeyError, SyntaxError)
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the table.
-
-    Args:
-        name: What was looked at.
-        status: ``ok``, ``warn`` or ``FAIL``.
-        message: What was found.
-        remedy: What to do about it.
-    """
-
-    name: str
-    status: str
-    message: str
-    remedy: str = ""
-
-    def __str__(self) -> str:
-        line = f"{self.status:<4}  {self.name:<22}  {self.message}"
-        return f"{line}\n{'':<4}  {'':<22}  -> {self.remedy}" if self.remedy else line
 
 
 def check_python() -> Check:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from nnunet_ext import __version__
-from nnunet_ext.cli.checks import CHECKS, FAIL
+from nnunet_ext.cli.check import FAIL
+from nnunet_ext.cli.checks import CHECKS
 from nnunet_ext.cli.command import Command
 
 

@@ -14,7 +14,7 @@ import torch
 
 from nnunet_ext import sockets
 from nnunet_ext.cli import checks
-from nnunet_ext.cli.checks import Check
+from nnunet_ext.cli.check import Check
 
 OWN = sockets.folder("trainers")
 
