@@ -1,0 +1,1 @@
+"""Collections: several data sets, one network."""

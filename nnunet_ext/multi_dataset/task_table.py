@@ -1,0 +1,116 @@
+"""The task table that a collection's plans carry, from planning to inference.
+
+It stands in the plans under the key ``"collection"``: nnU-Net keeps unknown keys, saves them with the model and hands
+them to ``build_network_architecture``, which is told nothing else about tasks::
+
+    "collection": {"format": 1, "name": "Dataset900_MOTS", "tasks": [{"name": "liver", "dataset": "Dataset003_Liver",
+                   "channels": 1, "heads": 3, "cases": 131, "weight": null}, ...], "task": "liver"}
+
+``"task"`` stands in a member's plans only: a model with such plans is bound to that task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from nnunet_ext.base.nearest import nearest
+from nnunet_ext.errors import UserError
+
+BLOCK = "collection"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a collection.
+
+    Args:
+        name: Its name.
+        dataset: The member, ``Dataset003_Liver``.
+        channels: Image channels.
+        heads: Logits: classes with background, or regions; no ignore label.
+        cases: Training cases.
+        weight: Sampling weight of the manifest, or None.
+    """
+
+    name: str
+    dataset: str
+    channels: int
+    heads: int
+    cases: int
+    weight: float | None = None
+
+
+@dataclass(frozen=True)
+class TaskTable:
+    """All tasks of a collection; a task's place in the table is its number in the network.
+
+    Args:
+        collection: ``Dataset900_MOTS``.
+        tasks: The tasks.
+        bound: The one task that member plans are for, or None in the collection's own plans.
+    """
+
+    collection: str
+    tasks: tuple[Task, ...]
+    bound: str | None = None
+
+    @classmethod
+    def read(cls, plans: Mapping[str, Any]) -> TaskTable | None:
+        """Return the table of some plans, or None if they belong to no collection.
+
+        Raises:
+            UserError: A newer nnunet_ext wrote it.
+        """
+        block = plans.get(BLOCK)
+        if block is None:
+            return None
+        if block["format"] > FORMAT:
+            raise UserError(
+                f"plans {plans.get('plans_name')!r}: expected a task table of format {FORMAT}, got "
+                f"{block['format']!r}. Install a newer nnunet_ext."
+            )
+        return cls(block["name"], tuple(Task(**task) for task in block["tasks"]), block.get("task"))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what stands in the plans."""
+        block = {"format": FORMAT, "name": self.collection, "tasks": [asdict(task) for task in self.tasks]}
+        return block if self.bound is None else block | {"task": self.bound}
+
+    def bound_to(self, name: str) -> TaskTable:
+        """Return the table of the plans of the member behind task ``name``."""
+        self.index(name)
+        return replace(self, bound=name)
+
+    def index(self, name: str) -> int:
+        """Return a task's number.
+
+        Raises:
+            UserError: No such task.
+        """
+        names = [task.name for task in self.tasks]
+        if name not in names:
+            raise UserError(f"{self.collection}: unknown task {name!r}. {nearest(name, names)}")
+        return names.index(name)
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """Logits of each task."""
+        return tuple(task.heads for task in self.tasks)
+
+    @property
+    def max_heads(self) -> int:
+        """Logits of the task with most."""
+        return max(self.heads)
+
+    @property
+    def channel_numbers(self) -> tuple[int, ...]:
+        """The numbers of image channels that occur, ascending."""
+        return tuple(sorted({task.channels for task in self.tasks}))
+
+
+def member_plans_name(plans_name: str, collection: str) -> str:
+    """Return the name of the members' plans: it says which collection they belong to."""
+    return f"{plans_name}_{collection}"
