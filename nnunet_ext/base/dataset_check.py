@@ -1,23 +1,21 @@
 """Bad data found before anything is written: one line naming the file, what is expected, what is there and the remedy.
 
-Here: dataset.json, file names, and the walk over all cases. What is read of a case: :mod:`nnunet_ext.base.image_check`.
+Here: the walk over all cases. dataset.json and file names: :mod:`nnunet_ext.base.raw_dataset`. What is read of a case:
+:mod:`nnunet_ext.base.image_check`.
 """
 
 from __future__ import annotations
 
 import io
-import re
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from nnunet_ext.base.cores import usable_cores
 from nnunet_ext.base.image_check import Case, check_case, find_reader
-from nnunet_ext.base.json_file import read_json
-from nnunet_ext.base.one_line import one_line
+from nnunet_ext.base.one_line import more
+from nnunet_ext.base.raw_dataset import RawDataset, list_images
 from nnunet_ext.errors import UserError
 
 MAX_THREADS = 8  # each holds a whole case in memory
@@ -29,20 +27,12 @@ def check_dataset(folder: Path, *, show_progress: bool = True) -> None:
     Raises:
         UserError: The first problem found, and how many more cases have one.
     """
-    description = _description(folder / "dataset.json")
-    file = folder / "dataset.json"
-    legal = _legal_labels(description, file)
-    ending, channels = description["file_ending"], _channels(description)
-    if "dataset" in description:
-        cases = _listed_cases(folder, description)
-    else:
-        cases = [
-            Case(case.name, case.images, folder / "labelsTr" / f"{case.name}{ending}")
-            for case in _cases(folder / "imagesTr", ending, channels)
-        ]
-    _check_count(description["numTraining"], len(cases), file)
+    dataset = RawDataset.read(folder)
+    legal = dataset.legal_labels()
+    cases = dataset.cases()
+    _check_count(dataset.description["numTraining"], len(cases), dataset.file)
     _check_files(cases)
-    _read_all(cases, description, channels, legal, show_progress)
+    _read_all(cases, dataset, legal, show_progress)
 
 
 def check_images(folder: Path, dataset_json: dict[str, Any], *, show_progress: bool = True) -> None:
@@ -53,80 +43,9 @@ def check_images(folder: Path, dataset_json: dict[str, Any], *, show_progress: b
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: expected a folder of images, found none. Mend the path after -i.")
-    channels = _channels(dataset_json)
-    cases = _cases(folder, dataset_json["file_ending"], channels)
-    _read_all(cases, dataset_json, channels, (), show_progress)
-
-
-# dataset.json
-
-
-def _description(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise UserError(
-            f"{file}: expected a description of the data set, found no file. Write one (nnU-Net's "
-            f"documentation, dataset_format.md)."
-        )
-    description = read_json(file)
-    if not isinstance(description, dict):
-        raise UserError(f'{file}: expected an object, got {type(description).__name__}. Write {{"labels": ...}}.')
-    missing = [key for key in ("labels", "numTraining", "file_ending") if key not in description]
-    if not {"channel_names", "modality"} & set(description):
-        missing.insert(0, "channel_names")
-    if missing:
-        raise UserError(
-            f"{file}: expected the keys channel_names, labels, numTraining and file_ending, found no "
-            f"{', '.join(missing)}. Add {'it' if len(missing) == 1 else 'them'}."
-        )
-    _check_types(description, file)
-    return description
-
-
-def _check_types(description: dict[str, Any], file: Path) -> None:
-    channels = "channel_names" if "channel_names" in description else "modality"
-    for key in (channels, "labels"):
-        if not isinstance(description[key], dict) or not description[key]:
-            raise UserError(
-                f"{file}: expected {key!r} to be an object with an entry for each, got "
-                f"{description[key]!r}. Write it as nnU-Net's documentation, dataset_format.md, says."
-            )
-    ending = description["file_ending"]
-    if not isinstance(ending, str) or not ending.startswith("."):
-        raise UserError(f"{file}: expected 'file_ending' to start with a dot, got {ending!r}. Write \".nii.gz\".")
-    if all(str(name).isdigit() for name in description["labels"]):
-        raise UserError(
-            f"{file}: expected labels as name: number, got {description['labels']!r}, the form of nnU-Net "
-            f"v1. Convert the data set with nnUNetv2_convert_old_nnUNet_dataset."
-        )
-
-
-def _channels(description: dict[str, Any]) -> int:
-    return len(description["channel_names" if "channel_names" in description else "modality"])
-
-
-def _legal_labels(description: dict[str, Any], file: Path) -> tuple[int, ...]:
-    """The values that a label file may hold, ignore included."""
-    from nnunetv2.utilities.label_handling.label_handling import LabelManager
-
-    labels = description["labels"]
-    try:
-        manager = LabelManager(labels, regions_class_order=description.get("regions_class_order"))
-    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
-        reason = one_line(error, last=True)
-        if "ignore" in reason.lower():
-            reason = "'ignore' must be one integer, the highest label and next to the second highest"
-        raise UserError(
-            f"{file}: expected labels that nnU-Net takes, got {labels!r}: {reason}. Correct them."
-        ) from error
-    legal = [int(label) for label in manager.all_labels]
-    if manager.has_ignore_label:
-        legal.append(manager.ignore_label)
-    if legal != list(range(len(legal))):
-        raise UserError(
-            f"{file}: expected labels 0, 1, 2, ... without a gap, got {legal}. Renumber them in "
-            f"dataset.json and in the label files."
-        )
-    return tuple(legal)
+    described = RawDataset(folder, dataset_json)
+    cases = list_images(folder, described.file_ending, len(described.channel_names))
+    _read_all(cases, described, (), show_progress)
 
 
 def _check_count(expected: Any, found: int, file: Path) -> None:
@@ -134,75 +53,6 @@ def _check_count(expected: Any, found: int, file: Path) -> None:
         raise UserError(
             f"{file}: expected as many training cases as 'numTraining' says, {expected!r}, found {found}. "
             f"Add the missing cases or set numTraining to {found} (nnU-Net plans with it)."
-        )
-
-
-# files
-
-
-def _listed_cases(folder: Path, description: dict[str, Any]) -> list[Case]:
-    """The cases that the key ``dataset`` of dataset.json lists."""
-    from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
-
-    try:
-        # nnU-Net writes absolute paths into what it is given
-        listed = get_filenames_of_train_images_and_targets(str(folder), deepcopy(description))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{folder / 'dataset.json'}: expected 'dataset' to be {{case: {{'images': [...], 'label': "
-            f"...}}}}, got an entry without ({one_line(error, last=True)}). Complete it."
-        ) from error
-    if not listed or not all(case["images"] for case in listed.values()):
-        raise UserError(
-            f"{folder / 'dataset.json'}: expected cases with images under 'dataset', found "
-            f"{'one without' if listed else 'none'}. List them, or remove the key and use imagesTr and labelsTr."
-        )
-    return [Case(name, tuple(map(Path, case["images"])), Path(case["label"])) for name, case in listed.items()]
-
-
-def _cases(folder: Path, ending: str, channels: int) -> list[Case]:
-    """The cases of a folder whose files are named CASE_0000.ending."""
-    present = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    files = [name for name in present if name.endswith(ending)]
-    if not files:
-        found = f"{len(present)} other files, as {present[0]}" if present else "none"
-        raise UserError(
-            f"{folder}: expected images named CASE_0000{ending}, found {found}. Put them there, or convert "
-            f"them: {ending} is the 'file_ending' of dataset.json."
-        )
-    pattern = re.compile(rf"(.+)_(\d{{4}}){re.escape(ending)}")
-    matches = {name: pattern.fullmatch(name) for name in files}
-    wrong = [name for name, match in matches.items() if match is None]
-    if wrong:
-        raise UserError(
-            f"{folder / wrong[0]}: expected a name like CASE_0000{ending} (four digits number the channel), got "
-            f"{wrong[0]!r}. Rename it.{_more(len(wrong) - 1, 'file')}"
-        )
-    numbers: dict[str, list[int]] = defaultdict(list)
-    for match in filter(None, matches.values()):
-        numbers[match[1]].append(int(match[2]))
-    _check_channel_numbers(numbers, folder, ending, channels)
-    return [
-        Case(case, tuple(folder / f"{case}_{number:04d}{ending}" for number in sorted(found)))
-        for case, found in sorted(numbers.items())
-    ]
-
-
-def _check_channel_numbers(numbers: dict[str, list[int]], folder: Path, ending: str, channels: int) -> None:
-    """Refuse gaps and surplus; fewer files than channels may be one file with several channels (RGB), read later."""
-    problems = {}
-    for case, found in numbers.items():
-        legal = range(channels) if len(found) > 1 else range(1)
-        missing = [number for number in legal if number not in found]
-        surplus = [number for number in found if number >= channels]
-        if missing or surplus:
-            problems[case] = [f"{case}_{number:04d}{ending}" for number in missing or surplus], bool(missing)
-    if problems:
-        case, (names, missing_one) = next(iter(problems.items()))
-        raise UserError(
-            f"{folder}: expected {channels} channel{'s' * (channels > 1)} of case {case!r} as in dataset.json, found "
-            f"{'no' if missing_one else 'also'} {', '.join(names)}. {'Add' if missing_one else 'Remove'} "
-            f"{'it' if len(names) == 1 else 'them'}.{_more(len(problems) - 1)}"
         )
 
 
@@ -215,24 +65,19 @@ def _check_files(cases: list[Case]) -> None:
         if missing:
             raise UserError(
                 f"{missing[0]}: expected the {kind} of a training case, found no file. Add it, or remove "
-                f"the case.{_more(len(missing) - 1)}"
+                f"the case.{more(len(missing) - 1)}"
             )
 
 
-# contents
-
-
-def _read_all(
-    cases: list[Case], description: dict[str, Any], channels: int, legal: tuple[int, ...], show_progress: bool
-) -> None:
+def _read_all(cases: list[Case], dataset: RawDataset, legal: tuple[int, ...], show_progress: bool) -> None:
     """Read and check all cases in threads."""
     from tqdm import tqdm
 
-    reader = find_reader(description, cases[0].images[0])
+    reader = find_reader(dataset.description, cases[0].images[0])
 
     def problem(case: Case) -> str | None:
         try:
-            check_case(case, reader, channels, legal)
+            check_case(case, reader, len(dataset.channel_names), legal)
         except UserError as error:
             return str(error)
         return None
@@ -242,8 +87,4 @@ def _read_all(
         found = list(tqdm(pool.map(problem, cases), "checking cases", len(cases), disable=not show_progress))
     problems = [text for text in found if text]
     if problems:
-        raise UserError(problems[0] + _more(len(problems) - 1))
-
-
-def _more(number: int, thing: str = "case") -> str:
-    return f" (and {number} more {thing}{'s' * (number > 1)})" if number > 0 else ""
+        raise UserError(problems[0] + more(len(problems) - 1))
