@@ -9,13 +9,28 @@ from typing import Any
 from nnunet_ext.errors import UserError
 
 
-def read_json(file: Path) -> Any:
+def read_json(file: Path, *, unique: bool = False) -> Any:
     """Return what a JSON file holds.
 
+    Args:
+        file: The file.
+        unique: Refuse an object that names a key twice; Python would keep the last of them without a word.
+
     Raises:
-        UserError: The file cannot be read or is no JSON.
+        UserError: The file cannot be read, is no JSON or names a key twice.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_unique if unique else None)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{file}: expected JSON, got {error}. Restore or rewrite the file.") from error
+    except KeyError as error:
+        raise UserError(f"{file}: expected each name once in an object, found {error} twice. Rename one.") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise KeyError(key)
+        found[key] = value
+    return found
