@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 
 from nnunet_ext.base.cores import usable_cores
 from nnunet_ext.base.nearest import nearest
-from nnunet_ext.cli import folders
+from nnunet_ext.cli import collection, folders
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.lookup import find_planner
 from nnunet_ext.errors import UserError
+from nnunet_ext.multi_dataset.manifest import Manifest
+from nnunet_ext.multi_dataset.task_table import CONFIGURATION, TaskTable, member_plans_name
 
 DEFAULT_PROCESSES = {"2d": 8, "3d_fullres": 4, "3d_lowres": 8}  # stock numbers; more than the machine has never helps
 
@@ -75,31 +77,57 @@ class PlanAndPreprocess(Command):
         raw = [folders.dataset("nnUNet_raw", number) for number in self.d]
         preprocessed = folders.folder("nnUNet_preprocessed", writable=True)
         planner = find_planner(self.pl)
-        if not self.no_check:
-            from nnunet_ext.base.dataset_check import check_dataset
+        collections = [collection.read(place) for place in raw]
+        for place, manifest in zip(raw, collections, strict=True):
+            collection.check_words(self.pl, planner, place.name, manifest, self._named_configurations())
+        self._check_and_fingerprint(raw, collections)
+        for number, place, manifest in zip(self.d, raw, collections, strict=True):
+            members = [preprocessed / task.dataset for task in manifest.tasks] if manifest else []
+            plans_name = self._plan(number, planner, preprocessed / place.name, block, members)
+            if not self.no_pp:
+                self._preprocess(number, plans_name)
+        return 0
 
-            for place in raw:
-                check_dataset(place, show_progress=not self.no_pbar)
+    def _check_and_fingerprint(self, raw: list[Path], collections: list[Manifest | None]) -> None:
+        """Check data sets, a collection's members in its place, and extract their fingerprints."""
+        from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints
 
-        from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, preprocess
+        from nnunet_ext.base.dataset_check import check_dataset
 
-        cores = usable_cores()
+        checked, fingerprinted = [], []
+        for place, manifest in zip(raw, collections, strict=True):
+            checked += collection.members(manifest) if manifest else [place]
+            fingerprinted += collection.fingerprinted(manifest) if manifest else [place]
+        for place in () if self.no_check else dict.fromkeys(checked):
+            check_dataset(place, show_progress=not self.no_pbar)
         extract_fingerprints(
-            self.d,
+            [int(place.name[7:10]) for place in dict.fromkeys(fingerprinted)],
             self.fpe,
-            min(self.npfp, cores),
+            min(self.npfp, usable_cores()),
             self.verify_dataset_integrity,
             self.clean,
             self.verbose,
             not self.no_pbar,
         )
-        for number, place in zip(self.d, raw, strict=True):
-            plans_name = self._plan(number, planner, preprocessed / place.name, block)
-            if not self.no_pp:
-                self._check_configurations(plans_name, folders.plans(number, plans_name)["configurations"])
-                processes = self.np or [min(DEFAULT_PROCESSES.get(name, 4), cores) for name in self.c]
-                preprocess([number], plans_name, self.c, processes, self.verbose, not self.no_pbar)
-        return 0
+
+    def _preprocess(self, number: int, plans_name: str) -> None:
+        from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess
+
+        plans = folders.plans(number, plans_name)
+        processes = self.np or [min(DEFAULT_PROCESSES.get(name, 4), usable_cores()) for name in self.c]
+        table = TaskTable.read(plans)
+        if table is None:
+            self._check_configurations(plans_name, plans["configurations"])
+            preprocess([number], plans_name, self.c, processes, self.verbose, not self.no_pbar)
+            return
+        of_each = dict(zip(self.c, processes if len(processes) > 1 else processes * len(self.c), strict=False))
+        collection.preprocess_members(
+            table, plans_name, of_each[CONFIGURATION], again=self.clean, verbose=self.verbose, progress=not self.no_pbar
+        )
+
+    def _named_configurations(self) -> list[str]:
+        """What the user gave after -c."""
+        return [] if self.c == list(DEFAULT_PROCESSES) else self.c
 
     def _check_configurations(self, plans_name: str, planned: dict[str, Any]) -> None:
         """A default that was not planned is skipped, as stock does; a name that exists nowhere is a mistake."""
@@ -107,14 +135,15 @@ class PlanAndPreprocess(Command):
             if name not in planned and name not in DEFAULT_PROCESSES:
                 raise UserError(f"-c: plans {plans_name!r} have no configuration {name!r}. {nearest(name, planned)}")
 
-    def _plan(self, number: int, planner: type, place: Path, block: dict[str, Any]) -> str:
-        """Plan one data set, put the knobs into its plans and return their name."""
+    def _plan(self, number: int, planner: type, place: Path, block: dict[str, Any], members: list[Path]) -> str:
+        """Plan one data set or collection, put the knobs into its plans and its members', and return their name."""
         from batchgenerators.utilities.file_and_folder_operations import save_json
         from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment_dataset
 
         from nnunet_ext.base import knobs
 
-        before = {file: folders.read_json(file) for file in place.glob("*.json") if file.stem != "splits_final"}
+        found = [file for folder in (place, *members) for file in folder.glob("*.json") if file.stem != "splits_final"]
+        before = {file: folders.read_json(file) for file in found}
         plans, plans_name = plan_experiment_dataset(
             number,
             planner,
@@ -124,14 +153,20 @@ class PlanAndPreprocess(Command):
             self.overwrite_plans_name,
         )
         file = place / f"{plans_name}.json"
+        of_members = [member / f"{member_plans_name(plans_name, place.name)}.json" for member in members]
         try:
             knobs.carry_over(before.get(file, {}), plans)
             knobs.put(plans, block)
             for configuration in plans["configurations"]:
                 knobs.resolve(plans, configuration)
         except UserError:
-            if file in before:  # stock planning has just dropped the knobs of the plans in this file
-                save_json(before[file], str(file), sort_keys=False)
+            for written in (file, *of_members):  # stock planning has just dropped the knobs of the plans in this file
+                if written in before:
+                    save_json(before[written], str(written), sort_keys=False)
             raise
+        for written in of_members:
+            theirs = folders.read_json(written)
+            knobs.carry_over(plans, theirs)
+            save_json(theirs, str(written), sort_keys=False)
         save_json(plans, str(file), sort_keys=False)
         return plans_name

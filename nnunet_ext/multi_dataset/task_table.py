@@ -20,6 +20,7 @@ from nnunet_ext.errors import UserError
 
 BLOCK = "collection"
 FORMAT = 1
+CONFIGURATION = "3d_fullres"  # the only one that collections have
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,245 @@
+"""Planning of collections: one network, patch and batch size; all else as stock nnU-Net plans each member."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from contextlib import redirect_stdout
+from copy import deepcopy
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
+from nnunetv2.preprocessing.normalization.map_channel_name_to_normalization import channel_name_to_normalization_mapping
+from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
+from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+from nnunetv2.utilities.json_export import recursive_fix_for_json_export
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+
+from nnunet_ext.base.json_file import read_json
+from nnunet_ext.errors import UserError
+from nnunet_ext.multi_dataset.manifest import Manifest, ManifestTask, is_collection, read_manifest
+from nnunet_ext.multi_dataset.pooling import pool_fingerprints
+from nnunet_ext.multi_dataset.task_table import BLOCK, CONFIGURATION, Task, TaskTable, member_plans_name
+
+FEWEST_CASES_OF_STOCK_SPLITS = 5
+SHARED = ("patch_size", "batch_size", "architecture")
+
+
+class CollectionPlanner:
+    """Mix-in for planners of collections, left of a planner with ``ExtPlanner``.
+
+    Each member keeps the target spacing, transposition, normalisation and reader that the stock planner gives it.
+    Patch, batch size and architecture are planned once, by the stock rules, from the median over the members of their
+    transposed spacings and median shapes, the largest numbers of channels and classes, and the voxels of all members.
+
+    The manifest may change two things. Spacing ``"one"``: the median, axis by axis, of the members' own target spacings
+    for all of them; a task's ``"spacing"`` wins, ``overwrite_target_spacing`` wins over both. Normalisation ``"one"``:
+    members with the same schemes share intensity properties and masks (:func:`pool_fingerprints`); a task's
+    ``"normalization"`` replaces its schemes.
+
+    Plans are written for the collection and for every member (:mod:`nnunet_ext.multi_dataset.task_table`). An instance
+    on a member is made by the one on its collection.
+    """
+
+    dataset_name: str
+    dataset: dict[str, Any]
+    dataset_json: dict[str, Any]
+    dataset_fingerprint: dict[str, Any]
+    raw_dataset_folder: str
+    plans_identifier: str
+    overwrite_target_spacing: Any
+    plans: dict[str, Any] | None
+
+    def __init__(self, dataset_name_or_id: str | int, **options: Any) -> None:
+        self.table: TaskTable | None = None
+        self._manifest: Manifest | None = None
+        self._shared: dict[str, Any] | None = None
+        name = maybe_convert_to_dataset_name(dataset_name_or_id)
+        folder = Path(nnUNet_raw) / name
+        description = read_json(folder / "dataset.json")
+        if not is_collection(description):
+            super().__init__(name, **options)  # type: ignore[call-arg]
+            return
+        self._manifest = read_manifest(folder)
+        _copy_fingerprints_to_parts(self._manifest)
+        super().__init__(self._manifest.tasks[0].dataset, **options)  # type: ignore[call-arg]
+        self._members = [self._member(task, options) for task in self._manifest.tasks]
+        self.dataset_name, self.raw_dataset_folder = name, str(folder)
+        self._settle_spacing()
+        self._settle_normalization()
+        self.table = TaskTable(name, tuple(map(_task, self._manifest.tasks, self._members)))
+        self.dataset_json = _description(description, self._members, self.table)
+        self.dataset_fingerprint = pool_fingerprints(
+            [member.dataset_fingerprint for member in self._members], [task.cases for task in self.table.tasks]
+        )
+
+    def plan_experiment(self) -> dict[str, Any]:
+        """Plan the collection and write its plans and those of its members.
+
+        Raises:
+            UserError: The data set is no collection, or a member is 2D.
+        """
+        if self._shared is not None:
+            return super().plan_experiment()  # type: ignore[misc]
+        if self._manifest is None or self.table is None:
+            raise UserError(
+                f"{self.raw_dataset_folder}: expected a collection for {type(self).__name__}, found an ordinary data "
+                f"set. Make a collection with nnunet_ext collect, or take another planner."
+            )
+        plan = self._pooled_plan()
+        for member, task in zip(self._members, self.table.tasks, strict=True):
+            member.table = self.table.bound_to(task.name)
+            member._shared = {key: plan[key] for key in SHARED}
+            member.lowres_creation_threshold = 0  # never a 3d_lowres
+            member.UNet_reference_val_3d = sys.maxsize  # the patch is there: no search
+            with redirect_stdout(StringIO()):  # stock shows a 2d configuration, which is dropped
+                member.plan_experiment()
+            _write_leave_one_out(Path(nnUNet_preprocessed) / member.dataset_name, sorted(member.dataset))
+        self._write_description()
+        self.plans = self._collection_plans(plan)
+        self.save_plans(self.plans)
+        return self.plans
+
+    def get_plans_for_configuration(self, spacing: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Stock plan; a member's has the patch, batch size and architecture of all."""
+        if self._shared is None:
+            return super().get_plans_for_configuration(spacing, *args, **kwargs)  # type: ignore[misc]
+        if len(spacing) == 2:
+            return {}
+        plan = super().get_plans_for_configuration(spacing, *args, **kwargs)  # type: ignore[misc]
+        return plan | deepcopy(self._shared)
+
+    def save_plans(self, plans: dict[str, Any]) -> None:
+        """Write plans with the one configuration that collections have and the task table."""
+        assert self.table is not None
+        plans["configurations"].pop("2d", None)
+        plans[BLOCK] = self.table.as_json()
+        super().save_plans(plans)  # type: ignore[misc]
+
+    def _member(self, task: ManifestTask, options: dict[str, Any]) -> Any:
+        assert self._manifest is not None
+        name = member_plans_name(self.plans_identifier, self._manifest.collection)
+        return type(self)(task.dataset, **(options | {"plans_name": name}))
+
+    def _settle_spacing(self) -> None:
+        """Tell members the target spacing that is not their own."""
+        assert self._manifest is not None
+        if self.overwrite_target_spacing is not None:
+            return
+        free = []
+        for member, task in zip(self._members, self._manifest.tasks, strict=True):
+            if task.spacing is not None:
+                member.overwrite_target_spacing = list(task.spacing)
+            else:
+                free.append(member)
+        if self._manifest.spacing == "one" and free:
+            one = np.median([member.determine_fullres_target_spacing() for member in free], 0).tolist()
+            for member in free:
+                member.overwrite_target_spacing = one
+
+    def _settle_normalization(self) -> None:
+        """Tell members the schemes, intensity properties and masks that are not their own."""
+        assert self._manifest is not None
+        names = {scheme.__name__: name for name, scheme in channel_name_to_normalization_mapping.items()}
+        groups: dict[tuple[str, ...], list[Any]] = {}
+        for member, task in zip(self._members, self._manifest.tasks, strict=True):
+            if task.normalization is not None:  # stock code derives the scheme from a channel's name
+                member.dataset_json["channel_names"] = {str(i): names[n] for i, n in enumerate(task.normalization)}
+            schemes, _ = member.determine_normalization_scheme_and_whether_mask_is_used_for_norm()
+            groups.setdefault(tuple(schemes), []).append(member)
+        if self._manifest.normalization == "own":
+            return
+        for group in groups.values():
+            pooled = pool_fingerprints([m.dataset_fingerprint for m in group], [len(m.dataset) for m in group])
+            for key in ("foreground_intensity_properties_per_channel", "median_relative_size_after_cropping"):
+                for member in group:
+                    member.dataset_fingerprint[key] = deepcopy(pooled[key])
+
+    def _geometry(self) -> tuple[np.ndarray, np.ndarray]:
+        """Target spacing and median shape of a member, transposed."""
+        forward, _ = self.determine_transpose()  # type: ignore[attr-defined]
+        spacing = self.determine_fullres_target_spacing()  # type: ignore[attr-defined]
+        found = self.dataset_fingerprint
+        pairs = zip(found["shapes_after_crop"], found["spacings"], strict=True)
+        shapes = [compute_new_shape(*pair, spacing) for pair in pairs]
+        shape = np.median(shapes, 0)[forward]
+        if shape[0] == 1:
+            raise UserError(
+                f"{self.raw_dataset_folder}: expected 3D images (a collection has the one configuration "
+                f"{CONFIGURATION}), found single slices. Remove the task from the manifest."
+            )
+        return spacing[forward], shape
+
+    def _pooled_plan(self) -> dict[str, Any]:
+        geometries = [member._geometry() for member in self._members]
+        spacing, shape = (np.median(values, 0) for values in zip(*geometries, strict=True))
+        voxels = sum(
+            float(np.prod(shape)) * member.dataset_json["numTraining"]
+            for (_, shape), member in zip(geometries, self._members, strict=True)
+        )
+        identifier = self.generate_data_identifier(CONFIGURATION)  # type: ignore[attr-defined]
+        return self.get_plans_for_configuration(spacing, shape, identifier, voxels, {}) | {"batch_dice": False}
+
+    def _collection_plans(self, plan: dict[str, Any]) -> dict[str, Any]:
+        """Plans in the form of the stock planner; axes are those after each member's transposition."""
+        found = self.dataset_fingerprint
+        return {
+            "dataset_name": self.dataset_name,
+            "plans_name": self.plans_identifier,
+            "original_median_spacing_after_transp": [float(i) for i in np.median(found["spacings"], 0)],
+            "original_median_shape_after_transp": [round(i) for i in np.median(found["shapes_after_crop"], 0)],
+            "image_reader_writer": self._members[0].determine_reader_writer().__name__,
+            "transpose_forward": [0, 1, 2],
+            "transpose_backward": [0, 1, 2],
+            "configurations": {CONFIGURATION: plan},
+            "experiment_planner_used": type(self).__name__,
+            "label_manager": "LabelManager",
+            "foreground_intensity_properties_per_channel": found["foreground_intensity_properties_per_channel"],
+        }
+
+    def _write_description(self) -> None:
+        """Write what stock code demands of the preprocessed folder of a data set that is trained."""
+        folder = Path(nnUNet_preprocessed) / self.dataset_name
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in (("dataset", self.dataset_json), ("dataset_fingerprint", self.dataset_fingerprint)):
+            recursive_fix_for_json_export(content)
+            (folder / f"{name}.json").write_text(json.dumps(content, indent=4), encoding="utf-8")
+
+
+def _copy_fingerprints_to_parts(manifest: Manifest) -> None:
+    """A part of a data set has that data set's fingerprint, hence its spacing and normalisation."""
+    for task in manifest.tasks:
+        if task.source is not None:
+            source, part = (Path(nnUNet_preprocessed) / name for name in (task.source, task.dataset))
+            part.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / "dataset_fingerprint.json", part / "dataset_fingerprint.json")
+
+
+def _task(task: ManifestTask, member: Any) -> Task:
+    labels = LabelManager(member.dataset_json["labels"], member.dataset_json.get("regions_class_order"))
+    channels = member.dataset_json.get("channel_names", member.dataset_json.get("modality"))
+    return Task(task.name, task.dataset, len(channels), labels.num_segmentation_heads, len(member.dataset), task.weight)
+
+
+def _description(manifest: dict[str, Any], members: list[Any], table: TaskTable) -> dict[str, Any]:
+    """The manifest, and of stock's keys as much as the largest member has."""
+    largest = max(members, key=lambda member: len(member.dataset_json.get("channel_names", {})))
+    return manifest | {
+        "channel_names": largest.dataset_json["channel_names"],
+        "labels": {"background": 0} | {f"class {number}": number for number in range(1, table.max_heads)},
+        "numTraining": sum(task.cases for task in table.tasks),
+        "file_ending": members[0].dataset_json["file_ending"],
+    }
+
+
+def _write_leave_one_out(folder: Path, cases: list[str]) -> None:
+    """Give a member that is too small for nnU-Net's five folds as many folds as it has cases."""
+    file = folder / "splits_final.json"
+    if len(cases) >= FEWEST_CASES_OF_STOCK_SPLITS or file.exists():
+        return
+    folds = [{"train": [other for other in cases if other != case], "val": [case]} for case in cases]
+    file.write_text(json.dumps(folds, indent=4), encoding="utf-8")

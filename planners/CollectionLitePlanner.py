@@ -1,0 +1,1 @@
+from nnunet_ext.multi_dataset.lite_planner import CollectionLitePlanner as CollectionLitePlanner
