@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,7 +15,11 @@ from nnunet_ext.base.checkpoints import read_checkpoint
 from nnunet_ext.errors import UserError
 
 
-def init_from(network: nn.Module, checkpoint_file: str) -> list[str]:
+def init_from(
+    network: nn.Module,
+    checkpoint_file: str,
+    weights_of: Callable[[dict[str, Any]], Mapping[str, torch.Tensor]] = itemgetter("network_weights"),
+) -> list[str]:
     """Copy every tensor of equal name and shape, in place, and tell each tensor's fate.
 
     nnU-Net's own ``-pretrained_weights`` is all or nothing, so a stock checkpoint could never start a network that has
@@ -21,6 +28,7 @@ def init_from(network: nn.Module, checkpoint_file: str) -> list[str]:
     Args:
         network: The bare network (not wrapped by DDP or torch.compile).
         checkpoint_file: nnU-Net checkpoint, stock or ours; ``~`` and ``$VARIABLES`` are expanded.
+        weights_of: Takes the weights from the checkpoint, and may change their shapes to the network's.
 
     Returns:
         One line per tensor: ``loaded``, ``kept`` with the reason, or ``unused`` for what only the file has.
@@ -33,7 +41,7 @@ def init_from(network: nn.Module, checkpoint_file: str) -> list[str]:
         raise UserError(
             f"knob 'init_from': expected an nnU-Net checkpoint, found no file {str(file)!r}. Give its path."
         )
-    weights = read_checkpoint(file)["network_weights"]
+    weights = weights_of(read_checkpoint(file))
     own = network.state_dict()
     fates = []
     fitting: dict[str, torch.Tensor] = {}

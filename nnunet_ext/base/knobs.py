@@ -76,6 +76,11 @@ def resolve(plans: dict, configuration: str) -> dict[str, Any]:
     return deepcopy(knobs)
 
 
+def is_set(plans: dict, configuration: str, name: str) -> bool:
+    """Tell whether the plans say anything about a general knob."""
+    return any(name in block for _, block in _blocks(plans, configuration))
+
+
 def resolve_for(plans_manager: PlansManager, configuration_manager: ConfigurationManager) -> dict[str, Any]:
     """Like :func:`resolve`, for ``build_network_architecture``, which is not told the configuration's name."""
     for name in plans_manager.available_configurations:

@@ -24,6 +24,15 @@ class PartsLogger(LocalLogger):
         self.parts = parts
         self.my_fantastic_logging.update({name: [] for name in parts})
 
+    def log(self, key: str, value: Any, epoch: int) -> None:
+        """Log a value; the moving average of the pseudo-Dice stays as it was when no class could be scored.
+
+        Stock nnU-Net's becomes NaN for ever, and no checkpoint is ever best again.
+        """
+        if key == "ema_fg_dice" and math.isnan(value):
+            value = next((past for past in reversed(self.my_fantastic_logging[key][:epoch])), 0.0)
+        super().log(key, value, epoch)
+
     def load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take over a checkpoint's log; epochs that were trained without these parts read NaN."""
         super().load_checkpoint(checkpoint)
@@ -35,8 +44,11 @@ class PartsLogger(LocalLogger):
     def plot_progress_png(self, output_folder: str) -> None:
         """Draw ``progress.png`` as nnU-Net does, and ``progress_parts.png``."""
         super().plot_progress_png(output_folder)
-        if not self.parts:
-            return
+        if self.parts:
+            self.plot_parts(Path(output_folder))
+
+    def plot_parts(self, folder: Path) -> None:
+        """Draw the parts into ``progress_parts.png``."""
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(9, 5), layout="constrained")
@@ -46,4 +58,4 @@ class PartsLogger(LocalLogger):
             axes.plot(self.my_fantastic_logging[name], style, label=name.replace("_", " "))
         axes.set(xlabel="epoch", ylabel="loss")
         axes.legend()
-        figure.savefig(Path(output_folder) / "progress_parts.png", dpi=120)
+        figure.savefig(folder / "progress_parts.png", dpi=120)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,14 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         super().on_train_start()
         source = self.knobs["init_from"]
         if source is not None and not self._starts_from_checkpoint:
-            fates = init_from(self.bare_network, source)
+            fates = init_from(self.bare_network, source, self.weights_to_start_from)
             self.print_to_log_file(f"Weights from {source}:\n" + "\n".join(fates), also_print_to_console=False)
             loaded = sum(fate.startswith("loaded") for fate in fates)
             self.print_to_log_file(f"init_from: {loaded} of {len(self.bare_network.state_dict())} tensors loaded")
+
+    def weights_to_start_from(self, checkpoint: dict[str, Any]) -> Mapping[str, torch.Tensor]:
+        """Return the weights of the checkpoint that the knob ``init_from`` names; what fits is taken."""
+        return checkpoint["network_weights"]
 
     def train_step(self, batch: dict) -> dict:
         """Stock step; adds the loss's parts to what it returns."""

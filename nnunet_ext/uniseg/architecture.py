@@ -7,59 +7,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from dynamic_network_architectures.building_blocks.helper import get_matching_convtransp
-from dynamic_network_architectures.building_blocks.plain_conv_encoder import PlainConvEncoder
-from dynamic_network_architectures.building_blocks.residual_encoders import ResidualEncoder
 from dynamic_network_architectures.building_blocks.simple_conv_blocks import StackedConvBlocks
 from dynamic_network_architectures.initialization.weight_init import InitWeights_He
 from torch import Tensor, nn
 from torch.nn import functional
 
 from nnunet_ext.base.decoder import decoder_like
+from nnunet_ext.multi_dataset.input_stems import InputStems
+from nnunet_ext.multi_dataset.task_network import TaskNetwork
 
 
-class InputStems(nn.Module):
-    """One first convolution for each number of input channels; everything after it is shared.
-
-    In train mode the stems that a batch does not use get a gradient of 0: DDP wants one for every parameter.
-
-    Args:
-        conv: The convolution to be multiplied; its own number of input channels does not matter.
-        channels: Numbers of input channels.
-    """
-
-    def __init__(self, conv: nn.Conv2d | nn.Conv3d, channels: Sequence[int]) -> None:
-        super().__init__()
-        options: dict[str, Any] = {"stride": conv.stride, "padding": conv.padding, "bias": conv.bias is not None}
-        make = type(conv)
-        self.convs = nn.ModuleDict(
-            {str(c): make(c, conv.out_channels, conv.kernel_size, **options) for c in sorted(set(channels))}  # type: ignore[arg-type]
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return features (B, F, D, H, W) of images (B, C, D, H, W).
-
-        Raises:
-            ValueError: There is no stem for C channels.
-        """
-        used = str(x.shape[1])
-        if used not in self.convs:
-            raise ValueError(
-                f"expected images with {', '.join(self.convs)} channels, got {used}; check the task's channels"
-            )
-        y = self.convs[used](x)
-        if self.training:
-            unused = [conv for number, conv in self.convs.items() if number != used]
-            y = y + sum(0 * parameter.sum() for conv in unused for parameter in conv.parameters())
-        return y
-
-
-class UniSeg(nn.Module):
+class UniSeg(TaskNetwork):
     """Universal segmentation network [0] over any plain or residual-encoder U-Net, 2d or 3d, any strides.
 
     A learnable prompt with one channel per task, of the bottleneck's size, is concatenated to the bottleneck; three
@@ -73,7 +36,7 @@ class UniSeg(nn.Module):
 
     Args:
         unet: The network that the plans describe, with as many classes as the task with most has.
-        tasks: Number of tasks.
+        heads: Logits of each task: classes with background, or regions.
         channels: Numbers of input channels that occur.
         patch_size: Training patch, voxels (D, H, W).
         decoder_kernel_sizes: Kernel size of each decoder stage, full resolution first; the encoder's by default.
@@ -87,12 +50,13 @@ class UniSeg(nn.Module):
         self,
         unet: PlainConvUNet | ResidualEncoderUNet,
         *,
-        tasks: int,
+        heads: Sequence[int],
         channels: Sequence[int],
         patch_size: Sequence[int],
         decoder_kernel_sizes: Sequence[Sequence[int]] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(heads)
+        tasks = len(heads)
         self.decoder = decoder_like(unet, unet.decoder.num_classes, decoder_kernel_sizes)
         self.encoder = encoder = unet.encoder
         features = encoder.output_channels[-1]
@@ -101,7 +65,7 @@ class UniSeg(nn.Module):
         self.decoder.transpconvs[0] = upsampling(
             features + 1, encoder.output_channels[-2], stride, stride, bias=encoder.conv_bias
         )
-        _put_stems(encoder, channels)
+        InputStems.put_into(encoder, channels)
         size = list(patch_size)
         for strides in encoder.strides:
             size = [length // step for length, step in zip(size, strides, strict=True)]
@@ -121,27 +85,6 @@ class UniSeg(nn.Module):
             nonlin_kwargs=encoder.nonlin_kwargs,
         )
         self.apply(InitWeights_He(1e-2))
-        # no buffer: DDP would broadcast it in every forward
-        self._task = torch.zeros(1, dtype=torch.long)
-
-    def set_task(self, task: int) -> None:
-        """Choose the task of the next forwards, for all samples; torch.compile does not recompile for it.
-
-        Raises:
-            ValueError: No such task.
-        """
-        if not 0 <= task < self.prompt.shape[1]:
-            raise ValueError(f"expected a task from 0 to {self.prompt.shape[1] - 1}, got {task}; see the task table")
-        self._task.fill_(task)
-
-    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        """Segment images (B, C, D, H, W) for the task of :meth:`set_task`.
-
-        Returns:
-            Logits (B, K, D, H, W) of all shared heads, or with ``decoder.deep_supervision`` their list over scales. The
-            task's classes are the first ones: slice before any softmax.
-        """
-        return self.decode(*self.encode(x), self._task.to(x.device).expand(len(x)))
 
     def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return what does not depend on the task: skips, bottleneck last, and the prompts of all tasks (B, T, ...)."""
@@ -153,14 +96,62 @@ class UniSeg(nn.Module):
         prompts = self.fuse(torch.cat((skips[-1], prompt.expand(len(x), *prompt.shape[1:])), 1))
         return skips, prompts
 
-    def decode(self, skips: list[Tensor], prompts: Tensor, tasks: Tensor) -> Tensor | list[Tensor]:
-        """Return logits for ``tasks`` (B), one for each sample."""
+    def decode(self, shared: tuple[list[Tensor], Tensor], tasks: Tensor) -> Tensor | list[Tensor]:
+        """Return logits for ``tasks`` (B), one for each sample, of all shared heads."""
+        skips, prompts = shared
         chosen = prompts[torch.arange(len(prompts), device=prompts.device), tasks].unsqueeze(1)
         return self.decoder([*skips[:-1], torch.cat((skips[-1], chosen), 1)])
 
+    def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
+        """Return the convolution feature-map elements of one sample, FUSE's too, as nnU-Net's planner counts them."""
+        size = list(input_size)
+        for strides in self.encoder.strides:
+            size = [length // step for length, step in zip(size, strides, strict=True)]
+        return super().compute_conv_feature_map_size(input_size) + self.fuse.compute_conv_feature_map_size(size)
 
-def _put_stems(encoder: PlainConvEncoder | ResidualEncoder, channels: Sequence[int]) -> None:
-    """Replace the encoder's first convolution by one for each number of channels."""
-    first: Any = encoder.stages[0][0] if isinstance(encoder, PlainConvEncoder) else encoder.stem
-    block = first.convs[0]
-    block.conv = block.all_modules[0] = InputStems(block.conv, channels)
+    def adopt(
+        self, weights: Mapping[str, Tensor], heads: Sequence[int], places: Sequence[int | None]
+    ) -> dict[str, Tensor]:
+        """Return another UniSeg's weights in the shapes of this one (see :meth:`TaskNetwork.adopt`).
+
+        New tasks get fresh prompts, columns and rows of FUSE; what the old tasks' prompts are made of sees nothing of
+        them, so an old task's logits stay what they were.
+        """
+        adopted = dict(weights)
+        if "prompt" not in weights:
+            return adopted
+        ours = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
+        kept = [(new, old) for new, old in enumerate(places) if old is not None]
+        features = self.encoder.output_channels[-1]
+        hidden = [(index, index) for index in range(weights["fuse.convs.0.conv.weight"].shape[0])]
+        if hidden[-1][0] >= ours["fuse.convs.0.conv.weight"].shape[0]:
+            return adopted  # tasks were dropped and FUSE is narrower: it starts anew
+        columns = [(index, index) for index in range(features)]
+        columns += [(features + new, features + old) for new, old in kept]
+        for layer, (outputs, inputs) in enumerate(((hidden, columns), (hidden, hidden), (kept, hidden))):
+            for name in (name for name in ours if name.startswith(f"fuse.convs.{layer}.")):
+                adopted[name] = _grown(ours[name], weights[name], outputs, inputs)
+        for new, old in kept:
+            ours["prompt"][:, new] = weights["prompt"][:, old]
+        adopted["prompt"] = ours["prompt"]
+        shared = [(head, head) for head in range(min(max(heads), self.decoder.num_classes))]
+        for name in (name for name in ours if name.startswith("decoder.seg_layers.")):
+            adopted[name] = _grown(ours[name], weights[name], shared)
+        return adopted
+
+
+def _grown(
+    fresh: Tensor, old: Tensor, outputs: Sequence[tuple[int, int]], inputs: Sequence[tuple[int, int]] = ()
+) -> Tensor:
+    """Put a layer's old values into a larger one; pairs are (new place, old place).
+
+    With ``inputs``, an old output takes nothing from new inputs.
+    """
+    for new, old_place in outputs:
+        if fresh.ndim == 1 or not inputs:
+            fresh[new] = old[old_place]
+            continue
+        fresh[new] = 0
+        for new_input, old_input in inputs:
+            fresh[new, new_input] = old[old_place, old_input]
+    return fresh

@@ -34,7 +34,7 @@ def v1_weights(reference) -> dict[str, torch.Tensor]:
     return {name[2:]: torch.from_numpy(array) for name, array in reference.items() if name.startswith("w/")}
 
 
-def network(*, tasks: int = 5, shifted: bool = True) -> UniSeg:
+def network(*, heads: tuple[int, ...] = (4,) * 5, shifted: bool = True) -> UniSeg:
     unet = PlainConvUNet(
         input_channels=1,
         n_stages=6,
@@ -54,7 +54,7 @@ def network(*, tasks: int = 5, shifted: bool = True) -> UniSeg:
     )
     return UniSeg(
         unet,
-        tasks=tasks,
+        heads=heads,
         channels=(1, 2, 4),
         patch_size=(16, 64, 32),
         decoder_kernel_sizes=KERNELS[1:] if shifted else None,
@@ -105,7 +105,7 @@ def test_the_task_matters(reference, v1_weights):
 
 def test_other_tasks_or_kernels_are_refused(v1_weights):
     with pytest.raises(ValueError, match=r"expected a prompt of shape \(1, 6, 1, 2, 1\), got \(1, 5, 1, 2, 1\)"):
-        load_v1_weights(network(tasks=6), v1_weights)
+        load_v1_weights(network(heads=(4,) * 6), v1_weights)
     with pytest.raises(ValueError, match=r"expected 'conv_blocks_localization.4.0.blocks.0.conv.weight' of shape"):
         load_v1_weights(network(shifted=False), v1_weights)
 

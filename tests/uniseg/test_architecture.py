@@ -8,7 +8,7 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet, Resi
 from torch import nn
 from torch.testing import assert_close
 
-from nnunet_ext.uniseg.architecture import InputStems, UniSeg
+from nnunet_ext.uniseg.architecture import UniSeg
 
 GEOMETRY = {
     "3d": ([[1, 1, 1], [2, 2, 2], [2, 2, 2]], [[3, 3, 3]] * 3, (8, 16, 12)),
@@ -27,7 +27,7 @@ def geometry(request) -> str:
     return request.param
 
 
-def uniseg(kind: str, geometry: str, *, tasks: int = 3, deep_supervision: bool = True) -> UniSeg:
+def uniseg(kind: str, geometry: str, *, heads: tuple[int, ...] = (4, 2, 3), deep_supervision: bool = True) -> UniSeg:
     strides, kernels, patch = GEOMETRY[geometry]
     two_d = len(patch) == 2
     common = {
@@ -51,7 +51,7 @@ def uniseg(kind: str, geometry: str, *, tasks: int = 3, deep_supervision: bool =
     else:
         unet = ResidualEncoderUNet(n_blocks_per_stage=[1, 2, 2], **common)
     torch.manual_seed(0)
-    return UniSeg(unet, tasks=tasks, channels=(1, 3), patch_size=patch)
+    return UniSeg(unet, heads=heads, channels=(1, 3), patch_size=patch)
 
 
 def test_shapes_and_prompt(kind, geometry):
@@ -68,7 +68,8 @@ def test_shapes_and_prompt(kind, geometry):
         assert logits[0].shape == (2, 4, *patch)
         assert len(logits) == 2
     network.decoder.deep_supervision = False
-    assert network(torch.randn(2, 1, *patch)).shape == (2, 4, *patch)
+    network.set_task(2)
+    assert network(torch.randn(2, 1, *patch)).shape == (2, 3, *patch)
 
 
 def test_every_parameter_receives_a_finite_gradient(kind, geometry):
@@ -81,19 +82,40 @@ def test_every_parameter_receives_a_finite_gradient(kind, geometry):
 
 
 def test_encode_once_decode_per_task_and_mixed_batches(kind):
-    network = uniseg(kind, "3d").eval()
-    network.decoder.deep_supervision = False
+    network = uniseg(kind, "3d", deep_supervision=False).eval()
     x = torch.randn(3, 1, *GEOMETRY["3d"][2])
     with torch.no_grad():
         encoded = network.encode(x)
-        each = []
-        for task in range(3):
+        each = [network.decode(encoded, torch.full((3,), task)) for task in range(3)]
+        mixed = network.decode(encoded, torch.tensor([2, 0, 1]))
+        for task, heads in enumerate((4, 2, 3)):
             network.set_task(task)
-            each.append(network(x))
-            assert_close(network.decode(*encoded, torch.full((3,), task)), each[-1])
-        mixed = network.decode(*encoded, torch.tensor([2, 0, 1]))
+            assert_close(network(x), each[task][:, :heads])
     assert_close(mixed, torch.stack([each[2][0], each[0][1], each[1][2]]))
     assert not torch.allclose(each[0], each[1])
+
+
+def test_an_old_task_is_the_same_function_in_a_larger_network():
+    old = uniseg("plain", "3d", heads=(4, 2)).eval()
+    torch.manual_seed(7)
+    new = uniseg("plain", "3d", heads=(3, 2, 5, 4, 2, 2)).eval()  # FUSE: (9 + 2) // 4 = 2 becomes (9 + 6) // 4 = 3
+    assert old.fuse.convs[0].conv.out_channels < new.fuse.convs[0].conv.out_channels
+    new.load_state_dict(new.adopt(old.state_dict(), old.heads, [None, 1, None, 0, None, None]))
+    x = torch.randn(2, 1, *GEOMETRY["3d"][2])
+    with torch.no_grad():
+        for there, here in ((0, 3), (1, 1)):
+            old.set_task(there)
+            new.set_task(here)
+            for before, after in zip(old(x), new(x), strict=True):
+                assert_close(after, before)
+        new.set_task(4)
+        assert not torch.allclose(new(x)[0], old(x)[0])
+
+
+def test_after_dropping_tasks_fuse_starts_anew():
+    old, new = uniseg("plain", "3d", heads=(2,) * 6), uniseg("plain", "3d", heads=(2, 2))
+    adopted = new.adopt(old.state_dict(), old.heads, [0, 1])
+    assert adopted["fuse.convs.0.conv.weight"].shape != new.state_dict()["fuse.convs.0.conv.weight"].shape
 
 
 def test_the_prompt_is_interpolated_for_other_sizes(geometry):
@@ -103,35 +125,9 @@ def test_the_prompt_is_interpolated_for_other_sizes(geometry):
     assert network(torch.randn(1, 1, *larger)).shape == (1, 4, *larger)
 
 
-def test_one_compiled_graph_serves_all_tasks():
-    network = uniseg("plain", "2d", deep_supervision=False).eval()
-    graphs = 0
-
-    def backend(graph, example_inputs):
-        nonlocal graphs
-        graphs += 1
-        return graph.forward
-
-    compiled = torch.compile(network, backend=backend, fullgraph=True)
-    x = torch.randn(2, 1, 16, 8)
-    with torch.no_grad():
-        for task in (0, 2, 1):
-            network.set_task(task)
-            assert_close(compiled(x), network(x))
-    assert graphs == 1
-
-
-def test_stems_are_told_by_their_channels():
-    stems = InputStems(nn.Conv3d(1, 5, 3, padding=1), (4, 1, 2, 1))
-    assert list(stems.convs) == ["1", "2", "4"]
-    assert stems(torch.randn(1, 2, 4, 4, 4)).shape == (1, 5, 4, 4, 4)
-    with pytest.raises(ValueError, match="expected images with 1, 2, 4 channels, got 3"):
-        stems(torch.randn(1, 3, 4, 4, 4))
-
-
-def test_no_buffers_and_unknown_tasks():
+def test_the_planner_counts_fuse_too():
     network = uniseg("plain", "3d")
-    assert not list(network.buffers())
-    assert not any("_task" in name for name in network.state_dict())
-    with pytest.raises(ValueError, match="expected a task from 0 to 2, got 3"):
-        network.set_task(3)
+    parts = network.encoder.compute_conv_feature_map_size([8, 16, 12])
+    parts += network.decoder.compute_conv_feature_map_size([8, 16, 12])
+    bottleneck = 2 * 4 * 3
+    assert network.compute_conv_feature_map_size([8, 16, 12]) == parts + bottleneck * (3 + 3 + 3)

@@ -1,0 +1,92 @@
+"""What the network of every collection trainer is."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class TaskNetwork(nn.Module, abc.ABC):
+    """A network that is told which task it is on.
+
+    What does not depend on the task is computed by :meth:`encode`, once for all tasks of :meth:`set_task`.
+
+    Args:
+        heads: Logits of each task: classes with background, or regions.
+    """
+
+    encoder: Any  # modules; their kinds differ
+    decoder: Any
+
+    def __init__(self, heads: Sequence[int]) -> None:
+        super().__init__()
+        self.heads = tuple(heads)
+        self._one = torch.zeros(1, dtype=torch.long)  # no buffer: DDP would broadcast it in every forward
+        self._several: tuple[int, ...] = ()
+
+    def set_task(self, *tasks: int) -> None:
+        """Choose the task of the next forwards, for all samples; torch.compile does not recompile for it.
+
+        With several tasks, in eval mode without deep supervision, a forward returns the logits of all of them.
+
+        Raises:
+            ValueError: No such task, or none at all.
+        """
+        for task in tasks or (-1,):
+            if not 0 <= task < len(self.heads):
+                raise ValueError(f"expected a task from 0 to {len(self.heads) - 1}, got {task}; see the task table")
+        self._one.fill_(tasks[0])
+        self._several = tasks if len(tasks) > 1 else ()
+
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        """Segment images (B, C, D, H, W) for the task of :meth:`set_task`.
+
+        Returns:
+            Logits (B, K, D, H, W) of the task's K heads, or with ``decoder.deep_supervision`` their list over scales;
+            for several tasks their logits side by side, (B, K1 + K2 + ..., D, H, W).
+        """
+        shared = self.encode(x)
+        if self._several:
+            return torch.cat([self._one_of_several(shared, task, x) for task in self._several], 1)
+        return self._slice(self.decode(shared, self._one.to(x.device).expand(len(x))))
+
+    @abc.abstractmethod
+    def encode(self, x: Tensor) -> Any:
+        """Return what does not depend on the task."""
+
+    @abc.abstractmethod
+    def decode(self, shared: Any, tasks: Tensor) -> Tensor | list[Tensor]:
+        """Return logits for ``tasks`` (B), one for each sample, of as many heads as the task with most has."""
+
+    @abc.abstractmethod
+    def adopt(
+        self, weights: Mapping[str, Tensor], heads: Sequence[int], places: Sequence[int | None]
+    ) -> dict[str, Tensor]:
+        """Return another such network's weights in the shapes of this one, so that the tasks they share work as before.
+
+        Args:
+            weights: State dict of a network of the same topology but other tasks.
+            heads: That network's ``heads``.
+            places: For each task of ours, its number in that network, or None if it is new.
+        """
+
+    def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
+        """Return the convolution feature-map elements of one sample, as nnU-Net's planner counts them."""
+        parts: tuple[Any, ...] = (self.encoder, self.decoder)
+        return sum(part.compute_conv_feature_map_size(input_size) for part in parts)
+
+    def _one_of_several(self, shared: Any, task: int, x: Tensor) -> Tensor:
+        logits = self.decode(shared, torch.full((len(x),), task, device=x.device))
+        return logits[:, : self.heads[task]]  # type: ignore[call-overload]
+
+    @torch.compiler.disable
+    def _slice(self, logits: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+        """Outside of the compiled graph, which would else be compiled again for every number of heads."""
+        heads = self.heads[int(self._one)]
+        if isinstance(logits, list):
+            return [scale[:, :heads] for scale in logits]
+        return logits[:, :heads]

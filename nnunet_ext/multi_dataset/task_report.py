@@ -1,0 +1,45 @@
+"""The final validation of all tasks as one table."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def write_task_report(folder: Path, validations: Mapping[str, Path], classes: Mapping[str, Mapping[str, Any]]) -> str:
+    """Write ``tasks.md`` and ``tasks.json`` from the tasks' ``summary.json``.
+
+    Args:
+        folder: Where to.
+        validations: By task, the folder of its validation.
+        classes: By task, {class name: label or region}.
+
+    Returns:
+        The Markdown table: a row for each class of each task, and the task's mean.
+    """
+    scores: dict[str, dict[str, float]] = {}
+    rows = [("task", "class", "cases", "Dice"), ("---", "---", "---:", "---:")]
+    for task, place in validations.items():
+        summary = json.loads((place / "summary.json").read_text(encoding="utf-8"))
+        cases = len(summary["metric_per_case"])
+        scores[task] = {name: summary["mean"][_key(value)]["Dice"] for name, value in classes[task].items()}
+        rows += [(task, name, str(cases), _shown(score)) for name, score in scores[task].items()]
+        if len(scores[task]) > 1:
+            rows.append((task, "mean", str(cases), _shown(summary["foreground_mean"]["Dice"])))
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tasks.md").write_text(table + "\n", encoding="utf-8")
+    (folder / "tasks.json").write_text(json.dumps(scores, indent=2), encoding="utf-8")
+    return table
+
+
+def _key(value: int | list[int]) -> str:
+    """A class's key in nnU-Net's summary."""
+    return str(tuple(value)) if isinstance(value, list) else str(value)
+
+
+def _shown(score: float | None) -> str:
+    return "none" if score is None or math.isnan(score) else f"{score:.4f}"

@@ -1,0 +1,3 @@
+"""One network for many tasks with a set of heads for each: the control for UniSeg's prompt."""
+
+from nnunet_ext.multi_head.architecture import MultiHead as MultiHead

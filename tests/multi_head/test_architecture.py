@@ -1,0 +1,88 @@
+"""One set of heads per task."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
+from torch import nn
+from torch.testing import assert_close
+
+from nnunet_ext.multi_head.architecture import MultiHead
+
+HEADS = (2, 4, 3)
+
+
+def multi_head(kind: str = "plain", heads: tuple[int, ...] = HEADS, deep_supervision: bool = True) -> MultiHead:
+    common = {
+        "input_channels": 1,
+        "n_stages": 3,
+        "features_per_stage": [4, 6, 8],
+        "num_classes": sum(heads),
+        "conv_op": nn.Conv3d,
+        "kernel_sizes": [[3, 3, 3]] * 3,
+        "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]],
+        "n_conv_per_stage_decoder": [1, 1],
+        "conv_bias": True,
+        "norm_op": nn.InstanceNorm3d,
+        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+        "nonlin": nn.LeakyReLU,
+        "nonlin_kwargs": {"inplace": True},
+        "deep_supervision": deep_supervision,
+    }
+    if kind == "plain":
+        return MultiHead(PlainConvUNet(n_conv_per_stage=[1, 1, 1], **common), heads=heads, channels=(1, 3))
+    return MultiHead(ResidualEncoderUNet(n_blocks_per_stage=[1, 1, 1], **common), heads=heads, channels=(1, 3))
+
+
+@pytest.mark.parametrize("kind", ["plain", "resenc"])
+def test_a_task_has_its_own_rows_of_the_heads(kind):
+    network = multi_head(kind, deep_supervision=False).eval()
+    x = torch.randn(2, 3, 8, 16, 8)
+    with torch.no_grad():
+        everything = network.decoder(network.encoder(x))
+        for task, rows in enumerate((slice(0, 2), slice(2, 6), slice(6, 9))):
+            network.set_task(task)
+            assert torch.equal(network(x), everything[:, rows])
+        network.set_task(2, 0)
+        assert torch.equal(network(x), everything[:, [6, 7, 8, 0, 1]])
+        mixed = network.decode(network.encode(x), torch.tensor([1, 0]))
+    assert torch.equal(mixed[0], everything[0, 2:6])
+    assert torch.equal(mixed[1, :2], everything[1, :2])
+
+
+@pytest.mark.parametrize("kind", ["plain", "resenc"])
+def test_every_parameter_receives_a_finite_gradient(kind):
+    network = multi_head(kind).train()
+    network.set_task(1)
+    logits = network(torch.randn(2, 1, 8, 16, 8))
+    assert [scale.shape[:2] for scale in logits] == [(2, 4), (2, 4)]
+    sum(scale.square().mean() for scale in logits).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+    gradient = network.decoder.seg_layers[-1].weight.grad
+    assert torch.count_nonzero(gradient[:2]) == torch.count_nonzero(gradient[6:]) == 0
+    assert torch.count_nonzero(gradient[2:6]) > 0
+
+
+def test_an_old_task_is_the_same_function_in_a_larger_network():
+    old, new = multi_head().eval(), multi_head(heads=(4, 2, 5, 3)).eval()
+    new.load_state_dict(new.adopt(old.state_dict(), HEADS, [1, 0, 2, None]))
+    x = torch.randn(1, 1, 8, 16, 8)
+    with torch.no_grad():
+        for there, here in ((0, 1), (1, 0)):
+            old.set_task(there)
+            new.set_task(here)
+            for before, after in zip(old(x), new(x), strict=True):
+                assert_close(after, before)
+    # task 2 of the old network has another number of heads now
+    fresh = multi_head(heads=(4, 2, 5, 3)).adopt(old.state_dict(), HEADS, [1, 0, 2, None])[
+        "decoder.seg_layers.0.weight"
+    ]
+    assert not any(torch.equal(row, other) for row in fresh[6:] for other in old.decoder.seg_layers[0].weight[6:])
+
+
+def test_other_networks_are_refused():
+    with pytest.raises(TypeError, match="expected plans of a PlainConvUNet or ResidualEncoderUNet, got Linear"):
+        MultiHead(nn.Linear(1, 1), heads=HEADS, channels=(1,))
