@@ -63,7 +63,7 @@ KINDS = (
         regions=True,
         extra={"overwrite_image_reader_writer": "NibabelIOWithReorient"},
     ),
-    _Kind("Lung", {"CT": CT}, {"lung": (LUNG,)}, (1.0, 1.0, 1.5), "SPR", ignore=True),
+    _Kind("Lung", {"CT": CT}, {"lung": (LUNG,)}, (1.0, 1.0, 1.5), "RSP", ignore=True),
     _Kind("Kidney", {"T2": T2}, {"kidney": (KIDNEY,)}, (1.2, 1.2, 1.2), "PIR", max_cases=3),
 )
 

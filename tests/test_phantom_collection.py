@@ -58,7 +58,7 @@ def test_geometries_differ(members):
         "Dataset901_Organs": ("RAS", [1.0, 1.0, 1.0], [28, 26, 24]),
         "Dataset902_Lesion": ("LPS", [1.0, 1.0, 1.5], [28, 26, 16]),
         "Dataset903_Tumour": ("ASL", [1.4, 1.0, 1.2], [19, 24, 23]),
-        "Dataset904_Lung": ("SPR", [1.0, 1.0, 1.5], [24, 26, 19]),
+        "Dataset904_Lung": ("RSP", [1.5, 1.0, 1.0], [19, 24, 26]),
         "Dataset905_Kidney": ("PIR", [1.2, 1.2, 1.2], [22, 20, 23]),
     }
 
