@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,12 +39,26 @@ class ExtPlanner:
         arch_kwargs_req_import: tuple[str, ...],
     ) -> np.int64:
         """Return the convolution feature-map elements of one sample, as nnU-Net counts them."""
-        with torch.device("meta"):  # only shapes count
-            unet = get_network_from_plans(
-                arch_class_name, arch_kwargs, arch_kwargs_req_import, input_channels, output_channels, allow_init=False
-            )
-            return cls.network(unet).compute_conv_feature_map_size(patch_size)  # type: ignore[operator]
+        architecture = (arch_class_name, arch_kwargs, arch_kwargs_req_import)
+        return feature_map_size(cls.network, patch_size, input_channels, output_channels, *architecture)
 
     def generate_data_identifier(self, configuration_name: str) -> str:
         """Never share a data folder: stock ResEnc planners do, and preprocessing deletes the folder first."""
         return f"{self.plans_identifier}_{configuration_name}"
+
+
+def feature_map_size(
+    network: Callable[[nn.Module], nn.Module],
+    patch_size: Sequence[int],
+    input_channels: int,
+    output_channels: int,
+    arch_class_name: str,
+    arch_kwargs: dict,
+    arch_kwargs_req_import: Sequence[str],
+) -> np.int64:
+    """Return the convolution feature-map elements of one sample in the network made of the plans' one."""
+    with torch.device("meta"):  # only shapes count
+        unet = get_network_from_plans(
+            arch_class_name, arch_kwargs, arch_kwargs_req_import, input_channels, output_channels, allow_init=False
+        )
+        return network(unet).compute_conv_feature_map_size(patch_size)  # type: ignore[operator]

@@ -221,15 +221,18 @@ def _copy_fingerprints_to_parts(manifest: Manifest) -> None:
 
 def _task(task: ManifestTask, member: Any) -> Task:
     labels = LabelManager(member.dataset_json["labels"], member.dataset_json.get("regions_class_order"))
-    channels = member.dataset_json.get("channel_names", member.dataset_json.get("modality"))
-    return Task(task.name, task.dataset, len(channels), labels.num_segmentation_heads, len(member.dataset), task.weight)
+    heads, channels = labels.num_segmentation_heads, len(_channel_names(member))
+    return Task(task.name, task.dataset, channels, heads, len(member.dataset), task.weight)
+
+
+def _channel_names(member: Any) -> dict[str, str]:
+    return member.dataset_json["channel_names" if "channel_names" in member.dataset_json else "modality"]
 
 
 def _description(manifest: dict[str, Any], members: list[Any], table: TaskTable) -> dict[str, Any]:
     """The manifest, and of stock's keys as much as the largest member has."""
-    largest = max(members, key=lambda member: len(member.dataset_json.get("channel_names", {})))
     return manifest | {
-        "channel_names": largest.dataset_json["channel_names"],
+        "channel_names": max(map(_channel_names, members), key=len),
         "labels": {"background": 0} | {f"class {number}": number for number in range(1, table.max_heads)},
         "numTraining": sum(task.cases for task in table.tasks),
         "file_ending": members[0].dataset_json["file_ending"],

@@ -1,0 +1,1 @@
+from nnunet_ext.uniseg.planner import UniSegResEncLPlanner as UniSegResEncLPlanner
