@@ -76,9 +76,19 @@ def check_case(case: Case, reader: BaseReaderWriter, channels: int, legal: tuple
             f"in dataset.json, found {found}. Add the missing ones as _0001, _0002 ..."
         )
     if case.label is not None:
-        label, properties = _read(lambda names: reader.read_seg(names[0]), case.label)
+        label, properties = read_label(case.label, reader, legal)
         _check_grid(case.label, label, properties, case.images[0], first, grid)
-        _check_labels(case.label, label, legal)
+
+
+def read_label(file: Path, reader: BaseReaderWriter, legal: tuple[int, ...]) -> tuple[NDArray, dict]:
+    """Read a label file whole, as (1, Z, Y, X), and its reader's properties.
+
+    Raises:
+        UserError: It is damaged or holds another value than the legal ones.
+    """
+    label, properties = _read(lambda names: reader.read_seg(names[0]), file)
+    _check_labels(file, label, legal)
+    return label, properties
 
 
 def _read(read: Callable[[list[str]], tuple[NDArray, dict]], file: Path) -> tuple[NDArray, dict]:

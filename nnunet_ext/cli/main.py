@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from nnunet_ext import __version__
 from nnunet_ext.base.nearest import nearest
+from nnunet_ext.cli.collect import Collect
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.demo import Demo
 from nnunet_ext.cli.doctor import Doctor
@@ -20,7 +21,8 @@ from nnunet_ext.cli.variant import Variant
 from nnunet_ext.errors import UserError
 
 COMMANDS: dict[str, type[Command]] = {
-    command.name: command for command in (Demo, PlanAndPreprocess, Train, Predict, Variant, Info, Doctor, Sockets)
+    command.name: command
+    for command in (Demo, Collect, PlanAndPreprocess, Train, Predict, Variant, Info, Doctor, Sockets)
 }
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 

@@ -29,7 +29,7 @@ COLLECTION_KEYS = ("tasks", "spacing", "normalization")
 TASK_KEYS = ("dataset", "weight", "spacing", "normalization", "source", "labels")
 INFORMATIVE = ("name", "description", "reference", "licence", "license", "release")  # customary in a dataset.json
 CASCADE = re.compile(r"configuration|cascade|stage|2d|3d_|lowres|fullres", re.IGNORECASE)
-TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+TASK_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,19 @@ class ManifestTask:
     spacing: tuple[float, float, float] | None = None
     normalization: tuple[str, ...] | None = None
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what stands in the manifest beside the name."""
+        entry: dict[str, Any] = {"dataset": self.dataset}
+        if self.source is not None:
+            entry |= {"source": self.source, "labels": dict(self.labels)}
+        if self.weight is not None:
+            entry["weight"] = self.weight
+        if self.spacing is not None:
+            entry["spacing"] = list(self.spacing)
+        if self.normalization is not None:
+            entry["normalization"] = list(self.normalization)
+        return entry
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -70,6 +83,11 @@ class Manifest:
     tasks: tuple[ManifestTask, ...]
     spacing: str = "own"
     normalization: str = "own"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what stands in the file."""
+        tasks = {task.name: task.as_json() for task in self.tasks}
+        return {"tasks": tasks, "spacing": self.spacing, "normalization": self.normalization}
 
 
 def is_collection(dataset_json: Mapping[str, Any]) -> bool:
@@ -145,11 +163,12 @@ def check_task_name(name: str, place: object) -> None:
     """Refuse a task that cannot name a folder.
 
     Raises:
-        UserError: It holds something else than letters, digits and single ``_``, or ``.`` and ``-``.
+        UserError: It holds something else than letters and digits with single ``_``, ``.`` and ``-`` between them.
     """
     if not TASK_NAME.fullmatch(name) or "__" in name:
         raise UserError(
-            f"{place}: expected a task named with letters, digits, '.', '-' and single '_', got {name!r}. Rename it."
+            f"{place}: expected a task named with letters and digits, and single '_', '.' and '-' between them, got "
+            f"{name!r}. Rename it."
         )
 
 

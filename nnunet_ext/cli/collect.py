@@ -1,0 +1,115 @@
+"""``nnunet_ext collect``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from nnunet_ext.cli import folders
+from nnunet_ext.cli.command import Command
+from nnunet_ext.errors import UserError
+
+if TYPE_CHECKING:
+    from nnunet_ext.base.raw_dataset import RawDataset
+    from nnunet_ext.multi_dataset.collecting import Collected
+
+HEAD = ("task", "dataset", "cases", "channels", "labels", "note")
+WIDEST_LABELS = 40
+
+
+@dataclass
+class Collect(Command):
+    """Make a collection: several data sets, or parts of them, to be learned by one network.
+
+    nnunet_ext collect -d 900 -n MOTS 3 40 8 4:labels=Anterior,cases=front.txt
+
+    MEMBER is a data set, number or name, and after a colon what differs from all of it, joined with commas:
+      name=TASK              name of the task (default: the data set's name without its number)
+      labels=A+B             only these classes; labels=A/b names class A b
+      cases=FILE             only these cases, one on each line
+      weight=2               how often it is trained, where sampling goes by weights
+      spacing=3x1.5x1.5      target spacing in mm, in the order of -overwrite_target_spacing
+      normalization=CT       CT, zscore, noNorm, rescale_to_0_1, rgb_to_0_1 or nnU-Net's class; one for each channel
+                             joined with +, or one for all
+    A data set whose dataset.json has "annotated": {"case_1": ["liver"], ...} becomes one task for each set of classes
+    that were annotated together.
+    """
+
+    name: ClassVar[str] = "collect"
+
+    d: int
+    n: str
+    member: list[str]
+    spacing: str = "own"
+    normalization: str = "own"
+    no_pbar: bool = False
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        add = parser.add_argument
+        add("-d", type=int, required=True, help="number of the collection, 1 to 999")
+        add("-n", required=True, help="name of the collection, as MOTS in Dataset900_MOTS")
+        add("--spacing", choices=("own", "one"), default=cls.spacing, help="target spacing: each member's own, or one")
+        add("--normalization", choices=("own", "one"), default=cls.normalization, help="the same for normalization")
+        add("--no_pbar", action="store_true", help="no progress bar")
+        add("member", nargs="+", metavar="MEMBER", help="data set, or part of one")
+
+    def run(self) -> int:
+        """Check, write the parts, write the manifest, show the tasks."""
+        from nnunet_ext.multi_dataset.collecting import Folders, collect
+        from nnunet_ext.multi_dataset.selection import parse_selection
+
+        if not 1 <= self.d <= 999:
+            raise UserError(f"-d {self.d}: expected a number from 1 to 999, got {self.d}. Choose a free one.")
+        raw = folders.folder("nnUNet_raw", writable=True)
+        selections = [parse_selection(word, _find) for word in self.member]
+        name = f"Dataset{self.d:03d}_{self.n}"
+        found = collect(
+            name,
+            selections,
+            Folders(raw, _if_there("nnUNet_preprocessed"), _if_there("nnUNet_results")),
+            spacing=self.spacing,
+            normalization=self.normalization,
+            show_progress=not self.no_pbar,
+        )
+        print(f"{raw / name / 'dataset.json'}\n\n{table(found)}\n")
+        print(f"Next: nnunet_ext plan_and_preprocess -d {self.d} -pl UniSegPlanner")
+        return 0
+
+
+def table(tasks: Sequence[Collected]) -> str:
+    """Lay out the tasks of a collection; the column of notes is left out where there is none."""
+    rows = [
+        (each.task.name, each.task.dataset, str(each.cases), str(each.channels), _short(each.labels), each.note)
+        for each in tasks
+    ]
+    columns = len(HEAD) if any(row[-1] for row in rows) else len(HEAD) - 1
+    widths = [max(len(row[column]) for row in (HEAD, *rows)) for column in range(columns)]
+    lines = [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row[:columns], widths, strict=True)).rstrip()
+        for row in (HEAD, *rows)
+    ]
+    return "\n".join(lines)
+
+
+def _short(labels: Sequence[str]) -> str:
+    text = ", ".join(labels)
+    return text if len(text) <= WIDEST_LABELS else f"{len(labels)}: {text[: WIDEST_LABELS - 9]} ..."
+
+
+def _find(word: str) -> RawDataset:
+    from nnunet_ext.multi_dataset.members import find_member
+
+    place = folders.dataset("nnUNet_raw", word)
+    return find_member(place.parent, place.name, word)
+
+
+def _if_there(variable: str) -> Path | None:
+    """A folder of nnU-Net's that collecting only looks into."""
+    value = os.environ.get(variable)
+    return Path(value) if value and Path(value).is_dir() else None

@@ -1,0 +1,56 @@
+"""Whether a manifest still says what it said when the collection was planned."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from nnunet_ext.base.json_file import read_json
+from nnunet_ext.errors import UserError
+from nnunet_ext.multi_dataset.manifest import COLLECTION_KEYS, Manifest, ManifestTask, parse_manifest
+
+
+def check_as_planned(raw: Path, preprocessed: Path) -> None:
+    """Refuse a manifest that was edited after planning; where there is no raw data, none can have been.
+
+    Args:
+        raw: The collection's folder in nnUNet_raw.
+        preprocessed: Its folder in nnUNet_preprocessed, where the planner keeps what it planned from.
+
+    Raises:
+        UserError: They differ.
+    """
+    file, kept = raw / "dataset.json", preprocessed / "dataset.json"
+    if not file.is_file() or not kept.is_file():
+        return
+    now = parse_manifest(read_json(file, unique=True), file)
+    content = read_json(kept)
+    planned = parse_manifest({key: content[key] for key in COLLECTION_KEYS if key in content}, kept)
+    found = _difference(planned, now)
+    if found:
+        raise UserError(
+            f"{file}: expected the manifest as it was planned, found {found}. Run nnunet_ext plan_and_preprocess "
+            f"-d {raw.name[7:10]} -pl ... again (and train anew), or restore the file."
+        )
+
+
+def _difference(planned: Manifest, now: Manifest) -> str | None:
+    before, after = ({task.name: task for task in manifest.tasks} for manifest in (planned, now))
+    changed = [name for name in after if name in before and after[name] != before[name]]
+    differences = [f"a new task {name!r}" for name in after if name not in before]
+    differences += [f"no task {name!r} any more" for name in before if name not in after]
+    differences += [f"task {name!r} with {_changed_keys(before[name], after[name])}" for name in changed]
+    differences += [
+        f"{key} {getattr(now, key)!r} instead of {getattr(planned, key)!r}"
+        for key in ("spacing", "normalization")
+        if getattr(now, key) != getattr(planned, key)
+    ]
+    if not differences and list(before) != list(after):
+        return "the tasks in another order (it numbers them)"
+    return differences[0] if differences else None
+
+
+def _changed_keys(before: ManifestTask, after: ManifestTask) -> str:
+    return "another " + ", ".join(
+        field.name for field in fields(after) if getattr(before, field.name) != getattr(after, field.name)
+    )

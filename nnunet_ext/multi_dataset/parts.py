@@ -1,0 +1,220 @@
+"""Members that are only part of a data set: some of its classes, renamed, or some of its cases.
+
+A part is an ordinary nnU-Net data set. Its images are the source's, by reference; its label files are its own, with the
+classes numbered anew; its folds are the source's, case by case and under the same numbers.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_ext.base.cores import usable_cores
+from nnunet_ext.base.image_check import Case, find_reader, read_label
+from nnunet_ext.base.raw_dataset import RawDataset
+from nnunet_ext.errors import UserError
+from nnunet_ext.multi_dataset.folds import FILE, Folds, folds_of, restrict
+from nnunet_ext.multi_dataset.label_subset import IGNORE, LabelSubset, class_values, label_subset
+
+if TYPE_CHECKING:
+    from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+
+MAX_THREADS = 8
+KEPT_KEYS = ("overwrite_image_reader_writer", "reference", "licence", "license")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A member to be written.
+
+    Args:
+        source: The data set that it is part of.
+        collection: Name of the collection.
+        task: Name of the task.
+        labels: Names of its classes in the source and in the part.
+        cases: Its cases.
+        annotated: The classes that were annotated in each case, where not all.
+    """
+
+    source: RawDataset
+    collection: str
+    task: str
+    labels: Mapping[str, str]
+    cases: tuple[str, ...]
+    annotated: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @cached_property
+    def record(self) -> dict[str, str]:
+        """What the part's dataset.json says of its origin; a part is found again by it."""
+        return {"dataset": self.source.folder.name, "collection": self.collection, "task": self.task}
+
+    @cached_property
+    def subset(self) -> LabelSubset:
+        """Its labels."""
+        return label_subset(self.source, self.labels)
+
+    def source_cases(self) -> dict[str, Case]:
+        """Return the files of its cases in the source."""
+        all_cases = {case.name: case for case in self.source.cases()}
+        return {name: all_cases[name] for name in self.cases}
+
+    def description(self) -> dict[str, Any]:
+        """Return its dataset.json."""
+        ending = self.source.file_ending
+        found: dict[str, Any] = {"channel_names": self.source.channel_names, "labels": self.subset.labels}
+        if self.subset.regions_class_order is not None:
+            found["regions_class_order"] = self.subset.regions_class_order
+        found |= {"numTraining": len(self.cases), "file_ending": ending}
+        found |= {key: self.source.description[key] for key in KEPT_KEYS if key in self.source.description}
+        found["source"] = self.record
+        found["dataset"] = {
+            name: {
+                "images": [_reference(image, self.source.folder.parent) for image in case.images],
+                "label": f"labelsTr/{name}{ending}",
+            }
+            for name, case in self.source_cases().items()
+        }
+        return found
+
+    def folds(self, preprocessed: Path | None) -> Folds:
+        """Return the source's folds with the part's cases only.
+
+        Args:
+            preprocessed: The folder nnUNet_preprocessed, if there is one.
+
+        Raises:
+            UserError: None of the folds has a case of the part to train on.
+        """
+        name = self.source.folder.name
+        places = ([preprocessed / name] if preprocessed else []) + [self.source.folder]
+        found = restrict(folds_of(places, [case.name for case in self.source.cases()]), self.cases)
+        if not any(fold["train"] for fold in found):
+            raise UserError(
+                f"{FILE} of {name}: expected folds that train on cases of task {self.task!r}, found none of its "
+                f"{len(self.cases)} cases. Add them to the folds or choose other cases."
+            )
+        return found
+
+
+def written_parts(raw: Path, collection: str) -> dict[tuple[str, str], RawDataset]:
+    """Return the parts of a collection that are there already, by source and task."""
+    found = {}
+    for file in sorted(raw.glob("Dataset[0-9][0-9][0-9]_*/dataset.json")):
+        try:
+            description = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue  # somebody else's data set: not ours to judge
+        record = description.get("source") if isinstance(description, dict) else None
+        if isinstance(record, dict) and record.get("collection") == collection:
+            found[str(record.get("dataset")), str(record.get("task"))] = RawDataset(file.parent, description)
+    return found
+
+
+def write_parts(
+    parts: Mapping[str, Part], raw: Path, preprocessed: Path | None = None, *, show_progress: bool = True
+) -> None:
+    """Write parts, all or none: into folders beside their places, renamed when every label file is done.
+
+    Args:
+        parts: Name of the data set to be written, and the part.
+        raw: The folder nnUNet_raw.
+        preprocessed: The folder nnUNet_preprocessed, which may know the sources' folds.
+        show_progress: Show a progress bar.
+
+    Raises:
+        UserError: A label file is damaged or holds what it must not.
+    """
+    from tqdm import tqdm
+
+    with _staging(raw, parts) as places:
+        jobs = []
+        for name, part in parts.items():
+            _write_json(places[name] / "dataset.json", part.description())
+            _write_json(places[name] / FILE, part.folds(preprocessed))
+            cases = part.source_cases()
+            reader = find_reader(part.source.description, next(iter(cases.values())).images[0])
+            target = places[name] / "labelsTr"
+            target.mkdir()
+            jobs += [_Job(part, case, reader, target) for case in cases.values()]
+        # nnU-Net's readers print
+        with redirect_stdout(io.StringIO()), ThreadPoolExecutor(min(MAX_THREADS, usable_cores())) as pool:
+            for _ in tqdm(pool.map(_Job.run, jobs), "writing labels", len(jobs), disable=not show_progress):
+                pass
+        for name in parts:
+            places[name].rename(raw / name)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One label file."""
+
+    part: Part
+    case: Case
+    reader: BaseReaderWriter
+    target: Path
+
+    def run(self) -> None:
+        """Read, check, renumber, write."""
+        file = self.case.label
+        assert file is not None
+        values = self.part.subset.values
+        label, properties = read_label(file, self.reader, tuple(values))
+        label = label[0].astype(np.uint16)
+        self._check_annotated(label, file)
+        table = np.zeros(max(values) + 1, np.uint16)
+        table[list(values)] = list(values.values())
+        name = f"{self.case.name}{self.part.source.file_ending}"
+        self.reader.write_seg(table[label], str(self.target / name), properties)
+
+    def _check_annotated(self, label: NDArray, file: Path) -> None:
+        """What was not annotated must not be there: the case would be trained as if it were complete elsewhere."""
+        annotated = self.part.annotated.get(self.case.name)
+        if annotated is None:
+            return
+        classes = class_values(self.part.source)
+        legal = {0, self.part.source.description["labels"].get(IGNORE, 0)}.union(*(classes[name] for name in annotated))
+        counts = np.bincount(label.ravel())
+        for value in np.flatnonzero(counts):
+            if value not in legal:
+                names = " or ".join(name for name, values in classes.items() if value in values)
+                raise UserError(
+                    f"{file}: expected only what 'annotated' of {self.part.source.file} lists for case "
+                    f"{self.case.name!r} ({', '.join(sorted(annotated))}), found label {value} ({names}) in "
+                    f"{counts[value]} voxels. Add it there or remove it from the file."
+                )
+
+
+@contextmanager
+def _staging(raw: Path, parts: Mapping[str, Part]) -> Iterator[dict[str, Path]]:
+    """Folders to write into, which are gone afterwards whatever happens; nnU-Net does not see their names."""
+    places = {name: raw / f".{name}.partial" for name in parts}
+    try:
+        for place in places.values():
+            shutil.rmtree(place, ignore_errors=True)  # left by a crash
+            place.mkdir()
+        yield places
+    finally:
+        for place in places.values():
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _reference(image: Path, raw: Path) -> str:
+    """An image as seen from a folder in nnUNet_raw: relative, so that nnUNet_raw can be moved as a whole."""
+    image, raw = (Path(os.path.abspath(path)) for path in (image, raw))
+    return f"../{image.relative_to(raw).as_posix()}" if image.is_relative_to(raw) else str(image)
+
+
+def _write_json(file: Path, content: Any) -> None:
+    file.write_text(json.dumps(content, indent=4), encoding="utf-8")
