@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 from nnunet_ext import sockets
 from nnunet_ext.base.nearest import nearest
 from nnunet_ext.cli import folders
+from nnunet_ext.cli.collection import WHY_ONE_CONFIGURATION
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.lookup import check_trainer
 from nnunet_ext.cli.stock import check_device, option, run_stock
 from nnunet_ext.errors import UserError
+from nnunet_ext.multi_dataset.task_table import CONFIGURATION, TaskTable, member_plans_name
 
 
 @dataclass
@@ -49,18 +51,38 @@ class Train(Command):
         check_trainer(option(self.words, "-tr", "nnUNetTrainer") or "")
         plans_name = option(self.words, "-p", "nnUNetPlans") or ""
         plans = folders.plans(dataset, plans_name)
-        if configuration not in plans["configurations"]:
-            raise UserError(
-                f"plans {plans_name!r}: unknown configuration {configuration!r}. "
-                f"{nearest(configuration, plans['configurations'])}"
-            )
+        table = TaskTable.read(plans)
+        _check_configuration(plans, table, configuration)
         if fold != "all" and not fold.isdigit():
             raise UserError(f"fold: expected 0, 1, 2, 3, 4 or all, got {fold!r}. Name one of them.")
-        _check_preprocessed(dataset, plans, configuration)
+        if table is not None and table.bound is None:
+            _check_members(table, plans)
+        else:
+            _check_preprocessed(dataset, plans, configuration)
         check_device(option(self.words, "-device", "cuda"))
         pretrained = option(self.words, "-pretrained_weights")
         if pretrained is not None:
             _check_pretrained(option(self.words, "-tr", "nnUNetTrainer") or "", pretrained)
+
+
+def _check_configuration(plans: dict[str, Any], table: TaskTable | None, configuration: str) -> None:
+    unknown = configuration not in plans["configurations"]
+    if table is not None and configuration != CONFIGURATION and (unknown or table.bound is None):
+        raise UserError(f"configuration {configuration!r}: {WHY_ONE_CONFIGURATION} Train {CONFIGURATION}.")
+    if unknown:
+        raise UserError(
+            f"plans {plans['plans_name']!r}: unknown configuration {configuration!r}. "
+            f"{nearest(configuration, plans['configurations'])}"
+        )
+
+
+def _check_members(table: TaskTable, plans: dict[str, Any]) -> None:
+    """A collection has no data of its own: its members' are trained on."""
+    from nnunet_ext.multi_dataset.completion import check_complete
+
+    for task in table.tasks:
+        theirs = folders.plans(task.dataset, member_plans_name(plans["plans_name"], table.collection))
+        check_complete(folders.dataset("nnUNet_preprocessed", task.dataset), theirs, CONFIGURATION)
 
 
 def _check_preprocessed(dataset: str, plans: dict[str, Any], configuration: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from nnunet_ext.cli import folders
 from nnunet_ext.cli.command import Command
 from nnunet_ext.errors import UserError
+from nnunet_ext.multi_dataset.task_table import TaskTable, member_plans_name
 
 TAKEN = ("dataset", "dataset_fingerprint", "splits_final")  # nnU-Net's other files in that folder
 
@@ -56,9 +57,28 @@ class Variant(Command):
         for configuration in plans["configurations"]:
             _check_effect(block, knobs.resolve(plans, configuration), configuration)
         file = folders.dataset("nnUNet_preprocessed", self.d) / f"{self.new_name}.json"
-        write_new(file, plans)
+        variants = self._of_members(block) | {file: plans}  # the collection's last: its members' are there then
+        for each, content in variants.items():
+            check_new(each, content)
+        for each, content in variants.items():
+            write_new(each, content)
         print(f"{file} written. Train with -p {self.new_name}")
         return 0
+
+    def _of_members(self, block: dict[str, Any]) -> dict[Path, dict[str, Any]]:
+        """Return the variants of a collection's members, which are trained with the same knobs, by their files."""
+        from nnunet_ext.base import knobs
+
+        table = TaskTable.read(folders.plans(self.d, self.p))
+        if table is None or table.bound is not None:
+            return {}
+        variants = {}
+        for task in table.tasks:
+            plans = deepcopy(folders.plans(task.dataset, member_plans_name(self.p, table.collection)))
+            knobs.put(plans, block)
+            plans["plans_name"] = member_plans_name(self.new_name, table.collection)
+            variants[folders.dataset("nnUNet_preprocessed", task.dataset) / f"{plans['plans_name']}.json"] = plans
+        return variants
 
 
 def check_name(name: str) -> None:
@@ -74,18 +94,27 @@ def check_name(name: str) -> None:
         )
 
 
+def check_new(file: Path, plans: dict[str, Any]) -> None:
+    """Refuse to overwrite plans; the same ones are fine.
+
+    Raises:
+        UserError: Different plans of that name are there.
+    """
+    if file.exists() and folders.read_json(file) != plans:
+        raise UserError(
+            f"{file}: expected no plans of that name, found different ones. Choose another name after --as."
+        )
+
+
 def write_new(file: Path, plans: dict[str, Any]) -> None:
-    """Write plans whole or not at all; writing the same again is fine.
+    """Write plans whole or not at all.
 
     Raises:
         UserError: A different file of that name is there, or the folder cannot be written.
     """
+    check_new(file, plans)
     if file.exists():
-        if folders.read_json(file) == plans:
-            return
-        raise UserError(
-            f"{file}: expected no plans of that name, found different ones. Choose another name after --as."
-        )
+        return
     partial = file.with_suffix(".json.partial")
     try:
         partial.write_text(json.dumps(plans, indent=4), encoding="utf-8")
