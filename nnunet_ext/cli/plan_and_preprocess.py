@@ -98,6 +98,7 @@ class PlanAndPreprocess(Command):
         for place, manifest in zip(raw, collections, strict=True):
             checked += collection.members(manifest) if manifest else [place]
             fingerprinted += collection.fingerprinted(manifest) if manifest else [place]
+        checked += [place for place in fingerprinted if self.clean or not _fingerprint(place).is_file()]
         for place in () if self.no_check else dict.fromkeys(checked):
             check_dataset(place, show_progress=not self.no_pbar)
         extract_fingerprints(
@@ -170,3 +171,7 @@ class PlanAndPreprocess(Command):
             save_json(theirs, str(written), sort_keys=False)
         save_json(plans, str(file), sort_keys=False)
         return plans_name
+
+
+def _fingerprint(place: Path) -> Path:
+    return folders.folder("nnUNet_preprocessed") / place.name / "dataset_fingerprint.json"

@@ -96,8 +96,9 @@ def _problem(member_folder: Path, plans: Mapping[str, Any], configuration: str) 
     if found["plans"] != _hash(member_folder, plans, configuration):
         return "found those of earlier plans or labels: the member was planned again since it was preprocessed"
     if (there := _files(data)) != found["files"]:
-        differing = sorted({name for name, _ in there.items() ^ found["files"].items()})
-        return f"found {len(differing)} files changed or missing, {differing[0]} first: they were touched since"
+        names = sorted({name for name, _ in there.items() ^ found["files"].items()})
+        several = len(names) > 1
+        return f"found {len(names)} file{'s' * several} changed, missing or new ({names[0]}{' first' * several})"
     return None
 
 

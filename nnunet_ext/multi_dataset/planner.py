@@ -21,11 +21,13 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.errors import UserError
+from nnunet_ext.multi_dataset.folds import FILE as FOLDS
+from nnunet_ext.multi_dataset.folds import STOCK_FOLDS, default_folds
 from nnunet_ext.multi_dataset.manifest import Manifest, ManifestTask, is_collection, read_manifest
 from nnunet_ext.multi_dataset.pooling import pool_fingerprints
 from nnunet_ext.multi_dataset.task_table import BLOCK, CONFIGURATION, Task, TaskTable, member_plans_name
 
-FEWEST_CASES_OF_STOCK_SPLITS = 5
+FINGERPRINT = "dataset_fingerprint.json"
 SHARED = ("patch_size", "batch_size", "architecture")
 
 
@@ -65,7 +67,9 @@ class CollectionPlanner:
             super().__init__(name, **options)  # type: ignore[call-arg]
             return
         self._manifest = read_manifest(folder)
-        _copy_fingerprints_to_parts(self._manifest)
+        for task in self._manifest.tasks:
+            _check_folds(task)
+            _copy_fingerprint_to_part(task)
         super().__init__(self._manifest.tasks[0].dataset, **options)  # type: ignore[call-arg]
         self._members = [self._member(task, options) for task in self._manifest.tasks]
         self.dataset_name, self.raw_dataset_folder = name, str(folder)
@@ -98,7 +102,7 @@ class CollectionPlanner:
             member.UNet_reference_val_3d = sys.maxsize  # the patch is there: no search
             with redirect_stdout(StringIO()):  # stock shows a 2d configuration, which is dropped
                 member.plan_experiment()
-            _write_leave_one_out(Path(nnUNet_preprocessed) / member.dataset_name, sorted(member.dataset))
+            _write_folds_of_few(Path(nnUNet_preprocessed) / member.dataset_name, list(member.dataset))
         self._write_description()
         self.plans = self._collection_plans(plan)
         self.save_plans(self.plans)
@@ -205,18 +209,38 @@ class CollectionPlanner:
         """Write what stock code demands of the preprocessed folder of a data set that is trained."""
         folder = Path(nnUNet_preprocessed) / self.dataset_name
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in (("dataset", self.dataset_json), ("dataset_fingerprint", self.dataset_fingerprint)):
+        for name, content in (("dataset.json", self.dataset_json), (FINGERPRINT, self.dataset_fingerprint)):
             recursive_fix_for_json_export(content)
-            (folder / f"{name}.json").write_text(json.dumps(content, indent=4), encoding="utf-8")
+            (folder / name).write_text(json.dumps(content, indent=4), encoding="utf-8")
 
 
-def _copy_fingerprints_to_parts(manifest: Manifest) -> None:
+def _check_folds(task: ManifestTask) -> None:
+    """Stock code copies the folds of the raw folder, and stops without a word if others are there."""
+    raw, planned = (Path(place) / task.dataset / FOLDS for place in (nnUNet_raw, nnUNet_preprocessed))
+    if not raw.is_file() or not planned.is_file():
+        return
+    new, old = (
+        [[sorted(fold[key]) for key in ("train", "val")] for fold in read_json(file)] for file in (raw, planned)
+    )
+    if old[: len(new)] != new:
+        raise UserError(
+            f"{planned}: expected the folds of {raw}, found others: task {task.name!r} was collected again. Delete "
+            f"this file and what was trained with it."
+        )
+
+
+def _copy_fingerprint_to_part(task: ManifestTask) -> None:
     """A part of a data set has that data set's fingerprint, hence its spacing and normalisation."""
-    for task in manifest.tasks:
-        if task.source is not None:
-            source, part = (Path(nnUNet_preprocessed) / name for name in (task.source, task.dataset))
-            part.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / "dataset_fingerprint.json", part / "dataset_fingerprint.json")
+    if task.source is None:
+        return
+    source, part = (Path(nnUNet_preprocessed) / name / FINGERPRINT for name in (task.source, task.dataset))
+    if not source.is_file():
+        raise UserError(
+            f"{source}: expected the fingerprint of the source of task {task.name!r}, found no file. Plan with "
+            f"nnunet_ext plan_and_preprocess."
+        )
+    part.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, part)
 
 
 def _task(task: ManifestTask, member: Any) -> Task:
@@ -239,10 +263,7 @@ def _description(manifest: dict[str, Any], members: list[Any], table: TaskTable)
     }
 
 
-def _write_leave_one_out(folder: Path, cases: list[str]) -> None:
+def _write_folds_of_few(folder: Path, cases: list[str]) -> None:
     """Give a member that is too small for nnU-Net's five folds as many folds as it has cases."""
-    file = folder / "splits_final.json"
-    if len(cases) >= FEWEST_CASES_OF_STOCK_SPLITS or file.exists():
-        return
-    folds = [{"train": [other for other in cases if other != case], "val": [case]} for case in cases]
-    file.write_text(json.dumps(folds, indent=4), encoding="utf-8")
+    if len(cases) < STOCK_FOLDS and not (folder / FOLDS).exists():
+        (folder / FOLDS).write_text(json.dumps(default_folds(cases), indent=4), encoding="utf-8")
