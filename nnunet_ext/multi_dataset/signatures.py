@@ -115,7 +115,7 @@ def _nearest(
         number = len(cases[signature])
         raise UserError(
             f"{place}: expected at least {FEWEST_CASES} cases annotated for exactly {', '.join(signature)}, or some of "
-            f"these only, found {number} in {dataset.folder.name} (as {cases[signature][0]!r}). Annotate more, or leave "
+            f"these only, found {number} in {dataset.folder.name} (as {cases[signature][0]!r}). Annotate more or leave "
             f"{'it' if number == 1 else 'them'} out with cases=FILE or labels=NAME+NAME."
         )
     return max(parts, key=lambda part: (len(part), len(cases[part]), part))
