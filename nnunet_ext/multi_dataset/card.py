@@ -1,0 +1,23 @@
+"""The card of collections: what all their trainers share."""
+
+from nnunet_ext.base.method import Knob, Method, one_of, optional
+from nnunet_ext.multi_dataset.sampling import POLICIES
+
+CARD = Method(
+    key="multi_dataset",
+    title="Collections",
+    summary="Several data sets, each with its own labels, channels and spacing, and one network",
+    trainers=(),
+    planners=("CollectionLitePlanner",),
+    supports=("3d_fullres", "regions", "ignore label", "members with different channels, spacings and labels"),
+    knobs=(
+        Knob(
+            "sampling",
+            None,
+            "how often a task is trained: equally (UniSeg), by its cases, by their square root (MultiTalent), or by "
+            "the manifest's weights; null: the weights if there are any, else equally",
+            optional(one_of(*POLICIES)),
+            f"{', '.join(map(repr, POLICIES))} or null",
+        ),
+    ),
+)

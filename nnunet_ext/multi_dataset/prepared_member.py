@@ -1,0 +1,74 @@
+"""A member as a collection's trainer needs it: its plans, labels and preprocessed data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunet_ext.base.json_file import read_json
+from nnunet_ext.errors import UserError
+from nnunet_ext.multi_dataset.completion import check_complete
+from nnunet_ext.multi_dataset.task_table import Task, TaskTable, member_plans_name
+
+
+@dataclass(frozen=True, repr=False)
+class PreparedMember:
+    """One member.
+
+    Args:
+        task: Its line of the task table.
+        attributes: The attributes of nnU-Net's trainer that tell it which data set it works on.
+    """
+
+    task: Task
+    attributes: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, table: TaskTable, task: Task, plans_name: str, configuration: str) -> PreparedMember:
+        """Read a member's plans and dataset.json from nnU-Net's preprocessed folder.
+
+        Raises:
+            UserError: Its plans are missing, or its data are not those that the collection was planned with.
+        """
+        folder = Path(str(nnUNet_preprocessed)) / task.dataset
+        file = folder / f"{member_plans_name(plans_name, table.collection)}.json"
+        if not file.is_file():
+            raise UserError(
+                f"{file}: expected the plans of task {task.name!r}, found no file. Plan the collection again: "
+                f"nnunet_ext plan_and_preprocess -d {int(table.collection[7:10])}"
+            )
+        plans, dataset_json = read_json(file), read_json(folder / "dataset.json")
+        check_complete(folder, plans, configuration)
+        plans_manager = PlansManager(plans)
+        configuration_manager = plans_manager.get_configuration(configuration)
+        data = str(folder / configuration_manager.data_identifier)
+        return cls(
+            task,
+            {
+                "plans_manager": plans_manager,
+                "configuration_manager": configuration_manager,
+                "dataset_json": dataset_json,
+                "label_manager": plans_manager.get_label_manager(dataset_json),
+                "preprocessed_dataset_folder_base": str(folder),
+                "preprocessed_dataset_folder": data,
+                "dataset_class": infer_dataset_class(data),
+            },
+        )
+
+    @property
+    def classes(self) -> dict[str, Any]:
+        """Return {name: label or region} of the foreground classes, in the order of nnU-Net's statistics."""
+        return {
+            name: value
+            for name, value in self.attributes["dataset_json"]["labels"].items()
+            if name != "ignore" and value not in (0, [0])
+        }
+
+    def __repr__(self) -> str:
+        return f"{self.task.name} ({self.task.dataset})"

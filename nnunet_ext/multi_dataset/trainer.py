@@ -1,0 +1,364 @@
+"""The trainer of all collection methods: several data sets, one network."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
+from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
+from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw, nnUNet_results
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
+from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import Tensor, distributed, nn
+
+from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.knobs import is_set
+from nnunet_ext.base.trainer import ExtTrainer
+from nnunet_ext.errors import UserError
+from nnunet_ext.multi_dataset.prepared_member import PreparedMember
+from nnunet_ext.multi_dataset.round_robin import RoundRobin
+from nnunet_ext.multi_dataset.sampling import sampling_shares
+from nnunet_ext.multi_dataset.task_loader import TaskLoader
+from nnunet_ext.multi_dataset.task_logger import TaskLogger
+from nnunet_ext.multi_dataset.task_network import TaskNetwork
+from nnunet_ext.multi_dataset.task_report import write_task_report
+from nnunet_ext.multi_dataset.task_schedule import TaskSchedule
+from nnunet_ext.multi_dataset.task_table import CONFIGURATION, TaskTable
+from nnunet_ext.multi_dataset.task_views import renew_links, view_folder, write_views
+
+STEPS_PER_TASK = 50  # in an epoch, as UniSeg
+
+
+class MultiTaskTrainer(ExtTrainer):
+    """One network for all tasks of a collection; a method derives from it and builds its :class:`TaskNetwork`.
+
+    A batch holds one task. In its step the trainer *is* a trainer of that member: :meth:`on_task` gives it the
+    member's plans, labels, data folder and stock loss, and nnU-Net's own methods do the work (steps, augmentation,
+    pseudo-Dice, final validation), so labels, regions and the ignore label are the member's own. The order of tasks is
+    decided beforehand, the same on all DDP ranks, each of which draws its own cases.
+
+    An epoch has 50 steps for each task unless the plans set ``num_iterations_per_epoch``; every task is validated in
+    every epoch. Knob (plans block ``nnunet_ext.multi_dataset``): ``sampling``.
+
+    With plans of a *member*, which name a task, it is the trainer of a task view: it validates (``--val``) but refuses
+    to train, which would overwrite the weights of all tasks.
+
+    Raises:
+        UserError: Plans of no collection; a configuration other than 3d_fullres; the manifest was edited or a member
+            re-preprocessed or deleted since planning; continuing with another task table.
+    """
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008  (nnU-Net's signature)
+    ) -> None:
+        self.table = read_table(type(self).__name__, plans)
+        _check_configuration(plans, configuration)
+        self.members: tuple[PreparedMember, ...] = ()
+        if self.table.bound is None:
+            _check_manifest(self.table)
+            self.members = tuple(
+                PreparedMember.read(self.table, task, plans["plans_name"], configuration) for task in self.table.tasks
+            )
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self._losses: list[nn.Module] = []
+        if not self.members:
+            return
+        # where nnU-Net looks for the kind of data files
+        self.preprocessed_dataset_folder = self.members[0].attributes["preprocessed_dataset_folder"]
+        if not is_set(plans, configuration, "num_iterations_per_epoch"):
+            self.num_iterations_per_epoch = STEPS_PER_TASK * len(self.members)
+        self.num_val_iterations_per_epoch = max(self.num_val_iterations_per_epoch, len(self.members))
+        self.task_logger = TaskLogger({member.task.name: tuple(member.classes) for member in self.members})
+        self.logger.local_logger = self.task_logger
+
+    @property
+    def task_network(self) -> TaskNetwork:
+        """The network without wrappers."""
+        return self.bare_network  # type: ignore[return-value]
+
+    @contextlib.contextmanager
+    def on_task(self, number: int, **attributes: Any) -> Iterator[PreparedMember]:
+        """Make this trainer one of task ``number`` for a while: network, plans, labels, data folder, loss.
+
+        Args:
+            number: The task's number.
+            attributes: Further attributes to set for that while.
+        """
+        member = self.members[number]
+        loss = {"loss": self._losses[number]} if number < len(self._losses) else {}
+        during = {**member.attributes, **loss, **attributes}
+        before = {name: getattr(self, name) for name in during}
+        self.__dict__.update(during)
+        if self.network is not None:
+            self.task_network.set_task(number)
+        try:
+            yield member
+        finally:
+            self.__dict__.update(before)
+
+    # before the training
+
+    def on_train_start(self) -> None:
+        """Prepare the training; refused on plans of a task view."""
+        if self.table.bound is not None:
+            raise UserError(
+                f"plans {self.plans_manager.plans_name!r} name the task {self.table.bound!r}: training on them would "
+                f"overwrite the weights of all tasks. Train the collection ({self.table.collection}), or this data set "
+                f"alone with -tr nnUNetTrainer."
+            )
+        super().on_train_start()
+
+    def get_dataloaders(self) -> tuple[Any, Any]:
+        """One stock loader and transform chain for each member, behind one ordered pool of workers each way."""
+        train, val, validated = [], [], []
+        for number in range(len(self.members)):
+            with self.on_task(number), _no_workers():
+                loaders = super().get_dataloaders()
+                if self.do_split()[1]:
+                    validated.append(number)
+                else:
+                    self.print_to_log_file(f"WARNING: {self.members[number]} has no validation case in this fold")
+            train.append(loaders[0].data_loader)
+            val.append(loaders[1].data_loader)
+        if not validated:
+            raise UserError(
+                f"{self.table.collection}: expected a task with validation cases in fold {self.fold}, found none. "
+                f"Train another fold."
+            )
+        shares = sampling_shares(self.table, self.knobs["multi_dataset"]["sampling"])
+        schedule = TaskSchedule(shares, self.num_iterations_per_epoch, self._shared_seed())
+        return (
+            self._pool(train, schedule, self.num_iterations_per_epoch, 1, 1),
+            self._pool(val, RoundRobin(validated), self.num_val_iterations_per_epoch, 2, 2),
+        )
+
+    def get_tr_and_val_datasets(self) -> tuple[nnUNetBaseDataset, nnUNetBaseDataset]:
+        """Stock data sets; where a fold has no validation case the second is a stand-in that is never drawn from."""
+        train, val = super().get_tr_and_val_datasets()
+        return train, val if val.identifiers else train
+
+    def _pool(self, loaders: list[Any], schedule: Any, steps: int, share: int, stream: int) -> Any:
+        """Start the workers: nnU-Net's number of them, or a ``share``-th of it."""
+        workers = -(-get_allowed_n_proc_DA() // share)
+        loader = TaskLoader(loaders, schedule, max(workers, 1), self.current_epoch * steps)
+        if workers == 0:
+            return SingleThreadedAugmenter(loader, None)
+        seeds = None
+        if self.knobs["seed"] is not None:
+            entropy = np.random.SeedSequence((self.knobs["seed"], stream, self.local_rank, self.current_epoch))
+            seeds = [int(seed) for seed in entropy.generate_state(workers)]
+        pool = MultiThreadedAugmenter(
+            loader,
+            None,
+            workers,
+            num_cached_per_queue=2,
+            seeds=seeds,
+            pin_memory=self.device.type == "cuda",
+            wait_time=0.002,
+        )
+        pool._start()
+        return pool
+
+    def _shared_seed(self) -> int:
+        """Seed of the task schedule: the knob's, or one that rank 0 draws for all."""
+        if self.knobs["seed"] is not None:
+            return self.knobs["seed"]
+        drawn = [int(np.random.SeedSequence().generate_state(1)[0])]
+        if self.is_ddp:
+            distributed.broadcast_object_list(drawn)
+        return drawn[0]
+
+    def _build_loss(self) -> nn.Module:
+        """Stock loss of every task; the steps take their own."""
+        if not self.members:
+            return super()._build_loss()
+        losses = []
+        for number in range(len(self.members)):
+            with self.on_task(number):
+                losses.append(super()._build_loss())
+        self._losses = losses
+        return losses[0]
+
+    # steps
+
+    def train_step(self, batch: dict) -> dict:
+        """Stock step of the batch's task."""
+        with self.on_task(batch["task"]):
+            return super().train_step(batch) | {"task": batch["task"]}
+
+    def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
+        """Log the loss as stock does, and each task's."""
+        super().on_train_epoch_end(train_outputs)
+        for number, member in enumerate(self.members):
+            losses = [float(output["loss"]) for output in train_outputs if output["task"] == number]
+            self.task_logger.log_loss(member.task.name, losses, self.current_epoch)
+
+    def validation_step(self, batch: dict) -> dict:
+        """Stock step of the batch's task; its statistics take their place among those of all (task, class) pairs."""
+        with self.on_task(batch["task"]) as member:
+            output = super().validation_step(batch)
+        place = self.task_logger.places[member.task.name]
+        for name in ("tp_hard", "fp_hard", "fn_hard"):
+            everything = np.zeros(self.task_logger.total, output[name].dtype)
+            everything[place] = output[name]
+            output[name] = everything
+        return output
+
+    def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
+        """Pseudo-Dice of all (task, class) pairs, as stock does; a class that did not occur has none (NaN)."""
+        with np.errstate(invalid="ignore"):
+            super().on_validation_epoch_end(val_outputs)
+        for line in self.task_logger.lines():
+            self.print_to_log_file(line)
+
+    # checkpoints and views
+
+    def save_checkpoint(self, filename: str) -> None:
+        """Save, and let the task views follow."""
+        super().save_checkpoint(filename)
+        if self.members and self.local_rank == 0:
+            renew_links(self.plans_manager.plans, type(self).__name__, self.configuration_name, self.fold)
+
+    def on_train_end(self) -> None:
+        """Finish as stock does, and write the task views."""
+        super().on_train_end()
+        self._write_views()
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """Stock validation of every member, into its task view; then one table over all tasks."""
+        if not self.members:
+            super().perform_actual_validation(save_probabilities)
+            return
+        self._write_views()
+        folders = {}
+        for number, member in enumerate(self.members):
+            view = view_folder(
+                Path(str(nnUNet_results)),
+                member.task,
+                self.table.collection,
+                type(self).__name__,
+                self.plans_manager.plans_name,
+                self.configuration_name,
+            )
+            with self.on_task(number, output_folder_base=str(view), output_folder=str(view / f"fold_{self.fold}")):
+                if not self.do_split()[1]:
+                    self.print_to_log_file(f"{member} has no validation case in this fold")
+                    continue
+                self.print_to_log_file(f"Validation of {member}")
+                super().perform_actual_validation(save_probabilities)
+            folders[member.task.name] = view / f"fold_{self.fold}" / "validation"
+        if self.local_rank == 0:
+            classes = {member.task.name: member.classes for member in self.members}
+            table = write_task_report(Path(self.output_folder) / "validation", folders, classes)
+            self.print_to_log_file(table, add_timestamp=False)
+
+    def _write_views(self) -> None:
+        if self.local_rank == 0:
+            write_views(self.plans_manager.plans, type(self).__name__, self.configuration_name, self.fold)
+        if self.is_ddp:
+            distributed.barrier()
+
+    def check_checkpoint(self, checkpoint: dict[str, Any], filename: str) -> None:
+        """Refuse another trainer's checkpoint, other knobs, and another task table."""
+        super().check_checkpoint(checkpoint, filename)
+        written = TaskTable.read(checkpoint["init_args"]["plans"])
+        if written is None or written.tasks != self.table.tasks:
+            raise UserError(
+                f"{filename}: expected a checkpoint of the tasks {_names(self.table)}, found one of {_names(written)}. "
+                f"To go on from its weights with other tasks, set the knob init_from to this file."
+            )
+
+    def weights_to_start_from(self, checkpoint: dict[str, Any]) -> Mapping[str, Tensor]:
+        """Return the checkpoint's weights; another collection's are put where their tasks, told by name, are now."""
+        weights = super().weights_to_start_from(checkpoint)
+        theirs = TaskTable.read(checkpoint["init_args"]["plans"])
+        if theirs is None:
+            return weights
+        names = [task.name for task in theirs.tasks]
+        places = [names.index(task.name) if task.name in names else None for task in self.table.tasks]
+        return self.task_network.adopt(weights, theirs.heads, places)
+
+
+def read_table(trainer: str, plans: Mapping[str, Any]) -> TaskTable:
+    """Return the task table of some plans.
+
+    Raises:
+        UserError: They belong to no collection.
+    """
+    table = TaskTable.read(plans)
+    if table is None:
+        raise UserError(
+            f"{trainer}: expected plans of a collection, got {plans.get('plans_name')!r}, which have no task table. "
+            f"Make a collection (nnunet_ext collect) and plan it (nnunet_ext plan_and_preprocess -pl UniSegPlanner)."
+        )
+    return table
+
+
+def stock_unet(
+    plans_manager: PlansManager, configuration_manager: ConfigurationManager, classes: int, deep_supervision: bool
+) -> Any:
+    """Return the U-Net that the plans describe; its first convolution is to be replaced by stems."""
+    return ExtTrainer.build_network_architecture(
+        plans_manager, configuration_manager, 1, classes, enable_deep_supervision=deep_supervision
+    )
+
+
+def bind(network: TaskNetwork, table: TaskTable) -> TaskNetwork:
+    """Bind a network to the task that a view's plans name, if they name one."""
+    if table.bound is not None:
+        network.set_task(table.index(table.bound))
+    return network
+
+
+def _names(table: TaskTable | None) -> str:
+    return "no collection" if table is None else ", ".join(task.name for task in table.tasks)
+
+
+def _check_configuration(plans: Mapping[str, Any], configuration: str) -> None:
+    if configuration not in plans["configurations"]:
+        raise UserError(
+            f"plans {plans['plans_name']!r}: expected configuration {CONFIGURATION}, got {configuration!r}. The "
+            f"members of a collection share one 3d network; 2d and cascades do not exist for them. Train "
+            f"{CONFIGURATION}."
+        )
+
+
+def _check_manifest(table: TaskTable) -> None:
+    """Refuse a manifest that was edited since planning; without raw data there is nothing to compare."""
+    planned = Path(str(nnUNet_preprocessed)) / table.collection / "dataset.json"
+    manifest = Path(str(nnUNet_raw)) / table.collection / "dataset.json" if nnUNet_raw.is_set() else None
+    if manifest is None or not manifest.is_file():
+        return
+    now, then = read_json(manifest), read_json(planned)
+    if any(now.get(key) != then.get(key) for key in ("tasks", "spacing", "normalization")):
+        raise UserError(
+            f"{manifest}: expected the manifest that the collection was planned with, found an edited one. Plan again: "
+            f"nnunet_ext plan_and_preprocess -d {int(table.collection[7:10])}, or undo the edit."
+        )
+
+
+@contextlib.contextmanager
+def _no_workers() -> Iterator[None]:
+    """Let nnU-Net make loaders without worker processes."""
+    variable = "nnUNet_n_proc_DA"
+    before = os.environ.get(variable)
+    os.environ[variable] = "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before

@@ -1,0 +1,26 @@
+"""The card of UniSeg."""
+
+from nnunet_ext.base.method import Knob, Method, one_of
+
+CARD = Method(
+    key="uniseg",
+    title="UniSeg",
+    summary="One network for a collection of data sets, told by a learnable prompt which task it is on",
+    papers=(
+        "Ye et al., UniSeg: a prompt-driven universal segmentation model as well as a strong representation learner, "
+        "MICCAI 2023, https://arxiv.org/abs/2304.03493",
+    ),
+    trainers=("UniSegTrainer",),
+    planners=("UniSegPlanner", "UniSegResEncMPlanner", "UniSegResEncLPlanner"),
+    supports=("3d_fullres", "collections", "regions", "ignore label"),
+    knobs=(
+        Knob(
+            "v1_decoder_kernels",
+            False,
+            "decoder stages take the kernel of the encoder stage below, as the authors' nnU-Net v1 does; needed for "
+            "their weights on anisotropic plans",
+            one_of(True, False),
+            "true or false",
+        ),
+    ),
+)

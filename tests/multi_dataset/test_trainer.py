@@ -1,0 +1,283 @@
+"""Steps, statistics, validation, resuming and refusals of collection trainers, on a phantom collection."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from nnunet_ext.base.checkpoints import read_checkpoint
+from nnunet_ext.errors import UserError
+from nnunet_ext.multi_dataset.trainer import MultiTaskTrainer
+from nnunet_ext.multi_head import MultiHeadTrainer
+from nnunet_ext.uniseg import UniSegTrainer
+
+NAME, PLANS = "Dataset900_Phantoms", "CollectionLitePlans"
+TASKS = ["organs", "lesion", "tumour", "lung", "kidney"]
+CLASSES = [2, 1, 2, 1, 1]
+CHANNELS = [1, 2, 4, 1, 1]
+HEADS = [3, 2, 2, 2, 2]  # tumour has regions
+
+
+def read_plans(root: Path, dataset: str = NAME, plans: str = PLANS) -> dict[str, Any]:
+    return json.loads((root / "preprocessed" / dataset / f"{plans}.json").read_text())
+
+
+def trainer(
+    root: Path,
+    kind: type[MultiTaskTrainer] = UniSegTrainer,
+    *,
+    dataset: str = NAME,
+    plans: dict[str, Any] | None = None,
+    fold: int = 0,
+    continue_training: bool = False,
+    configuration: str = "3d_fullres",
+) -> MultiTaskTrainer:
+    description = json.loads((root / "preprocessed" / dataset / "dataset.json").read_text())
+    plans = (plans or read_plans(root, dataset)) | {"continue_training": continue_training}
+    return kind(plans, configuration, fold, description, torch.device("cpu"))
+
+
+@pytest.fixture(params=[UniSegTrainer, MultiHeadTrainer])
+def kind(request) -> type[MultiTaskTrainer]:
+    return request.param
+
+
+def test_a_training_from_beginning_to_the_table(collection, kind):
+    run = trainer(collection, kind)
+    run.run_training()
+    run.perform_actual_validation()
+    fold = Path(run.output_folder)
+    for file in ("checkpoint_final.pth", "checkpoint_best.pth", "progress.png", "progress_tasks.png"):
+        assert (fold / file).is_file(), file
+    scores = json.loads((fold / "validation" / "tasks.json").read_text())
+    assert {task: len(classes) for task, classes in scores.items()} == dict(zip(TASKS, CLASSES, strict=True))
+    for place, task in zip(sorted((collection / "results").glob("Dataset90[1-5]_*")), TASKS, strict=True):
+        view = place / f"{kind.__name__}__{PLANS}_{NAME}__3d_fullres" / "fold_0"
+        summary = json.loads((view / "validation" / "summary.json").read_text())
+        means = {key: values["Dice"] for key, values in summary["mean"].items()}
+        assert sorted(means.values()) == sorted(scores[task].values())
+        assert (view / "checkpoint_final.pth").resolve() == (fold / "checkpoint_final.pth").resolve()
+    table = (fold / "validation" / "tasks.md").read_text()
+    assert table.count("\n") == 2 + sum(CLASSES) + 2  # header, classes, two tasks with a mean
+
+
+def test_each_step_is_the_members_own(collection, kind):
+    run = trainer(collection, kind)
+    run.initialize()
+    run.dataloader_train, run.dataloader_val = run.get_dataloaders()
+    run.on_train_epoch_start()
+    seen: dict[int, dict[str, Any]] = {}
+    for _ in range(run.num_iterations_per_epoch):
+        batch = next(run.dataloader_train)
+        task = batch["task"]
+        assert batch["data"].shape[1] == CHANNELS[task]
+        loss_seen = run._losses[task]
+        before = run.loss, run.label_manager, run.plans_manager
+        with run.on_task(task):
+            assert run.loss is loss_seen
+            assert run.label_manager.num_segmentation_heads == HEADS[task]
+            assert run.label_manager.has_ignore_label == (TASKS[task] == "lung")
+            assert run.label_manager.has_regions == (TASKS[task] == "tumour")
+            assert f"_{TASKS[task].capitalize()}" in run.preprocessed_dataset_folder
+            logits = run.network(batch["data"])
+        assert logits[0].shape[1] == HEADS[task]
+        assert (run.loss, run.label_manager, run.plans_manager) == before
+        output = run.train_step(batch)
+        assert math.isfinite(output["loss"])
+        seen[task] = output
+        for name, parameter in run.network.named_parameters():
+            assert parameter.grad is not None, name
+    assert sorted(seen) == list(range(5))
+
+
+def test_statistics_have_one_length_and_their_places(collection, kind):
+    run = trainer(collection, kind)
+    run.initialize()
+    run.dataloader_train, run.dataloader_val = run.get_dataloaders()
+    run.on_validation_epoch_start()
+    outputs = []
+    for task in range(5):
+        batch = next(run.dataloader_val)
+        assert batch["task"] == task
+        with torch.no_grad():
+            output = run.validation_step(batch)
+        first = sum(CLASSES[:task])
+        for name in ("tp_hard", "fp_hard", "fn_hard"):
+            assert output[name].shape == (sum(CLASSES),)
+            outside = np.delete(output[name], slice(first, first + CLASSES[task]))
+            assert not outside.any()
+        counted = output["tp_hard"] + output["fp_hard"] + output["fn_hard"]
+        assert counted[first : first + CLASSES[task]].any()
+        outputs.append(output)
+    run.on_validation_epoch_end(outputs)
+    dice = run.logger.get_value("dice_per_class_or_region", -1)
+    assert len(dice) == sum(CLASSES)
+    absent = [output | {name: 0 * output[name] for name in ("tp_hard", "fp_hard", "fn_hard")} for output in outputs]
+    run.current_epoch = 1
+    run.on_validation_epoch_end([outputs[0], *absent[1:]])  # four tasks without any voxel
+    dice = run.logger.get_value("dice_per_class_or_region", -1)
+    assert np.isnan(dice[CLASSES[0] :]).all()
+    assert run.logger.get_value("mean_fg_dice", -1) == pytest.approx(np.mean(dice[: CLASSES[0]]))
+    run.current_epoch = 2
+    with pytest.warns(RuntimeWarning, match="Mean of empty slice"):
+        run.on_validation_epoch_end(absent)
+    assert math.isfinite(run.logger.get_value("ema_fg_dice", -1))
+
+
+def test_every_task_is_validated_in_every_epoch_even_with_few_steps(collection):
+    plans = read_plans(collection)
+    plans["nnunet_ext"]["num_val_iterations_per_epoch"] = 2
+    assert trainer(collection, plans=plans).num_val_iterations_per_epoch == 5
+    del plans["nnunet_ext"]["num_iterations_per_epoch"]
+    assert trainer(collection, plans=plans).num_iterations_per_epoch == 250
+
+
+def test_sampling_weights_rule_the_order(collection):
+    plans = read_plans(collection)
+    for task, weight in zip(plans["collection"]["tasks"], (1, 1, 1, 1, 6), strict=True):
+        task["weight"] = weight
+    run = trainer(collection, plans=plans)
+    run.initialize()
+    train, _ = run.get_dataloaders()
+    tasks = [next(train)["task"] for _ in range(10)]
+    assert [tasks.count(task) for task in range(5)] == [1, 1, 1, 1, 6]
+
+
+def test_a_fold_without_validation_case_of_a_task(collection):
+    splits = collection / "preprocessed" / "Dataset905_Kidney" / "splits_final.json"
+    folds = json.loads(splits.read_text())
+    folds[0]["val"] = []
+    splits.write_text(json.dumps(folds))
+    run = trainer(collection)
+    run.run_training()
+    run.perform_actual_validation()
+    log = next(Path(run.output_folder).glob("training_log*")).read_text()
+    assert "WARNING: kidney (Dataset905_Kidney) has no validation case in this fold" in log
+    assert "kidney" not in json.loads((Path(run.output_folder) / "validation" / "tasks.json").read_text())
+
+
+def test_continuing_goes_on_with_the_next_epochs_order(collection):
+    plans = read_plans(collection)
+    plans["nnunet_ext"]["num_epochs"] = 2
+    run = trainer(collection, plans=plans)
+    run.num_epochs = 1
+    run.run_training()
+    latest = Path(run.output_folder) / "checkpoint_final.pth"
+    latest.rename(latest.with_name("checkpoint_latest.pth"))
+    again = trainer(collection, plans=plans, continue_training=True)
+    again.load_checkpoint(str(latest.with_name("checkpoint_latest.pth")))
+    assert again.current_epoch == 1
+    train, _ = again.get_dataloaders()
+    resumed = [next(train)["task"] for _ in range(10)]
+    fresh = trainer(collection, plans=plans)
+    fresh.initialize()
+    train, _ = fresh.get_dataloaders()
+    whole = [next(train)["task"] for _ in range(20)]
+    assert resumed == whole[10:] != whole[:10]
+
+
+def test_more_tasks_on_trained_weights_keep_the_old_tasks(collection, kind):
+    """Train three tasks, then start five from that checkpoint."""
+    plans = read_plans(collection)
+    few = plans["collection"] | {"tasks": [plans["collection"]["tasks"][number] for number in (3, 0, 4)]}
+    old = trainer(collection, kind, plans=plans | {"collection": few})
+    old.run_training()
+    checkpoint = Path(old.output_folder) / "checkpoint_final.pth"
+    kept = checkpoint.with_name("kept.pth")
+    checkpoint.rename(kept)
+    plans["nnunet_ext"]["init_from"] = str(kept)
+    new = trainer(collection, kind, plans=plans)
+    new.on_train_start()
+    x = torch.randn(1, 1, *new.configuration_manager.patch_size)
+    for before, after in ((0, 3), (1, 0), (2, 4)):
+        old.task_network.eval().set_task(before)
+        new.task_network.eval().set_task(after)
+        with torch.no_grad():
+            assert_close(new.network(x)[0], old.network(x)[0], rtol=1e-4, atol=1e-4)
+    with pytest.raises(UserError, match=r"expected a checkpoint of the tasks organs, .*, found one of lung, organs"):
+        new.check_checkpoint(read_checkpoint(kept), "FILE")
+
+
+def test_the_seed_repeats_a_run(collection):
+    losses = []
+    for _ in range(2):
+        run = trainer(collection)
+        run.run_training()
+        losses.append(run.logger.get_value("train_losses", None))
+    assert losses[0] == losses[1]
+
+
+# plans of a task view
+
+
+def member_plans(root: Path) -> dict[str, Any]:
+    return read_plans(root, "Dataset902_Lesion", f"{PLANS}_{NAME}")
+
+
+def test_training_on_plans_that_name_a_task_is_refused(collection, kind):
+    view = trainer(collection, kind, dataset="Dataset902_Lesion", plans=member_plans(collection))
+    with pytest.raises(UserError, match=r"name the task 'lesion': training on them would overwrite the weights"):
+        view.run_training()
+
+
+def test_a_views_network_is_bound_to_its_task(collection, kind):
+    view = trainer(collection, kind, dataset="Dataset902_Lesion", plans=member_plans(collection))
+    view.initialize()
+    view.set_deep_supervision_enabled(False)
+    view.network.eval()
+    assert view.network(torch.randn(1, 2, *view.configuration_manager.patch_size)).shape[1] == 2
+
+
+# refusals
+
+
+def test_plans_of_no_collection(collection):
+    plans = read_plans(collection)
+    del plans["collection"]
+    with pytest.raises(UserError, match="UniSegTrainer: expected plans of a collection, got 'CollectionLitePlans'"):
+        trainer(collection, plans=plans)
+
+
+@pytest.mark.parametrize("configuration", ["2d", "3d_cascade_fullres"])
+def test_other_configurations(collection, configuration):
+    with pytest.raises(UserError, match=f"expected configuration 3d_fullres, got '{configuration}'"):
+        trainer(collection, configuration=configuration)
+
+
+def test_an_edited_manifest(collection):
+    manifest = collection / "raw" / NAME / "dataset.json"
+    content = json.loads(manifest.read_text())
+    content["tasks"]["lesion"]["weight"] = 3
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"expected the manifest that the collection was planned with, found an edited"):
+        trainer(collection)
+    assert not list((collection / "results").iterdir())
+    manifest.unlink()  # training on another machine, without raw data
+    trainer(collection)
+
+
+def test_a_member_that_was_deleted_or_changed_since(collection):
+    folder = collection / "preprocessed" / "Dataset903_Tumour"
+    plans_file = folder / f"{PLANS}_{NAME}.json"
+    plans = plans_file.read_text()
+    plans_file.unlink()
+    with pytest.raises(
+        UserError, match=r"expected the plans of task 'tumour', found no file\. Plan the collection again"
+    ):
+        trainer(collection)
+    plans_file.write_text(plans.replace('"transpose_forward"', '"transpose_forwards"'))
+    with pytest.raises(UserError, match="the member was planned again since it was preprocessed"):
+        trainer(collection)
+    plans_file.write_text(plans)
+    data = folder / f"{PLANS}_{NAME}_3d_fullres"
+    next(data.glob("*.b2nd")).unlink()
+    with pytest.raises(UserError, match="1 files changed or missing"):
+        trainer(collection)
+    assert not list((collection / "results").iterdir())

@@ -1,0 +1,1 @@
+from nnunet_ext.multi_head.trainer import MultiHeadTrainer as MultiHeadTrainer

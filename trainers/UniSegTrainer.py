@@ -1,0 +1,1 @@
+from nnunet_ext.uniseg.trainer import UniSegTrainer as UniSegTrainer
