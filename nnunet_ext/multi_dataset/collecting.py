@@ -213,7 +213,7 @@ def _names(selection: Selection, found: Sequence[Signature], chosen: Mapping[str
 def _class_name(base: str, classes: Sequence[str]) -> str:
     text = "_".join(re.sub(r"[^A-Za-z0-9_.-]+", "-", name) for name in classes)
     name = re.sub("__+", "_", f"{base}_{text}").strip("_.-")
-    return name if len(name) <= LONGEST_NAME else f"{base}_{len(classes)}classes"
+    return name if len(name) <= LONGEST_NAME else f"{base}_{len(classes)}class{'es' * (len(classes) > 1)}"
 
 
 def _check_drafts(drafts: Sequence[_Draft]) -> None:
