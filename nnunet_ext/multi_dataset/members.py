@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel
+from nibabel.filebasedimages import ImageFileError
+
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.nearest import nearest
 from nnunet_ext.base.raw_dataset import RawDataset
@@ -89,16 +92,25 @@ def slices(image: Path) -> int:
     Raises:
         UserError: It cannot be read.
     """
+    try:
+        size = _nifti_size(image) if image.name.endswith((".nii", ".nii.gz")) else _size(image)
+    except (RuntimeError, OSError, ImageFileError) as error:
+        raise UserError(f"{image}: expected an image, found none that can be read. Replace or convert it.") from error
+    return size[2] if len(size) > 2 else 1
+
+
+def _nifti_size(image: Path) -> tuple[int, ...]:
+    """Size (X, Y, Z) of a NIfTI; SimpleITK refuses sheared ones, which nnU-Net's nibabel readers take."""
+    return nibabel.load(image).shape
+
+
+def _size(image: Path) -> tuple[int, ...]:
     import SimpleITK
 
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(image))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise UserError(f"{image}: expected an image, found none that can be read. Replace or convert it.") from error
-    size = reader.GetSize()
-    return size[2] if len(size) > 2 else 1
+    reader.ReadImageInformation()
+    return reader.GetSize()
 
 
 def _check_labels(task: ManifestTask, dataset: RawDataset, raw: Path, place: str) -> None:
