@@ -1,5 +1,6 @@
 """A planned phantom data set, and the program run in this process (a subprocess would import for seconds)."""
 
+import json
 import multiprocessing
 import shutil
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from nnunet_ext.cli.main import main
+from nnunet_ext.phantom_collection import write_phantom_collection
 from nnunet_ext.phantoms import write_phantom_dataset
 
 NAME = "Dataset901_Phantom"
@@ -23,6 +25,7 @@ def prepare(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
         monkeypatch.setenv(variable, str(root / part))
     monkeypatch.delenv("nnUNet_extTrainer", raising=False)
     monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: SimpleNamespace(Pool=ThreadPool))
+    monkeypatch.setattr("nnunetv2.utilities.utils.Pool", ThreadPool)
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +44,31 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def nnunet(planned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the planned folders to work in."""
     root = Path(shutil.copytree(planned, tmp_path / "nnunet"))
+    prepare(monkeypatch, root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def preprocessed_pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders with a collection of two members, 900 of 901 and 902, planned by CollectionLitePlanner, preprocessed."""
+    root = tmp_path_factory.mktemp("pair")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        prepare(monkeypatch, root)
+        members = write_phantom_collection(root / "raw", members=2, cases=3, unseen=0, shape=(18, 20, 20))
+        manifest = root / "raw" / "Dataset900_Pair" / "dataset.json"
+        manifest.parent.mkdir()
+        manifest.write_text(
+            json.dumps({"tasks": {place.name[11:].lower(): {"dataset": place.name} for place in members}})
+        )
+        words = "-d 900 -pl CollectionLitePlanner --no_pbar --set num_epochs=7"
+        assert main(["plan_and_preprocess", *words.split()]) == 0
+    return root
+
+
+@pytest.fixture
+def pair(preprocessed_pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the collection to work in."""
+    root = Path(shutil.copytree(preprocessed_pair, tmp_path / "pair"))
     prepare(monkeypatch, root)
     return root
 

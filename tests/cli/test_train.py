@@ -121,3 +121,55 @@ def test_all_words_reach_nnunet_and_the_door_is_open(preprocessed, monkeypatch):
     assert main(["train", *WORDS.split(), "--c", "--npz"]) == 0
     assert seen == [(["nnUNetv2_train", *WORDS.split(), "--c", "--npz"], str(sockets.folder("trainers")))]
     assert sys.argv is before
+
+
+# collections
+
+PAIR = "900 3d_fullres 0 -p CollectionLitePlans -device cpu"
+
+
+@pytest.fixture
+def started(pair, monkeypatch) -> list[list[str]]:
+    """What reaches nnU-Net."""
+    words: list[list[str]] = []
+    monkeypatch.setenv(sockets.VARIABLE, "")
+    monkeypatch.setattr("nnunetv2.run.run_training.run_training_entry", lambda: words.append(sys.argv[1:]))
+    return words
+
+
+def test_a_collection_needs_its_members_data_and_none_of_its_own(started):
+    assert main(["train", *PAIR.split()]) == 0
+    assert started == [PAIR.split()]
+
+
+def test_a_member_can_be_trained_alone(started):
+    words = ["901", "3d_fullres", "0", "-p", "CollectionLitePlans_Dataset900_Pair", "-device", "cpu"]
+    assert main(["train", *words]) == 0
+    assert started == [words]
+
+
+@pytest.mark.parametrize("words", ["900 2d 0 -p CollectionLitePlans", "901 3d_cascade_fullres 0 -p {}_Dataset900_Pair"])
+def test_a_collection_has_one_configuration(started, mistake, words):
+    words = words.format("CollectionLitePlans")
+    assert mistake(f"train {words} -device cpu") == (
+        f"configuration {words.split()[1]!r}: a collection has the one configuration 3d_fullres, because its members "
+        f"share one 3d network (2d needs another, and the second stage of a cascade takes the labels of one member as "
+        f"input). Train 3d_fullres."
+    )
+    assert started == []
+
+
+def test_a_member_that_was_deleted(pair, started, mistake):
+    place = pair / "preprocessed/Dataset902_Lesion/CollectionLitePlans_Dataset900_Pair_3d_fullres"
+    place.rename(pair / "elsewhere")
+    assert mistake(f"train {PAIR}") == (
+        f"{place}: expected preprocessed data of plans 'CollectionLitePlans_Dataset900_Pair', found them deleted. Run "
+        f"nnunet_ext plan_and_preprocess -d 900 -pl CollectionLitePlanner"
+    )
+    assert started == []
+
+
+def test_a_member_without_plans(pair, started, mistake):
+    (pair / "preprocessed/Dataset902_Lesion/CollectionLitePlans_Dataset900_Pair.json").unlink()
+    assert "CollectionLitePlans_Dataset900_Pair.json: expected plans, found no file." in mistake(f"train {PAIR}")
+    assert started == []

@@ -100,3 +100,43 @@ def test_a_folder_that_cannot_be_written(nnunet, mistake):
     (nnunet / FOLDER / "B.json.partial").mkdir()
     text = mistake("variant -d 901 -p LitePlans --as B --set seed=1")
     assert text.startswith(f"{nnunet / FOLDER / 'B.json'}: expected to write plans, got 'Is a directory'.")
+
+
+PAIR = {
+    "Dataset900_Pair": "{}",
+    "Dataset901_Organs": "{}_Dataset900_Pair",
+    "Dataset902_Lesion": "{}_Dataset900_Pair",
+}
+
+
+def pair_plans(root: Path, name: str) -> list[dict]:
+    files = [root / "preprocessed" / dataset / f"{form.format(name)}.json" for dataset, form in PAIR.items()]
+    return [json.loads(file.read_text()) for file in files]
+
+
+def test_a_collections_members_get_theirs(pair):
+    assert main(["variant", "-d", "900", "-p", "CollectionLitePlans", "--as", "Wide", "--set", "seed=1"]) == 0
+    for old, new, form in zip(
+        pair_plans(pair, "CollectionLitePlans"), pair_plans(pair, "Wide"), PAIR.values(), strict=True
+    ):
+        assert new.pop("plans_name") == form.format("Wide")
+        assert new.pop("nnunet_ext") == {"num_epochs": 7, "seed": 1, "format": 1}
+        assert old.pop("plans_name") == form.format("CollectionLitePlans")
+        assert old.pop("nnunet_ext") == {"num_epochs": 7, "format": 1}
+        assert new == old
+
+
+def test_plans_of_one_member_refuse_the_whole_variant(pair, mistake):
+    there = pair / "preprocessed/Dataset902_Lesion/Wide_Dataset900_Pair.json"
+    there.write_text(json.dumps({"configurations": {}}))
+    text = mistake("variant -d 900 -p CollectionLitePlans --as Wide --set seed=1")
+    assert text.startswith(f"{there}: expected no plans of that name, found different ones.")
+    assert sorted(file.name for file in pair.rglob("Wide*")) == [there.name]
+
+
+def test_a_members_plans_have_a_variant_of_their_own(pair):
+    words = "variant -d 901 -p CollectionLitePlans_Dataset900_Pair --as Alone --set seed=1"
+    assert main(words.split()) == 0
+    assert [str(file.relative_to(pair)) for file in pair.rglob("Alone*")] == [
+        "preprocessed/Dataset901_Organs/Alone.json"
+    ]
