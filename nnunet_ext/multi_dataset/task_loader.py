@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
+
 
 class TaskLoader:
     """Iterator over the batches of several loaders; a schedule says which loader makes the batch of which step.
@@ -29,7 +31,8 @@ class TaskLoader:
         self._step = first_step
 
     def set_thread_id(self, worker: int) -> None:
-        """Tell a copy which worker it is in."""
+        """Tell a copy which worker it is in; a worker computes with one thread, as nnU-Net's own workers do."""
+        torch.set_num_threads(1)
         self._step = self._first_step + worker
 
     def __iter__(self) -> TaskLoader:

@@ -93,7 +93,8 @@ def test_each_step_is_the_members_own(collection, kind):
         assert math.isfinite(output["loss"])
         seen[task] = output
         for name, parameter in run.network.named_parameters():
-            assert parameter.grad is not None, name
+            if ".seg_layers.0." not in name:  # nnU-Net's loss gives the lowest scale weight 0
+                assert parameter.grad is not None, name
     assert sorted(seen) == list(range(5))
 
 
@@ -116,19 +117,27 @@ def test_statistics_have_one_length_and_their_places(collection, kind):
         counted = output["tp_hard"] + output["fp_hard"] + output["fn_hard"]
         assert counted[first : first + CLASSES[task]].any()
         outputs.append(output)
+    log_losses(run)
     run.on_validation_epoch_end(outputs)
     dice = run.logger.get_value("dice_per_class_or_region", -1)
     assert len(dice) == sum(CLASSES)
     absent = [output | {name: 0 * output[name] for name in ("tp_hard", "fp_hard", "fn_hard")} for output in outputs]
     run.current_epoch = 1
+    log_losses(run)
     run.on_validation_epoch_end([outputs[0], *absent[1:]])  # four tasks without any voxel
     dice = run.logger.get_value("dice_per_class_or_region", -1)
     assert np.isnan(dice[CLASSES[0] :]).all()
     assert run.logger.get_value("mean_fg_dice", -1) == pytest.approx(np.mean(dice[: CLASSES[0]]))
     run.current_epoch = 2
+    log_losses(run)
     with pytest.warns(RuntimeWarning, match="Mean of empty slice"):
         run.on_validation_epoch_end(absent)
     assert math.isfinite(run.logger.get_value("ema_fg_dice", -1))
+
+
+def log_losses(run: MultiTaskTrainer) -> None:
+    """As at the end of a training epoch."""
+    run.on_train_epoch_end([{"loss": np.float32(0.5), "task": task} for task in range(4)])
 
 
 def test_every_task_is_validated_in_every_epoch_even_with_few_steps(collection):
@@ -188,10 +197,12 @@ def test_more_tasks_on_trained_weights_keep_the_old_tasks(collection, kind):
     plans = read_plans(collection)
     few = plans["collection"] | {"tasks": [plans["collection"]["tasks"][number] for number in (3, 0, 4)]}
     old = trainer(collection, kind, plans=plans | {"collection": few})
-    old.run_training()
-    checkpoint = Path(old.output_folder) / "checkpoint_final.pth"
-    kept = checkpoint.with_name("kept.pth")
-    checkpoint.rename(kept)
+    old.on_train_start()
+    old.on_train_epoch_start()
+    for _ in range(5):
+        old.train_step(next(old.dataloader_train))
+    kept = Path(old.output_folder) / "kept.pth"
+    old.save_checkpoint(str(kept))
     plans["nnunet_ext"]["init_from"] = str(kept)
     new = trainer(collection, kind, plans=plans)
     new.on_train_start()
@@ -278,6 +289,6 @@ def test_a_member_that_was_deleted_or_changed_since(collection):
     plans_file.write_text(plans)
     data = folder / f"{PLANS}_{NAME}_3d_fullres"
     next(data.glob("*.b2nd")).unlink()
-    with pytest.raises(UserError, match="1 files changed or missing"):
+    with pytest.raises(UserError, match="found 1 file changed, missing or new"):
         trainer(collection)
     assert not list((collection / "results").iterdir())
