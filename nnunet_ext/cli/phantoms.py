@@ -1,0 +1,48 @@
+"""``nnunet_ext phantoms``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import ClassVar
+
+from nnunet_ext.cli import folders
+from nnunet_ext.cli.command import Command
+from nnunet_ext.errors import UserError
+
+MEMBERS = 5
+
+
+@dataclass
+class Phantoms(Command):
+    """Write five small phantom data sets into nnUNet_raw, to try a collection on.
+
+    They show one anatomy and label other parts of it, on images of other channels, spacings and orientations; one has
+    regions, one an ignore label, one three cases only.
+    """
+
+    name: ClassVar[str] = "phantoms"
+
+    d: int = 901
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare -d."""
+        parser.add_argument("-d", type=int, default=cls.d, help="number of the first data set")
+
+    def run(self) -> int:
+        """Write them, unless a number is taken."""
+        from nnunet_ext.phantom_collection import write_phantom_collection
+
+        if not 1 <= self.d <= 1000 - MEMBERS:
+            raise UserError(f"-d: expected a number from 1 to {1000 - MEMBERS}, got {self.d}. Choose another.")
+        raw = folders.folder("nnUNet_raw", writable=True)
+        taken = [place.name for n in range(self.d, self.d + MEMBERS) for place in raw.glob(f"Dataset{n:03d}_*")]
+        if taken:
+            raise UserError(
+                f"{raw}: expected the numbers {self.d} to {self.d + MEMBERS - 1} to be free, found {', '.join(taken)}. "
+                f"Choose others with -d."
+            )
+        for place in write_phantom_collection(raw, first=self.d, members=MEMBERS, unseen=4):
+            print(place)
+        return 0
