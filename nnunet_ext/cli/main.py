@@ -12,17 +12,35 @@ from nnunet_ext.cli.collect import Collect
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.demo import Demo
 from nnunet_ext.cli.doctor import Doctor
+from nnunet_ext.cli.export_backbone import ExportBackbone
 from nnunet_ext.cli.info import Info
+from nnunet_ext.cli.phantoms import Phantoms
 from nnunet_ext.cli.plan_and_preprocess import PlanAndPreprocess
 from nnunet_ext.cli.predict import Predict
+from nnunet_ext.cli.predict_tasks import PredictTasks
 from nnunet_ext.cli.sockets import Sockets
+from nnunet_ext.cli.task_views import TaskViews
 from nnunet_ext.cli.train import Train
 from nnunet_ext.cli.variant import Variant
 from nnunet_ext.errors import UserError
 
 COMMANDS: dict[str, type[Command]] = {
     command.name: command
-    for command in (Demo, Collect, PlanAndPreprocess, Train, Predict, Variant, Info, Doctor, Sockets)
+    for command in (
+        Demo,
+        Phantoms,
+        Collect,
+        PlanAndPreprocess,
+        Train,
+        Predict,
+        PredictTasks,
+        TaskViews,
+        ExportBackbone,
+        Variant,
+        Info,
+        Doctor,
+        Sockets,
+    )
 }
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 

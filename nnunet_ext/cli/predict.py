@@ -12,6 +12,7 @@ from nnunet_ext.cli import folders
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.lookup import check_trainer
 from nnunet_ext.cli.stock import check_device, option, run_stock
+from nnunet_ext.cli.trained import check_folds, model_folder
 from nnunet_ext.errors import UserError
 from nnunet_ext.sockets import open_door
 
@@ -53,8 +54,8 @@ class Predict(Command):
             )
         trainer = option(self.words, "-tr", "nnUNetTrainer") or ""
         check_trainer(trainer)
-        model = _model(str(words["-d"]), str(words["-c"]), trainer, option(self.words, "-p", "nnUNetPlans") or "")
-        _check_folds(model, folds(self.words), option(self.words, "-chk", "checkpoint_final.pth") or "")
+        model = model_folder(str(words["-d"]), str(words["-c"]), trainer, option(self.words, "-p", "nnUNetPlans") or "")
+        check_folds(model, folds(self.words), option(self.words, "-chk", "checkpoint_final.pth") or "")
         folders.check_writable(Path(str(words["-o"])), f"-o {words['-o']}")
         check_device(option(self.words, "-device", "cuda"))
         if NO_CHECK not in self.words:
@@ -70,27 +71,3 @@ def folds(words: Sequence[str]) -> list[str]:
     if "-f" not in words:
         return ["0", "1", "2", "3", "4"]
     return list(takewhile(lambda word: not word.startswith("-"), words[words.index("-f") + 1 :]))
-
-
-def _model(dataset: str, configuration: str, trainer: str, plans_name: str) -> Path:
-    results = folders.dataset("nnUNet_results", dataset)
-    model = results / f"{trainer}__{plans_name}__{configuration}"
-    if not (model / "dataset.json").is_file():
-        trained = sorted(path.parent.name for path in results.glob("*__*__*/dataset.json"))
-        raise UserError(
-            f"{model}: expected a trained model, found none. Trained here (-tr__-p__-c): "
-            f"{', '.join(trained) or 'nothing'}."
-        )
-    return model
-
-
-def _check_folds(model: Path, wanted: Sequence[str], checkpoint: str) -> None:
-    from nnunet_ext.base.checkpoints import read_checkpoint
-
-    for fold in wanted:
-        file = model / f"fold_{fold}" / checkpoint
-        if not file.is_file():
-            present = sorted(path.parent.name.removeprefix("fold_") for path in model.glob(f"fold_*/{checkpoint}"))
-            remedy = f"Trained: -f {' '.join(present)}" if present else "Finish a training, or choose with -chk"
-            raise UserError(f"{file}: expected the checkpoint of fold {fold}, found no file. {remedy}.")
-        read_checkpoint(file)

@@ -1,0 +1,55 @@
+"""``nnunet_ext export_backbone``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from nnunet_ext.cli import folders
+from nnunet_ext.cli.command import Command
+from nnunet_ext.cli.task_views import add_model
+from nnunet_ext.cli.trained import check_folds, model_folder
+
+
+@dataclass
+class ExportBackbone(Command):
+    """Write the U-Net inside a UniSeg model as a checkpoint for nnUNetv2_train ... -pretrained_weights.
+
+    For example, to train plain nnU-Net on one-channel images from it:
+    nnunet_ext export_backbone -d 900 -f 0 --channels 1 -o backbone.pth
+    """
+
+    name: ClassVar[str] = "export_backbone"
+
+    d: str
+    tr: str
+    p: str
+    c: str
+    f: str
+    chk: str
+    channels: int
+    o: str
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        add_model(parser)
+        add = parser.add_argument
+        add("-f", required=True, metavar="FOLD", help="fold")
+        add("--channels", type=int, required=True, help="number of image channels of the network to train")
+        add("-o", required=True, metavar="FILE", help="checkpoint to write")
+        add("-chk", default="checkpoint_final.pth", help="checkpoint to export [checkpoint_final.pth]")
+
+    def run(self) -> int:
+        """Write the checkpoint."""
+        model = model_folder(self.d, self.c, self.tr, self.p)
+        check_folds(model, [self.f], self.chk)
+        target = Path(self.o)
+        folders.check_writable(target.parent, f"-o {self.o}")
+        from nnunet_ext.uniseg.backbone import export_backbone
+
+        export_backbone(model / f"fold_{self.f}" / self.chk, target, self.channels)
+        print(f"{target} written. Train with nnUNetv2_train ... -pretrained_weights {target}")
+        return 0

@@ -1,0 +1,130 @@
+"""``nnunet_ext predict_tasks``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from nnunet_ext.cli import folders
+from nnunet_ext.cli.command import Command
+from nnunet_ext.cli.lookup import check_trainer
+from nnunet_ext.cli.stock import check_device
+from nnunet_ext.cli.task_views import add_model, collection_plans
+from nnunet_ext.cli.trained import check_folds, model_folder
+from nnunet_ext.sockets import open_door
+
+if TYPE_CHECKING:
+    from nnunet_ext.multi_dataset.tasks_predictor import TasksPredictor
+    from nnunet_ext.multi_dataset.viewed_task import ViewedTask
+
+
+@dataclass
+class PredictTasks(Command):
+    """Predict images for all tasks of a collection that take them, in one pass.
+
+    Writes OUTPUT/<task>/<case>, labels as nnUNetv2_predict on the task's view writes them. --merge also writes
+    OUTPUT/merged, one label map by a list of priorities, the highest first:
+    nnunet_ext predict_tasks -d 900 -i images -o predictions -f 0 --merge liver:tumour liver:liver spleen
+    """
+
+    name: ClassVar[str] = "predict_tasks"
+
+    d: str
+    i: str
+    o: str
+    tr: str
+    p: str
+    c: str
+    f: list[str]
+    chk: str
+    tasks: list[str]
+    merge: list[str]
+    device: str
+    step_size: float
+    npp: int
+    nps: int
+    disable_tta: bool
+    disable_progress_bar: bool
+    no_check: bool
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare the options; those of nnUNetv2_predict have its names and defaults."""
+        add_model(parser)
+        add = parser.add_argument
+        add("-i", required=True, help="folder of images, named CASE_0000 and so on")
+        add("-o", required=True, help="folder for the predictions")
+        add("-f", nargs="+", default=["0", "1", "2", "3", "4"], metavar="FOLD", help="folds [0 1 2 3 4]")
+        add("-chk", default="checkpoint_final.pth", help="checkpoint [checkpoint_final.pth]")
+        add("--tasks", nargs="+", default=[], metavar="TASK", help="tasks; all that take the images")
+        add("--merge", nargs="+", default=[], metavar="TASK[:LABEL]", help="labels of one merged map, highest first")
+        add("-device", default="cuda", choices=("cpu", "cuda", "mps"), help="[cuda]")
+        add("-step_size", type=float, default=0.5, help="step of the sliding window, in patches [0.5]")
+        add("-npp", type=int, default=3, help="processes for reading and preprocessing, 0: this one [3]")
+        add("-nps", type=int, default=3, help="processes for resampling and writing, 0: this one [3]")
+        add("--disable_tta", action="store_true", help="do not mirror")
+        add("--disable_progress_bar", action="store_true", help="show no progress")
+        add("--no_check", action="store_true", help="do not read all images first")
+
+    def run(self) -> int:
+        """Predict."""
+        open_door()
+        check_trainer(self.tr)
+        check_device(self.device)
+        model = model_folder(self.d, self.c, self.tr, self.p)
+        tasks = self._tasks(model)
+        from nnunet_ext.multi_dataset.image_folder import ImageFolder
+        from nnunet_ext.multi_dataset.merge import Merge
+
+        images = ImageFolder.read(Path(self.i), tasks)
+        tasks = images.fitting(tasks, named=bool(self.tasks))
+        merge = Merge.parse(self.merge, {task.task.name: task.dataset_json for task in tasks}) if self.merge else None
+        check_folds(model, self.f, self.chk)
+        folders.check_writable(Path(self.o), f"-o {self.o}")
+        cases = images.cases()
+        if not self.no_check:
+            from nnunet_ext.base.dataset_check import check_images
+
+            check_images(images.folder, dict(tasks[0].dataset_json), show_progress=not self.disable_progress_bar)
+        self._predictor(model).predict_tasks(
+            cases, tasks, Path(self.o), preprocessing_processes=self.npp, export_processes=self.nps
+        )
+        if merge is not None:
+            reader = tasks[0].plans_manager.image_reader_writer_class()
+            merge.write(Path(self.o), [case.name for case in cases], images.ending, reader)
+        print(f"{len(cases)} case{'s' * (len(cases) > 1)}: {', '.join(task.task.name for task in tasks)} in {self.o}")
+        return 0
+
+    def _tasks(self, model: Path) -> list[ViewedTask]:
+        """Return the tasks asked for, or all, as their views describe them."""
+        from nnunet_ext.multi_dataset.task_table import TaskTable
+        from nnunet_ext.multi_dataset.task_views import view_folder
+        from nnunet_ext.multi_dataset.viewed_task import ViewedTask
+
+        table = TaskTable.read(collection_plans(model))
+        assert table is not None
+        names = dict.fromkeys(self.tasks or [task.name for task in table.tasks])
+        tasks = [table.tasks[table.index(name)] for name in names]
+        results = folders.folder("nnUNet_results")
+        views = [view_folder(results, task, table.collection, self.tr, self.p, self.c) for task in tasks]
+        return [ViewedTask.read(table, task.name, view, self.c) for task, view in zip(tasks, views, strict=True)]
+
+    def _predictor(self, model: Path) -> TasksPredictor:
+        import torch
+
+        from nnunet_ext.multi_dataset.tasks_predictor import TasksPredictor
+
+        # as nnUNetv2_predict does
+        torch.set_num_threads(os.cpu_count() or 1 if self.device == "cpu" else 1)
+        predictor = TasksPredictor(
+            tile_step_size=self.step_size,
+            use_mirroring=not self.disable_tta,
+            device=torch.device(self.device),
+            allow_tqdm=not self.disable_progress_bar,
+        )
+        folds = [int(fold) if fold != "all" else fold for fold in self.f]
+        predictor.initialize_from_trained_model_folder(str(model), folds, self.chk)
+        return predictor

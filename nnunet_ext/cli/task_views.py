@@ -1,0 +1,98 @@
+"""``nnunet_ext task_views``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from nnunet_ext.base.json_file import read_json
+from nnunet_ext.cli import folders
+from nnunet_ext.cli.command import Command
+from nnunet_ext.cli.trained import model_folder
+from nnunet_ext.errors import UserError
+
+
+@dataclass
+class TaskViews(Command):
+    """Write the task views of a collection's model: a model folder for each member, with links to the weights.
+
+    Training writes them when it ends; this does so for an unfinished one, and mends views that were moved or deleted:
+    nnunet_ext task_views -d 900 -tr UniSegTrainer -p UniSegPlans
+    """
+
+    name: ClassVar[str] = "task_views"
+
+    d: str
+    tr: str
+    p: str
+    c: str
+    f: list[str]
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        add_model(parser)
+        parser.add_argument("-f", nargs="+", default=[], metavar="FOLD", help="folds; all that were trained")
+
+    def run(self) -> int:
+        """Write the views."""
+        model = model_folder(self.d, self.c, self.tr, self.p)
+        plans = collection_plans(model)
+        present = sorted(path.name.removeprefix("fold_") for path in model.glob("fold_*") if path.is_dir())
+        for fold in self.f or present:
+            if fold not in present:
+                raise UserError(
+                    f"{model / f'fold_{fold}'}: expected a fold, found none. Trained: {', '.join(present)}."
+                )
+        if not present:
+            raise UserError(f"{model}: expected a fold that was trained, found none. Train first.")
+        _check_not_planned_again(model, plans)
+        from nnunet_ext.multi_dataset.task_views import write_views
+
+        for fold in self.f or present:
+            views = write_views(plans, self.tr, self.c, fold)
+        print("\n".join(map(str, views)))
+        return 0
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that name a collection's model."""
+    add = parser.add_argument
+    add("-d", required=True, help="collection, number or name")
+    add("-tr", default="UniSegTrainer", help="trainer [UniSegTrainer]")
+    add("-p", default="UniSegPlans", help="plans of the collection [UniSegPlans]")
+    add("-c", default="3d_fullres", help="configuration; collections have one [3d_fullres]")
+
+
+def collection_plans(model: Path) -> dict[str, Any]:
+    """Return the plans of a collection's model.
+
+    Raises:
+        UserError: The model is that of one data set, or of one task.
+    """
+    from nnunet_ext.multi_dataset.task_table import TaskTable
+
+    plans = read_json(model / "plans.json")
+    table = TaskTable.read(plans)
+    if table is None or table.bound is not None:
+        what = "one of an ordinary data set" if table is None else f"the view of task {table.bound!r}"
+        remedy = "" if table is None else f" Give -d {int(table.collection[7:10])}."
+        raise UserError(f"{model}: expected a collection's model, found {what}.{remedy or ' Give another -d.'}")
+    return plans
+
+
+def _check_not_planned_again(model: Path, plans: dict[str, Any]) -> None:
+    """Views take the members' plans from nnUNet_preprocessed: these must be those that the model was trained with."""
+    file = folders.dataset("nnUNet_preprocessed", plans["dataset_name"]) / f"{plans['plans_name']}.json"
+    if not file.is_file():
+        raise UserError(
+            f"{file}: expected the plans of the collection, found no file. Write views where it was trained."
+        )
+    now = read_json(file)
+    if any(now.get(key) != value for key, value in plans.items() if key != "nnunet_ext"):  # knobs may change
+        raise UserError(
+            f"{file}: expected the plans that {model} was trained with, found others: the collection was planned again "
+            f"since. Train anew, or restore the old plans."
+        )
