@@ -97,7 +97,7 @@ def preprocess_members(
         cases = sorted(case.name for case in RawDataset.read(_raw(task.dataset)).cases())
         place = (folder, plans, CONFIGURATION)
         if not again and is_complete(*place) and marked_cases(*place) == cases:
-            print(f"{title}: preprocessed already")
+            print(f"{title}: preprocessed already (--clean does it again)")
             continue
         print(f"{title}: {len(cases)} cases")
         remove_marker(*place)

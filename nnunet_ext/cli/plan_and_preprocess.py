@@ -143,7 +143,8 @@ class PlanAndPreprocess(Command):
 
         from nnunet_ext.base import knobs
 
-        found = [file for folder in (place, *members) for file in folder.glob("*.json") if file.stem != "splits_final"]
+        found = [file for file in place.glob("*.json") if file.stem != "splits_final"]
+        found += [file for member in members for file in member.glob(f"*_{place.name}.json")]
         before = {file: folders.read_json(file) for file in found}
         plans, plans_name = plan_experiment_dataset(
             number,
