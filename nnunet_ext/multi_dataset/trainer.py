@@ -18,10 +18,10 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, distributed, nn
 
-from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.knobs import is_set
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.errors import UserError
+from nnunet_ext.multi_dataset.as_planned import check_as_planned
 from nnunet_ext.multi_dataset.prepared_member import PreparedMember
 from nnunet_ext.multi_dataset.round_robin import RoundRobin
 from nnunet_ext.multi_dataset.sampling import sampling_shares
@@ -125,11 +125,17 @@ class MultiTaskTrainer(ExtTrainer):
         train, val, validated = [], [], []
         for number in range(len(self.members)):
             with self.on_task(number), _no_workers():
-                loaders = super().get_dataloaders()
-                if self.do_split()[1]:
+                trains, validates = map(bool, self.do_split())
+                if not trains:
+                    raise UserError(
+                        f"{self.members[number]}: expected training cases in fold {self.fold}, found none. Train "
+                        f"another fold, or collect without this task."
+                    )
+                if validates:
                     validated.append(number)
                 else:
                     self.print_to_log_file(f"WARNING: {self.members[number]} has no validation case in this fold")
+                loaders = super().get_dataloaders()
             train.append(loaders[0].data_loader)
             val.append(loaders[1].data_loader)
         if not validated:
@@ -336,17 +342,9 @@ def _check_configuration(plans: Mapping[str, Any], configuration: str) -> None:
 
 
 def _check_manifest(table: TaskTable) -> None:
-    """Refuse a manifest that was edited since planning; without raw data there is nothing to compare."""
-    planned = Path(str(nnUNet_preprocessed)) / table.collection / "dataset.json"
-    manifest = Path(str(nnUNet_raw)) / table.collection / "dataset.json" if nnUNet_raw.is_set() else None
-    if manifest is None or not manifest.is_file():
-        return
-    now, then = read_json(manifest), read_json(planned)
-    if any(now.get(key) != then.get(key) for key in ("tasks", "spacing", "normalization")):
-        raise UserError(
-            f"{manifest}: expected the manifest that the collection was planned with, found an edited one. Plan again: "
-            f"nnunet_ext plan_and_preprocess -d {int(table.collection[7:10])}, or undo the edit."
-        )
+    """Refuse a manifest that was edited since planning; the raw data may be elsewhere."""
+    if nnUNet_raw.is_set():
+        check_as_planned(Path(str(nnUNet_raw)) / table.collection, Path(str(nnUNet_preprocessed)) / table.collection)
 
 
 @contextlib.contextmanager

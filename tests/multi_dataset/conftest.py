@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
-from collections.abc import Iterator
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,7 @@ def point_nnunet_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with ``raw`` and ``preprocessed`` of Dataset900_Phantoms and its members 901 to 905; not to be changed."""
+    """The folder with ``raw`` and ``preprocessed`` of Dataset900_Phantoms and its members; not to be changed."""
     root = tmp_path_factory.mktemp("collection")
     members = write_phantom_collection(root / "raw", cases=5, unseen=1, shape=(18, 20, 20))
     manifest = root / "raw" / "Dataset900_Phantoms" / "dataset.json"
@@ -67,10 +66,8 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def collection(planned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def collection(planned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the collection that a test may change; nnU-Net's variables point to it."""
     shutil.copytree(planned, tmp_path, dirs_exist_ok=True)
     point_nnunet_at(tmp_path, monkeypatch)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    yield tmp_path
+    return tmp_path

@@ -172,6 +172,17 @@ def test_a_fold_without_validation_case_of_a_task(collection):
     assert "kidney" not in json.loads((Path(run.output_folder) / "validation" / "tasks.json").read_text())
 
 
+def test_a_fold_without_training_case_of_a_task_is_refused(collection):
+    splits = collection / "preprocessed" / "Dataset905_Kidney" / "splits_final.json"
+    folds = json.loads(splits.read_text())
+    folds[0]["train"] = []
+    splits.write_text(json.dumps(folds))
+    run = trainer(collection)
+    run.initialize()
+    with pytest.raises(UserError, match=r"kidney \(Dataset905_Kidney\): expected training cases in fold 0, found none"):
+        run.get_dataloaders()
+
+
 def test_continuing_goes_on_with_the_next_epochs_order(collection):
     plans = read_plans(collection)
     plans["nnunet_ext"]["num_epochs"] = 2
@@ -267,7 +278,9 @@ def test_an_edited_manifest(collection):
     content = json.loads(manifest.read_text())
     content["tasks"]["lesion"]["weight"] = 3
     manifest.write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"expected the manifest that the collection was planned with, found an edited"):
+    with pytest.raises(
+        UserError, match=r"expected the manifest as it was planned, found task 'lesion' with another weight"
+    ):
         trainer(collection)
     assert not list((collection / "results").iterdir())
     manifest.unlink()  # training on another machine, without raw data
