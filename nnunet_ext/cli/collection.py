@@ -6,7 +6,6 @@ from pathlib import Path
 
 from nnunet_ext import sockets
 from nnunet_ext.base.json_file import read_json
-from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.cli import folders
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.manifest import Manifest, is_collection, read_manifest
@@ -88,6 +87,7 @@ def preprocess_members(
     """
     from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess
 
+    from nnunet_ext.base.raw_dataset import RawDataset
     from nnunet_ext.multi_dataset.completion import is_complete, marked_cases, remove_marker, write_marker
 
     name = member_plans_name(plans_name, table.collection)
