@@ -46,6 +46,7 @@ class Collect(Command):
     member: list[str]
     spacing: str = "own"
     normalization: str = "own"
+    network_of: str | None = None
     no_pbar: bool = False
 
     @classmethod
@@ -56,6 +57,7 @@ class Collect(Command):
         add("-n", required=True, help="name of the collection, as MOTS in Dataset900_MOTS")
         add("--spacing", choices=("own", "one"), default=cls.spacing, help="target spacing: each member's own, or one")
         add("--normalization", choices=("own", "one"), default=cls.normalization, help="the same for normalization")
+        add("--network_of", metavar="COLLECTION", help="take over its planned network, so that its weights fit")
         add("--no_pbar", action="store_true", help="no progress bar")
         add("member", nargs="+", metavar="MEMBER", help="data set, or part of one")
 
@@ -75,6 +77,9 @@ class Collect(Command):
             Folders(raw, _if_there("nnUNet_preprocessed"), _if_there("nnUNet_results")),
             spacing=self.spacing,
             normalization=self.normalization,
+            network_of=None
+            if self.network_of is None
+            else folders.dataset("nnUNet_preprocessed", self.network_of).name,
             show_progress=not self.no_pbar,
         )
         print(f"{raw / name / 'dataset.json'}\n\n{table(found)}\n")

@@ -42,7 +42,7 @@ def _difference(planned: Manifest, now: Manifest) -> str | None:
     differences += [f"task {name!r} with {_changed_keys(before[name], after[name])}" for name in changed]
     differences += [
         f"{key} {getattr(now, key)!r} instead of {getattr(planned, key)!r}"
-        for key in ("spacing", "normalization")
+        for key in ("spacing", "normalization", "network_of")
         if getattr(now, key) != getattr(planned, key)
     ]
     if not differences and list(before) != list(after):

@@ -82,6 +82,7 @@ def collect(
     *,
     spacing: str = "own",
     normalization: str = "own",
+    network_of: str | None = None,
     show_progress: bool = True,
 ) -> list[Collected]:
     """Write a collection; the same call again finds everything in place and changes nothing.
@@ -92,6 +93,7 @@ def collect(
         folders: nnU-Net's folders.
         spacing: ``"own"`` or ``"one"`` for all.
         normalization: ``"own"`` or ``"one"`` for all.
+        network_of: Another collection whose network it takes over.
         show_progress: Show a progress bar.
 
     Returns:
@@ -108,7 +110,7 @@ def collect(
     present = _present_parts(folders.raw, collection, old)
     names = _part_names(drafts, present, collection, folders)
     tasks = [draft.task(names) for draft in drafts]
-    manifest = Manifest(collection, tuple(tasks), spacing, normalization)
+    manifest = Manifest(collection, tuple(tasks), spacing, normalization, network_of)
     if old is not None and old != manifest:
         raise UserError(
             f"{place}: expected no collection, or one with these tasks, found {_difference(old, manifest)}. "
@@ -337,7 +339,7 @@ def _difference(old: Manifest, new: Manifest) -> str:
     for name, task in wanted.items():
         if there[name] != task:
             return f"task {name!r} as {json.dumps(there[name].as_json())} instead of {json.dumps(task.as_json())}"
-    return "another policy of spacing or normalization"
+    return "another spacing, normalization or network_of"
 
 
 def _write_whole(file: Path, content: Any) -> None:

@@ -25,7 +25,7 @@ from nnunet_ext.base.nearest import nearest
 from nnunet_ext.errors import UserError
 
 POLICIES = ("own", "one")
-COLLECTION_KEYS = ("tasks", "spacing", "normalization")
+COLLECTION_KEYS = ("tasks", "spacing", "normalization", "network_of")
 TASK_KEYS = ("dataset", "weight", "spacing", "normalization", "source", "labels")
 INFORMATIVE = ("name", "description", "reference", "licence", "license", "release")  # customary in a dataset.json
 CASCADE = re.compile(r"configuration|cascade|stage|2d|3d_|lowres|fullres", re.IGNORECASE)
@@ -77,17 +77,21 @@ class Manifest:
         tasks: Tasks in the order of their numbers.
         spacing: ``"own"``: each member its own target spacing; ``"one"``: one for all.
         normalization: The same for the normalization.
+        network_of: Another collection whose planned network, patch and batch size this one takes over, so that its
+            trained weights fit.
     """
 
     collection: str
     tasks: tuple[ManifestTask, ...]
     spacing: str = "own"
     normalization: str = "own"
+    network_of: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return what stands in the file."""
         tasks = {task.name: task.as_json() for task in self.tasks}
-        return {"tasks": tasks, "spacing": self.spacing, "normalization": self.normalization}
+        content = {"tasks": tasks, "spacing": self.spacing, "normalization": self.normalization}
+        return content if self.network_of is None else content | {"network_of": self.network_of}
 
 
 def is_collection(dataset_json: Mapping[str, Any]) -> bool:
@@ -143,7 +147,8 @@ def parse_manifest(content: Any, file: Path) -> Manifest:
     tasks = tuple(_task(name, entry, file) for name, entry in entries.items())
     _check_unique((task.name for task in tasks), "task", file)
     _check_unique((task.dataset for task in tasks), "member", file)
-    return Manifest(file.parent.name, tasks, content.get("spacing", "own"), content.get("normalization", "own"))
+    policies = content.get("spacing", "own"), content.get("normalization", "own")
+    return Manifest(file.parent.name, tasks, *policies, _network_of(content, file))
 
 
 def check_dataset_name(name: str, file: Path) -> None:
@@ -225,6 +230,16 @@ def check_normalization(value: Any, place: object) -> tuple[str, ...]:
         if name not in legal:
             raise UserError(f"{place}: unknown normalization {name!r}. {nearest(str(name), legal)}")
     return tuple(value)
+
+
+def _network_of(content: Mapping[str, Any], file: Path) -> str | None:
+    other = content.get("network_of")
+    if other is not None and (not isinstance(other, str) or other == file.parent.name):
+        raise UserError(
+            f"{file}: 'network_of': expected the name of another collection, got {other!r}. Write Dataset900_MOTS or "
+            f"remove it."
+        )
+    return other
 
 
 def _task(name: str, entry: Any, file: Path) -> ManifestTask:

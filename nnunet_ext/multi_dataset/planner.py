@@ -178,6 +178,19 @@ class CollectionPlanner:
             )
         return spacing[forward], shape
 
+    def _network_taken_over(self) -> dict[str, Any]:
+        """Patch, batch size and architecture of the collection that the manifest names, from plans of the same name."""
+        assert self._manifest is not None
+        if self._manifest.network_of is None:
+            return {}
+        file = Path(nnUNet_preprocessed) / self._manifest.network_of / f"{self.plans_identifier}.json"
+        if not file.is_file():
+            raise UserError(
+                f"{file}: expected the plans whose network {self.dataset_name} takes over ('network_of'), found no "
+                f"file. Plan that collection with the same -pl and plans name, or remove 'network_of' from the manifest."
+            )
+        return {key: read_json(file)["configurations"][CONFIGURATION][key] for key in SHARED}
+
     def _pooled_plan(self) -> dict[str, Any]:
         geometries = [member._geometry() for member in self._members]
         spacing, shape = (np.median(values, 0) for values in zip(*geometries, strict=True))
@@ -186,7 +199,8 @@ class CollectionPlanner:
             for (_, shape), member in zip(geometries, self._members, strict=True)
         )
         identifier = self.generate_data_identifier(CONFIGURATION)  # type: ignore[attr-defined]
-        return self.get_plans_for_configuration(spacing, shape, identifier, voxels, {}) | {"batch_dice": False}
+        plan = self.get_plans_for_configuration(spacing, shape, identifier, voxels, {})
+        return plan | {"batch_dice": False} | self._network_taken_over()
 
     def _collection_plans(self, plan: dict[str, Any]) -> dict[str, Any]:
         """Plans in the form of the stock planner; axes are those after each member's transposition."""

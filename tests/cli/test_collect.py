@@ -283,7 +283,7 @@ class TestAgain:
                 ["3:weight=2"],
                 """found task 'Liver' as {"dataset": "Dataset003_Liver"} instead of {"dataset": "Dataset003""",
             ),
-            (["3", "--spacing", "one"], "found another policy of spacing or normalization."),
+            (["3", "--spacing", "one"], "found another spacing, normalization or network_of."),
         ],
     )
     def test_other_settings(self, raw: Path, mistake: Mistake, other: list[str], found: str) -> None:

@@ -141,7 +141,9 @@ class TestFile:
 
     def test_unknown_key(self, raw: Path) -> None:
         found = problem(raw, {"tasks": {"a": LIVER}, "spacin": "own"})
-        assert found == "unknown key 'spacin'. Did you mean 'spacing'? Legal: normalization, spacing, tasks."
+        assert (
+            found == "unknown key 'spacin'. Did you mean 'spacing'? Legal: network_of, normalization, spacing, tasks."
+        )
 
     @pytest.mark.parametrize("key", ["configurations", "3d_lowres", "3d_cascade_fullres", "2d", "previous_stage"])
     def test_configurations_and_cascades(self, raw: Path, key: str) -> None:
@@ -250,3 +252,9 @@ class TestTask:
 def test_parsing_alone_looks_nothing_up(tmp_path: Path) -> None:
     file = tmp_path / "Dataset900_MOTS" / "dataset.json"
     assert parse_manifest({"tasks": {"x": {"dataset": "Dataset001_Gone"}}}, file).tasks[0].dataset == "Dataset001_Gone"
+
+
+@pytest.mark.parametrize("other", [7, "Dataset900_MOTS"])
+def test_network_of_itself_or_of_nothing(raw: Path, other: object) -> None:
+    found = problem(raw, {"tasks": {"liver": {"dataset": "Dataset003_Liver"}}, "network_of": other})
+    assert f"'network_of': expected the name of another collection, got {other!r}" in found

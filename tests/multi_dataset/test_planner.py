@@ -257,3 +257,18 @@ def test_the_mix_in_leaves_stock_search_to_the_budget(fingerprinted):
     voxels = [np.prod(setting(plans, "patch_size")) * setting(plans, "batch_size") for plans in (small, large)]
     assert 1.3 < voxels[1] / voxels[0] < 3
     assert all(setting(plans, "patch_size") == setting(large, "patch_size") for plans in members)
+
+
+def test_the_network_of_another_collection_is_taken_over(fingerprinted):
+    folder = fingerprinted(ALL)
+    other = folder.with_name("Dataset800_Earlier") / "CollectionLitePlans.json"
+    raw = folder.parents[1] / "nnUNet_raw" / NAME / "dataset.json"
+    raw.write_text(json.dumps(json.loads(raw.read_text()) | {"network_of": other.parent.name}))
+    with pytest.raises(UserError, match=r"CollectionLitePlans.json: expected the plans whose network .* takes over"):
+        plan(folder)
+    other.parent.mkdir()
+    earlier = {"patch_size": [8, 24, 16], "batch_size": 3, "architecture": {"arch_kwargs": {"n_stages": 2}}}
+    other.write_text(json.dumps({"configurations": {"3d_fullres": earlier}}))
+    shared, members = plan(folder)
+    for plans in (shared, *members):
+        assert {key: setting(plans, key) for key in earlier} == earlier
