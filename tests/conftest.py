@@ -1,9 +1,13 @@
 """What all tests share."""
 
 import json
+import multiprocessing
 import os
+import shutil
 from collections.abc import Callable
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel
@@ -76,12 +80,115 @@ def _write_fingerprinted(
         "dataset": {f"case{index}": case for index in range(cases)},
     } | description
     (raw / "dataset.json").write_text(json.dumps(description))
+    _write_fingerprint(preprocessed, cases, spacing, shape, len(channels), mean, relative)
+
+
+def _write_fingerprint(
+    folder: Path,
+    cases: int,
+    spacing: tuple[float, ...],
+    shape: tuple[int, ...],
+    channels: int,
+    mean: float = 100.0,
+    relative: float = 1.0,
+) -> None:
     intensities = {"mean": mean, "median": mean, "std": 3, "min": mean - 9, "max": mean + 9}
     intensities |= {"percentile_00_5": mean - 8, "percentile_99_5": mean + 8}
     fingerprint = {
         "spacings": [spacing] * cases,
         "shapes_after_crop": [shape] * cases,
-        "foreground_intensity_properties_per_channel": {str(index): intensities for index in range(len(channels))},
+        "foreground_intensity_properties_per_channel": {str(index): intensities for index in range(channels)},
         "median_relative_size_after_cropping": relative,
     }
-    (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
+    (folder / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
+
+
+@pytest.fixture(scope="session")
+def _untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from nnunet_ext.multi_dataset.lite_planner import CollectionLitePlanner
+    from nnunet_ext.phantoms import write_phantom_dataset
+
+    root = tmp_path_factory.mktemp("untrained")
+    members: dict[str, dict[str, Any]] = {
+        "organ": {},
+        "nested": {"regions": True},
+        "slab": {"ignore": True},
+        "pair": {"channels": 2},
+        "coarse": {},
+    }
+    tasks: dict[str, dict[str, Any]] = {}
+    for number, (task, settings) in enumerate(members.items(), start=901):
+        name = f"Dataset{number}_{task.capitalize()}"
+        write_phantom_dataset(root / "raw", name, cases=2, unseen=2, seed=number, shape=(12, 30, 40), **settings)
+        tasks[task] = {"dataset": name}
+        planned = root / "preprocessed" / name
+        planned.mkdir(parents=True)
+        _write_fingerprint(planned, 2, (2.5, 1.0, 1.0), (12, 30, 40), settings.get("channels", 1))
+    tasks["coarse"]["spacing"] = [2.5, 1.5, 1.5]
+    manifest = root / "raw" / "Dataset900_Shared" / "dataset.json"
+    manifest.parent.mkdir()
+    manifest.write_text(json.dumps({"tasks": tasks, "spacing": "one", "normalization": "one"}))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _point_nnunet_at(root, monkeypatch)
+        CollectionLitePlanner(900).plan_experiment()
+        for trainer in ("UniSegTrainer", "MultiHeadTrainer"):
+            _write_untrained_model(root, trainer)
+    return root
+
+
+@pytest.fixture
+def untrained(_untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A collection, Dataset900_Shared, and models with random weights in two folds, with views; free to be changed.
+
+    Three one-channel members (labels, regions, ignore label) are preprocessed alike, ``coarse`` is not, and ``pair``
+    has two channels.
+    """
+    root = Path(shutil.copytree(_untrained, tmp_path / "untrained", symlinks=True))
+    _point_nnunet_at(root, monkeypatch)
+    return root
+
+
+def _point_nnunet_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from nnunet_ext import sockets
+
+    for name in ("raw", "preprocessed", "results"):
+        (root / name).mkdir(exist_ok=True)
+        monkeypatch.setenv(f"nnUNet_{name}", str(root / name))
+    monkeypatch.setenv(sockets.VARIABLE, str(sockets.folder("trainers")))
+    # a spawned worker imports for ten seconds
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: SimpleNamespace(Pool=ThreadPool))
+    monkeypatch.setattr("nnunetv2.utilities.utils.Pool", ThreadPool)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+
+
+def _write_untrained_model(root: Path, trainer: str) -> None:
+    import torch
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    from nnunet_ext import sockets
+    from nnunet_ext.multi_dataset.task_views import write_views
+
+    planned = root / "preprocessed" / "Dataset900_Shared"
+    plans = json.loads((planned / "CollectionLitePlans.json").read_text())
+    manager = PlansManager(plans)
+    build = sockets.load("trainers", trainer).build_network_architecture  # type: ignore[attr-defined]
+    model = root / "results" / "Dataset900_Shared" / f"{trainer}__CollectionLitePlans__3d_fullres"
+    for fold in (0, 1):
+        torch.manual_seed(fold)
+        network = build(manager, manager.get_configuration("3d_fullres"), 2, 4)
+        checkpoint = {
+            "network_weights": network.state_dict(),
+            "trainer_name": trainer,
+            "init_args": {"plans": plans, "configuration": "3d_fullres", "fold": fold},
+            "inference_allowed_mirroring_axes": (0, 1, 2),
+        }
+        (model / f"fold_{fold}").mkdir(parents=True)
+        torch.save(checkpoint, model / f"fold_{fold}" / "checkpoint_final.pth")
+        (model / f"fold_{fold}" / "progress.png").write_bytes(b"curve")
+    (model / "plans.json").write_text(json.dumps(plans))
+    for name in ("dataset.json", "dataset_fingerprint.json"):
+        shutil.copy(planned / name, model / name)
+    for fold in (0, 1):
+        write_views(plans, trainer, "3d_fullres", fold)

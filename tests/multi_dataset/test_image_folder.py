@@ -1,0 +1,93 @@
+"""What images are in a folder, and which tasks take them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from nnunet_ext.errors import UserError
+from nnunet_ext.multi_dataset.image_folder import ImageFolder
+from nnunet_ext.multi_dataset.task_table import Task
+from nnunet_ext.multi_dataset.viewed_task import ViewedTask
+from nnunet_ext.phantoms import write_nifti
+
+
+def task(name: str, channels: int, ending: str = ".nii.gz") -> ViewedTask:
+    names = {str(channel): "MR" for channel in range(channels)}
+    line = Task(name, f"Dataset001_{name}", channels, 2, 9)
+    return ViewedTask(line, 0, {}, {"file_ending": ending, "channel_names": names}, "3d_fullres")
+
+
+TASKS = [task("liver", 1), task("spleen", 1), task("brain", 4), task("nose", 1, ".nrrd")]
+
+
+def write(folder: Path, *names: str) -> Path:
+    for name in names:
+        write_nifti(folder / f"{name}.nii.gz", np.zeros((4, 5, 6), np.float32), (1.0, 1.0, 1.0))
+    return folder
+
+
+def test_one_channel(tmp_path):
+    images = ImageFolder.read(write(tmp_path, "a_0000", "b_0000"), TASKS)
+    assert images == ImageFolder(tmp_path, ".nii.gz", 1)
+    assert [case.name for case in images.cases()] == ["a", "b"]
+    assert [found.task.name for found in images.fitting(TASKS, named=False)] == ["liver", "spleen"]
+
+
+def test_four_channels_and_a_case_that_misses_one(tmp_path):
+    images = ImageFolder.read(write(tmp_path, "a_0000", *(f"b_000{channel}" for channel in range(4))), TASKS)
+    assert images.channels == 4
+    assert [found.task.name for found in images.fitting(TASKS, named=False)] == ["brain"]
+    write(tmp_path, "a_0001")
+    with pytest.raises(
+        UserError, match=r"expected 4 channels of case 'a' as in dataset.json, found no a_0002.nii.gz, a_"
+    ):
+        images.cases()
+
+
+def test_one_file_with_four_channels(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.zeros((6, 5, 4, 4), np.float32), np.eye(4)), tmp_path / "a_0000.nii.gz")
+    assert ImageFolder.read(tmp_path, TASKS).channels == 4
+
+
+def test_a_task_that_does_not_fit(tmp_path):
+    images = ImageFolder.read(write(tmp_path, "a_0000"), TASKS)
+    with pytest.raises(UserError) as error:
+        images.fitting([TASKS[0], TASKS[2]], named=True)
+    assert str(error.value) == (
+        f"{tmp_path}: expected images with 4 channels (.nii.gz) for brain, found images with 1 channel (.nii.gz). Give "
+        f"other images after -i or other tasks after --tasks."
+    )
+
+
+def test_images_that_no_task_takes(tmp_path):
+    images = ImageFolder.read(write(tmp_path, "a_0000", "a_0001"), TASKS)
+    with pytest.raises(UserError) as error:
+        images.fitting(TASKS, named=False)
+    wanted = "1 channel (.nii.gz) for liver, 1 channel (.nii.gz) for spleen, 4 channels (.nii.gz) for brain"
+    assert f"expected images with {wanted}, 1 channel (.nrrd) for nose, found images with 2 channels" in str(
+        error.value
+    )
+
+
+def test_images_of_two_kinds(tmp_path):
+    (write(tmp_path, "a_0000") / "b_0000.nrrd").touch()
+    with pytest.raises(
+        UserError, match=r"expected images of one kind, found some that end in .nii.gz and some in .nrrd"
+    ):
+        ImageFolder.read(tmp_path, TASKS)
+
+
+def test_no_image(tmp_path):
+    with pytest.raises(UserError, match=r"expected images named CASE_0000.nii.gz, found none"):
+        ImageFolder.read(tmp_path, TASKS)
+    with pytest.raises(UserError, match=r"nowhere: expected a folder of images, found none. Mend the path after -i"):
+        ImageFolder.read(tmp_path / "nowhere", TASKS)
+
+
+def test_a_wrong_name(tmp_path):
+    with pytest.raises(UserError, match=r"a.nii.gz: expected a name like CASE_0000.nii.gz"):
+        ImageFolder.read(write(tmp_path, "a"), TASKS)
