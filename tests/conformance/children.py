@@ -115,9 +115,10 @@ def ddp_steps(rank: int, store: str, words: list[str], given: str, out: str) -> 
     start = torch.load(given)
     trainer.bare_network.load_state_dict(start["weights"])
     trainer.set_deep_supervision_enabled(True)
-    half = {
-        "data": start["data"].chunk(2)[rank],
-        "target": [target.chunk(2)[rank] for target in start["target"]],
+    batch = start["batch"]
+    half = batch | {
+        "data": batch["data"].chunk(2)[rank],
+        "target": [target.chunk(2)[rank] for target in batch["target"]],
     }
     trainer.on_train_epoch_start()
     outputs = [trainer.train_step(half)]

@@ -5,9 +5,13 @@ A new trainer joins by its file in ``trainers/``. A new row is one function::
     @pytest.mark.row("what the row tests", expensive=True)
     def test_it(trainer: str) -> None: ...
 
-A row runs for every trainer. ``expensive`` leaves one trainer in turn in the fixed subset; the other cells carry the
-mark ``matrix``. ``level`` says so where a row does not go through a stock command. The first line of the module's
-docstring heads its rows in the table.
+A row runs for every trainer. ``of="collections"`` or ``of="data sets"`` with ``why=`` says that it has no meaning for
+the others. Trainers of collections run it on a collection (see ``stock.py``); in a configuration that collections do
+not have, which a parameter or ``configuration=`` tells, their cell is the refusal.
+
+``expensive`` leaves one trainer in turn in the fixed subset; the other cells carry the mark ``matrix``. So do the cells
+of all trainers of collections but one in turn: they share their code. ``level`` says so where a row does not go through
+a stock command. The first line of the module's docstring heads its rows in the table.
 
 Worker pools become threads here: a spawned worker imports for ten seconds and does a tenth of a second's work.
 ``test_workers.py`` runs the real ones.
@@ -16,7 +20,9 @@ Worker pools become threads here: a spawned worker imports for ten seconds and d
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -31,17 +37,26 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # stock.py and the like, also in child processes
 
 from report import Cell, Table  # noqa: E402
+from stock import COLLECTION_TRAINERS, train  # noqa: E402
 
 from nnunet_ext import sockets  # noqa: E402
+from nnunet_ext.errors import UserError  # noqa: E402
 
 TRAINERS = sockets.names("trainers")
+TRAINERS_OF = {
+    None: TRAINERS,
+    "collections": COLLECTION_TRAINERS,
+    "data sets": [trainer for trainer in TRAINERS if trainer not in COLLECTION_TRAINERS],
+}
+NOT_OF_COLLECTIONS = ("2d", "3d_lowres")
 TABLE = pytest.StashKey[Table]()
 CELL = pytest.StashKey[Cell]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare our marker."""
-    config.addinivalue_line("markers", "row(title, expensive=False, level=None): a row of the conformance table")
+    row = "row(title, expensive=False, level=None, configuration=None, of=None, why=None)"
+    config.addinivalue_line("markers", f"{row}: a row of the conformance table")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -52,9 +67,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Lay out the table; of an expensive row, one trainer in turn stays in the fixed subset."""
+    """Lay out the table, drop cells without meaning, and mark those that the fixed subset leaves out."""
     table = config.stash.setdefault(TABLE, Table(TRAINERS))
+    rows: list[Any] = []
     expensive: list[Any] = []
+    dropped = []
     for item in items:
         mark = item.get_closest_marker("row")
         if mark is None or not item.path.is_relative_to(HERE):
@@ -62,12 +79,44 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         parameters = dict(item.callspec.params)  # type: ignore[attr-defined]
         trainer = parameters.pop("trainer")
         row = ((item.module.__doc__ or "").splitlines()[0], mark.args[0].format(**parameters))  # type: ignore[attr-defined]
-        item.stash[CELL] = table.cell(row, trainer, mark.kwargs.get("level"))
+        cell = item.stash[CELL] = table.cell(row, trainer, mark.kwargs.get("level"))
+        able = TRAINERS_OF[mark.kwargs.get("of")]
+        if trainer not in able:
+            cell.not_applicable = mark.kwargs["why"]
+            dropped.append(item)
+            continue
         if mark.kwargs.get("expensive"):
-            if row not in expensive:
-                expensive.append(row)
-            if trainer != TRAINERS[expensive.index(row) % len(TRAINERS)]:
-                item.add_marker("matrix")
+            kept = able[_place(row, expensive) % len(able)] == trainer
+        else:
+            turn = _place(row, rows) % max(1, len(COLLECTION_TRAINERS))
+            kept = trainer not in COLLECTION_TRAINERS or COLLECTION_TRAINERS[turn] == trainer
+        if not kept:
+            item.add_marker("matrix")
+    items[:] = [item for item in items if item not in dropped]
+    config.hook.pytest_deselected(items=dropped)
+
+
+def _place(row: Any, rows: list[Any]) -> int:
+    """Return a row's place in a list, where it is put if it is new."""
+    if row not in rows:
+        rows.append(row)
+    return rows.index(row)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Of a row in a configuration that collections do not have, their trainers' cell is the refusal."""
+    mark = pyfuncitem.get_closest_marker("row")
+    if mark is None or CELL not in pyfuncitem.stash:
+        return None
+    parameters = pyfuncitem.callspec.params
+    trainer = parameters["trainer"]
+    named = mark.kwargs.get("configuration") or parameters.get("configuration", parameters.get("form"))
+    if trainer not in COLLECTION_TRAINERS or named not in NOT_OF_COLLECTIONS:
+        return None
+    with refusal(pyfuncitem.stash[CELL], trainer, UserError, "expected configuration 3d_fullres"):
+        train(trainer, "plain", named)
+    return True
 
 
 @pytest.hookimpl(wrapper=True)
@@ -131,16 +180,17 @@ def cell(request: pytest.FixtureRequest) -> Cell:
 
 
 @pytest.fixture
-def refuses(cell: Cell, root: Path, trainer: str) -> Any:
+def refuses(cell: Cell, trainer: str) -> Any:
     """``with refuses(Error, match="..."):`` the cell is a refusal, and the table shows the error's text."""
+    return functools.partial(refusal, cell, trainer)
 
-    @contextlib.contextmanager
-    def context(error: type[Exception], match: str) -> Iterator[None]:
-        with pytest.raises(error, match=match) as caught:
-            yield
-        text = str(caught.value).replace(trainer, "TRAINER")
-        for name in ("raw", "preprocessed", "results"):
-            text = text.replace(str(root / name), f"$nnUNet_{name}")
-        cell.refusal = text
 
-    return context
+@contextlib.contextmanager
+def refusal(cell: Cell, trainer: str, error: type[Exception], match: str) -> Iterator[None]:
+    """Expect an error and put its text into the cell."""
+    with pytest.raises(error, match=match) as caught:
+        yield
+    text = str(caught.value).replace(trainer, "TRAINER")
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        text = text.replace(os.environ[name], f"${name}")
+    cell.refusal = text

@@ -16,6 +16,7 @@ LEGEND = """\
   checked on the CPU.
 * **pass, no training**: class, network and loss were checked without a command.
 * **refused**: it cannot work, and the user sees the error with that number below, before anything is lost.
+* **n/a**: it has no meaning for this trainer; the reason has that number below.
 * **FAIL**, **not run**: as they say. There should be none.
 """
 
@@ -27,6 +28,7 @@ class Cell:
     level: str | None = None
     outcome: str = "not run"
     refusal: str = ""
+    not_applicable: str = ""
     notes: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
@@ -48,6 +50,7 @@ class Table:
     def markdown(self, command: str) -> str:
         """Return the document."""
         errors: list[str] = []
+        reasons: list[str] = []
         lines = [
             "# Conformance",
             "",
@@ -66,13 +69,15 @@ class Table:
             lines += [f"## {group.rstrip('.')}", "", _line("", *self.trainers), rule]
             for (of, title), cells in self.rows.items():
                 if of == group:
-                    shown = (_show(cells.get(trainer, Cell()), errors) for trainer in self.trainers)
+                    shown = (_show(cells.get(trainer, Cell()), errors, reasons) for trainer in self.trainers)
                     lines.append(_line(title, *shown))
             lines.append("")
         if errors:
             lines += ["## What the user sees", "", "TRAINER stands for the trainer's name.", ""]
             lines += [f"{number}. `{text}`" for number, text in enumerate(errors, 1)]
             lines.append("")
+        if reasons:
+            lines += ["## Not applicable", "", *(f"{number}. {text}" for number, text in enumerate(reasons, 1)), ""]
         return "\n".join(lines)
 
 
@@ -80,14 +85,20 @@ def _line(*columns: str) -> str:
     return "| " + " | ".join(columns) + " |"
 
 
-def _show(cell: Cell, errors: list[str]) -> str:
-    if cell.outcome == "passed" and cell.refusal:
-        text = " ".join(cell.refusal.split())
-        if text not in errors:
-            errors.append(text)
-        parts = [f"refused ({errors.index(text) + 1})"]
+def _show(cell: Cell, errors: list[str], reasons: list[str]) -> str:
+    if cell.not_applicable:
+        parts = [f"n/a ({_number(cell.not_applicable, reasons)})"]
+    elif cell.outcome == "passed" and cell.refusal:
+        parts = [f"refused ({_number(' '.join(cell.refusal.split()), errors)})"]
     elif cell.outcome == "passed":
         parts = ["pass"] + ([cell.level] if cell.level else [])
     else:
         parts = [{"failed": "**FAIL**", "skipped": "skipped"}.get(cell.outcome, cell.outcome)]
     return ", ".join([*parts, *cell.notes])
+
+
+def _number(text: str, texts: list[str]) -> int:
+    """Return the place of a text in a numbered list, where it is put if it is new."""
+    if text not in texts:
+        texts.append(text)
+    return texts.index(text) + 1

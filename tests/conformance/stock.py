@@ -1,7 +1,12 @@
-"""nnU-Net's own commands, called in this process, and the phantom data sets that they run on."""
+"""nnU-Net's own commands, called in this process, and the phantom data sets that they run on.
+
+A collection trainer trains on a collection of the phantom data set and a small companion. Stock commands then predict,
+evaluate and share the *model* of that data set: its task view. For other trainers model and run are one folder.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
@@ -28,9 +33,13 @@ from nnunetv2.postprocessing.remove_connected_components import entry_point_appl
 from nnunetv2.run.run_training import get_trainer_from_args, run_training_entry
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from nnunet_ext import sockets
 from nnunet_ext.base import knobs
 from nnunet_ext.baseline import LitePlanner
 from nnunet_ext.cli.main import main as nnunet_ext
+from nnunet_ext.multi_dataset.lite_planner import CollectionLitePlanner
+from nnunet_ext.multi_dataset.task_table import member_plans_name
+from nnunet_ext.multi_dataset.trainer import MultiTaskTrainer
 from nnunet_ext.phantoms import write_phantom_dataset
 
 ENTRY_POINTS: dict[str, Callable[[], object]] = {
@@ -72,9 +81,34 @@ def stock(command: str, *words: object) -> None:
         sys.argv = before
 
 
+COLLECTION_TRAINERS = tuple(
+    name for name in sockets.names("trainers") if issubclass(sockets.load("trainers", name), MultiTaskTrainer)
+)
+
+
+def dataset(data: str) -> str:
+    """Return a phantom data set's name."""
+    return f"Dataset{PHANTOMS[data][0]}_Phantom"
+
+
+def companion(data: str) -> str:
+    """Return the name of the other member of a data set's collection, whose task comes first."""
+    return f"Dataset{PHANTOMS[data][0] + 50}_Companion"
+
+
+def dataset_to_train(trainer: str, data: str) -> str:
+    """Return the data set's name, or its collection's."""
+    return f"Dataset{PHANTOMS[data][0] + 100}_Collection" if trainer in COLLECTION_TRAINERS else dataset(data)
+
+
 def folder(variable: str, data: str) -> Path:
     """Return a data set's folder in ``nnUNet_raw``, ``nnUNet_preprocessed`` or ``nnUNet_results``."""
-    return Path(os.environ[variable]) / f"Dataset{PHANTOMS[data][0]}_Phantom"
+    return Path(os.environ[variable]) / dataset(data)
+
+
+def cheapest(trainer: str) -> str:
+    """Return the trainer's fastest configuration."""
+    return "3d_fullres" if trainer in COLLECTION_TRAINERS else "2d"
 
 
 @functools.cache
@@ -87,47 +121,110 @@ def prepare(data: str) -> int:
     return number
 
 
-def plan_and_preprocess(number: int, planner: str, *configurations: str) -> None:
+@functools.cache
+def prepare_collection(data: str) -> int:
+    """Collect, plan and preprocess a phantom data set and its companion of other channels and classes, once a session.
+
+    The plans have the name of the data set's own.
+    """
+    options = USUAL | PHANTOMS[data][1]
+    options |= {"channels": 3, "cases": 3, "unseen": 0, "regions": not options.get("regions", False), "ignore": False}
+    number = prepare(data)
+    write_phantom_dataset(folder("nnUNet_raw", data).parent, companion(data), seed=number + 50, **options)
+    words = ["collect", "-d", number + 100, "-n", "Collection", "--no_pbar", number + 50, number]
+    assert nnunet_ext([str(word) for word in words]) == 0
+    plan_and_preprocess(number + 100, "CollectionLitePlanner", "3d_fullres", plans=PLANS)
+    return number + 100
+
+
+def prepare_for(trainer: str, data: str) -> int:
+    """Prepare what the trainer trains on; return its number."""
+    return prepare_collection(data) if trainer in COLLECTION_TRAINERS else prepare(data)
+
+
+def plan_and_preprocess(number: int, planner: str, *configurations: str, plans: str | None = None) -> None:
     """Run nnunet_ext plan_and_preprocess with the knobs of a short run."""
     words = ["-d", number, "-pl", planner, "-c", *configurations, "-npfp", 2, "-np", 2, "--no_pbar", "--set"]
     words += [f"{key}={value}" for key, value in SHORT.items()]
+    words += ["-overwrite_plans_name", plans] if plans else []
     assert nnunet_ext(["plan_and_preprocess", *map(str, words)]) == 0
 
 
-def read_plans(data: str, plans: str = PLANS) -> dict[str, Any]:
-    """Return a data set's plans."""
-    prepare(data)
-    return json.loads((folder("nnUNet_preprocessed", data) / f"{plans}.json").read_text())
+def read_plans(trainer: str, data: str, plans: str = PLANS) -> dict[str, Any]:
+    """Return the plans to train with."""
+    prepare_for(trainer, data)
+    return json.loads(_plans_file(dataset_to_train(trainer, data), plans).read_text())
 
 
-def write_plans(data: str, plans: dict[str, Any], name: str, **changed_knobs: object) -> str:
+def read_model_plans(trainer: str, data: str, plans: str = PLANS) -> dict[str, Any]:
+    """Return the plans that the data set's model has."""
+    prepare_for(trainer, data)
+    return json.loads(_plans_file(dataset(data), model_plans(trainer, data, plans)).read_text())
+
+
+def model_plans(trainer: str, data: str, plans: str = PLANS) -> str:
+    """Return the name of the plans that the data set's model has."""
+    return member_plans_name(plans, dataset_to_train(trainer, data)) if trainer in COLLECTION_TRAINERS else plans
+
+
+def write_plans(trainer: str, data: str, plans: dict[str, Any], name: str, **changed_knobs: object) -> str:
     """Write plans over the same preprocessed data under a name of their own; return the name."""
-    plans["plans_name"] = name
+    before, plans["plans_name"] = plans["plans_name"], name
     if changed_knobs:
         knobs.put(plans, changed_knobs)
-    (folder("nnUNet_preprocessed", data) / f"{name}.json").write_text(json.dumps(plans))
+    _plans_file(dataset_to_train(trainer, data), name).write_text(json.dumps(plans))
+    if trainer in COLLECTION_TRAINERS:
+        for member in (companion(data), dataset(data)):
+            _write_member_plans(member, dataset_to_train(trainer, data), plans, before)
     return name
+
+
+def variant(trainer: str, data: str, name: str, **changed_knobs: object) -> str:
+    """Write the usual plans under another name and with other knobs; return the name."""
+    return write_plans(trainer, data, read_plans(trainer, data), name, **changed_knobs)
+
+
+def _write_member_plans(member: str, collection: str, plans: dict[str, Any], before: str) -> None:
+    """Let a member's plans follow those of its collection, which were called ``before``."""
+    theirs = json.loads(_plans_file(member, member_plans_name(before, collection)).read_text())
+    theirs["plans_name"] = member_plans_name(plans["plans_name"], collection)
+    theirs.pop(knobs.BLOCK, None)
+    theirs.update({key: plans[key] for key in (knobs.BLOCK,) if key in plans})
+    planned = plans["configurations"]["3d_fullres"]
+    theirs["configurations"]["3d_fullres"] |= {
+        "batch_size": planned["batch_size"],
+        "data_identifier": planned["data_identifier"].replace("_3d_fullres", f"_{collection}_3d_fullres"),
+    }
+    _plans_file(member, theirs["plans_name"]).write_text(json.dumps(theirs))
+
+
+def _plans_file(name: str, plans: str) -> Path:
+    return Path(os.environ["nnUNet_preprocessed"]) / name / f"{plans}.json"
 
 
 class LiteResEncPlanner(LitePlanner, nnUNetPlannerResEncM):
     """Residual encoder plans that a CPU can train."""
 
 
+class CollectionLiteResEncPlanner(CollectionLitePlanner, LiteResEncPlanner):
+    """The same for collections."""
+
+
 @functools.cache
-def prepare_residual_encoder(data: str) -> str:
+def prepare_residual_encoder(trainer: str, data: str) -> str:
     """Plan over the data that are preprocessed already."""
-    number = prepare(data)
     name = "LiteResEncPlans"
-    plan_experiment_dataset(number, LiteResEncPlanner, overwrite_plans_name=name)
-    plans = read_plans(data, name)
-    for configuration in ("2d", "3d_fullres"):
+    planner = CollectionLiteResEncPlanner if trainer in COLLECTION_TRAINERS else LiteResEncPlanner
+    plan_experiment_dataset(prepare_for(trainer, data), planner, overwrite_plans_name=name)
+    plans = read_plans(trainer, data, name)
+    for configuration in plans["configurations"]:
         plans["configurations"][configuration]["data_identifier"] = f"{PLANS}_{configuration}"
-    return write_plans(data, plans, name, **SHORT)
+    return write_plans(trainer, data, plans, name, **SHORT)
 
 
 def train(trainer: str, data: str, configuration: str, fold: int | str = 0, *flags: object, plans: str = PLANS) -> Path:
-    """Run nnUNetv2_train and return the fold's folder."""
-    number = prepare(data)
+    """Run nnUNetv2_train and return the folder of the model's fold."""
+    number = prepare_for(trainer, data)
     stock("nnUNetv2_train", number, configuration, fold, "-tr", trainer, "-p", plans, "-device", "cpu", *flags)
     return model_folder(trainer, data, configuration, plans) / f"fold_{fold}"
 
@@ -139,8 +236,14 @@ def trained(trainer: str, data: str, configuration: str, fold: int | str = 0, pl
 
 
 def model_folder(trainer: str, data: str, configuration: str, plans: str = PLANS) -> Path:
-    """Return the folder that holds the folds."""
-    return folder("nnUNet_results", data) / f"{trainer}__{plans}__{configuration}"
+    """Return the folder of the data set's model, which stock commands predict with."""
+    return folder("nnUNet_results", data) / f"{trainer}__{model_plans(trainer, data, plans)}__{configuration}"
+
+
+def run_folder(trainer: str, data: str, configuration: str, plans: str = PLANS) -> Path:
+    """Return the folder that the training writes logs and checkpoints into."""
+    place = Path(os.environ["nnUNet_results"]) / dataset_to_train(trainer, data)
+    return place / f"{trainer}__{plans}__{configuration}"
 
 
 def predict(
@@ -155,8 +258,8 @@ def predict(
     """Run nnUNetv2_predict on the unseen cases and return ``out``."""
     stock(
         "nnUNetv2_predict", "-i", folder("nnUNet_raw", data) / "imagesTs", "-o", out, "-d", prepare(data),
-        "-c", configuration, "-tr", trainer, "-p", plans, "-f", *folds, "-device", "cpu", "-npp", 0, "-nps", 0,
-        "--disable_progress_bar", *flags,
+        "-c", configuration, "-tr", trainer, "-p", model_plans(trainer, data, plans), "-f", *folds,
+        "-device", "cpu", "-npp", 0, "-nps", 0, "--disable_progress_bar", *flags,
     )  # fmt: skip
     return out
 
@@ -181,13 +284,28 @@ def initialized(
     trainer: str, data: str, configuration: str, plans: str = PLANS
 ) -> tuple[nnUNetTrainer, dict[str, Any]]:
     """Return a trainer that is ready for a step, and a real batch."""
-    number = str(prepare(data))
+    number = str(prepare_for(trainer, data))
     ready = get_trainer_from_args(number, configuration, 0, trainer, plans, False, torch.device("cpu"))
     ready.initialize()
-    batch = next(ready.get_dataloaders()[0])
+    batch = next(batch for batch in ready.get_dataloaders()[0] if batch.get("task", 1) == 1)  # 0 is the companion's
     ready.set_deep_supervision_enabled(True)
     ready.network.train()
     return ready, batch
+
+
+def batch_of_each_task(ready: nnUNetTrainer) -> list[dict[str, Any]]:
+    """Return a batch, of a collection trainer one for each task."""
+    batches = {}
+    for batch in ready.get_dataloaders()[0]:
+        batches[batch.get("task")] = batch
+        if len(batches) == max(1, len(getattr(ready, "members", ()))):
+            break
+    return list(batches.values())
+
+
+def on_batch(trainer: nnUNetTrainer, batch: dict[str, Any]) -> contextlib.AbstractContextManager[Any]:
+    """``with on_batch(...):`` network and loss of a collection trainer are those of the batch's task."""
+    return trainer.on_task(batch["task"]) if "task" in batch else contextlib.nullcontext()
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from copy import deepcopy
 from pathlib import Path
 
@@ -11,10 +12,10 @@ import pytest
 from stock import (
     check_predicted_and_evaluate,
     check_trained,
-    folder,
+    dataset_to_train,
     plan_and_preprocess,
     predict,
-    prepare,
+    prepare_for,
     prepare_residual_encoder,
     read_plans,
     stock,
@@ -25,6 +26,7 @@ from stock import (
 
 pytestmark = pytest.mark.slow
 PLANNERS = ("ExperimentPlanner", "nnUNetPlannerResEncM", "BANetPlanner", "BANetResEncMPlanner")
+COLLECTION_PLANNERS = ("UniSegPlanner", "UniSegResEncMPlanner")
 
 
 @pytest.mark.row("{channels}, {configuration}")
@@ -37,7 +39,8 @@ def test_channels(trainer: str, channels: str, configuration: str, tmp_path: Pat
 @pytest.mark.row("anisotropic voxels, 1x3x3 kernels, {configuration}")
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
 def test_anisotropic(trainer: str, configuration: str, tmp_path: Path) -> None:
-    kernels = read_plans("anisotropic")["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["kernel_sizes"]
+    planned = read_plans(trainer, "anisotropic")["configurations"]["3d_fullres"]["architecture"]
+    kernels = planned["arch_kwargs"]["kernel_sizes"]
     assert kernels[0] == kernels[1] == [1, 3, 3]
     assert kernels[-1] == [3, 3, 3]
     whole_path(trainer, "anisotropic", configuration, tmp_path / "predictions")
@@ -46,36 +49,57 @@ def test_anisotropic(trainer: str, configuration: str, tmp_path: Path) -> None:
 @pytest.mark.row("residual encoder, {configuration}")
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
 def test_residual_encoder(trainer: str, configuration: str, tmp_path: Path) -> None:
-    plans = prepare_residual_encoder("plain")
-    planned = read_plans("plain", plans)["configurations"][configuration]["architecture"]
+    plans = prepare_residual_encoder(trainer, "plain")
+    planned = read_plans(trainer, "plain", plans)["configurations"][configuration]["architecture"]
     assert planned["network_class_name"].endswith(".ResidualEncoderUNet")
     whole_path(trainer, "plain", configuration, tmp_path / "predictions", plans=plans)
 
 
-@pytest.mark.row("full-width plans of {planner}, 3d_fullres", expensive=True)
+@pytest.mark.row(
+    "full-width plans of {planner}, 3d_fullres",
+    expensive=True,
+    of="data sets",
+    why="a collection needs a planner of collections, see there",
+)
 @pytest.mark.parametrize("planner", PLANNERS)
 def test_any_plans(trainer: str, planner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    number = prepare("plain")
+    check_any_plans(trainer, planner, tmp_path / "predictions", monkeypatch)
+
+
+@pytest.mark.row(
+    "full-width plans of {planner}, 3d_fullres",
+    expensive=True,
+    of="collections",
+    why="an ordinary data set cannot be planned by a planner of collections",
+)
+@pytest.mark.parametrize("planner", COLLECTION_PLANNERS)
+def test_any_collection_plans(trainer: str, planner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_any_plans(trainer, planner, tmp_path / "predictions", monkeypatch)
+
+
+def check_any_plans(trainer: str, planner: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plan, and take the whole path."""
+    number = prepare_for(trainer, "plain")
     with monkeypatch.context() as patch:
         patch.setenv("nnUNet_n_proc_DA", "1")  # stock planning needs one
         plan_and_preprocess(number, planner, "3d_fullres")
-    plans = planned_by(planner, "plain")
-    planned = read_plans("plain", plans)["configurations"]["3d_fullres"]["architecture"]
+    plans = planned_by(planner, dataset_to_train(trainer, "plain"))
+    planned = read_plans(trainer, "plain", plans)["configurations"]["3d_fullres"]["architecture"]
     assert planned["arch_kwargs"]["features_per_stage"][0] == 32
-    whole_path(trainer, "plain", "3d_fullres", tmp_path / "predictions", plans=plans)
+    whole_path(trainer, "plain", "3d_fullres", out, plans=plans)
 
 
-def planned_by(planner: str, data: str) -> str:
+def planned_by(planner: str, dataset: str) -> str:
     """Return the name of the plans that a planner wrote."""
-    files = folder("nnUNet_preprocessed", data).glob("*Plans.json")
+    files = (Path(os.environ["nnUNet_preprocessed"]) / dataset).glob("*Plans.json")
     (name,) = [file.stem for file in files if json.loads(file.read_text()).get("experiment_planner_used") == planner]
     return name
 
 
-@pytest.mark.row("3d_lowres -> 3d_cascade_fullres, {labels}")
+@pytest.mark.row("3d_lowres -> 3d_cascade_fullres, {labels}", configuration="3d_lowres")
 @pytest.mark.parametrize("labels", ["plain", "regions", "regions+ignore"])
 def test_cascade(trainer: str, labels: str, tmp_path: Path) -> None:
-    name = prepare_cascade(labels)
+    name = prepare_cascade(trainer, labels)
     check_trained(train(trainer, labels, "3d_lowres", "all", plans=name))
     check_trained(train(trainer, labels, "3d_cascade_fullres", plans=name))
     lowres = predict(trainer, labels, "3d_lowres", tmp_path / "lowres", folds=["all"], plans=name)
@@ -86,9 +110,9 @@ def test_cascade(trainer: str, labels: str, tmp_path: Path) -> None:
 
 
 @functools.cache
-def prepare_cascade(data: str) -> str:
+def prepare_cascade(trainer: str, data: str) -> str:
     """Add the two configurations to the plans, as nnU-Net's integration tests do, and preprocess."""
-    plans = read_plans(data)
+    plans = read_plans(trainer, data)
     configurations = plans["configurations"]
     full = configurations["3d_fullres"]
     configurations["3d_lowres"] = {
@@ -100,6 +124,6 @@ def prepare_cascade(data: str) -> str:
         "next_stage": "3d_cascade_fullres",
     }
     configurations["3d_cascade_fullres"] = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
-    name = write_plans(data, plans, "LiteCascadePlans")
-    stock("nnUNetv2_preprocess", "-d", prepare(data), "-plans_name", name, "-c", "3d_lowres", "-np", 2)
+    name = write_plans(trainer, data, plans, "LiteCascadePlans")
+    stock("nnUNetv2_preprocess", "-d", prepare_for(trainer, data), "-plans_name", name, "-c", "3d_lowres", "-np", 2)
     return name

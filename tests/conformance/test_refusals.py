@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from stock import initialized, model_folder, prepare, read_plans, train, write_plans
+from stock import (
+    COLLECTION_TRAINERS,
+    cheapest,
+    initialized,
+    prepare_for,
+    read_plans,
+    run_folder,
+    train,
+    variant,
+    write_plans,
+)
 
 from nnunet_ext.errors import UserError
 
@@ -14,37 +24,38 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.row("a patch so small that one deep-supervision scale remains (stock nnU-Net trains on NaN)")
 def test_small_patch(trainer: str, refuses: Any) -> None:
-    prepare("too small")
+    prepare_for(trainer, "too small")
     with refuses(UserError, match="expected at least 3 network stages, got 2"):
         train(trainer, "too small", "3d_fullres")
-    assert not list(model_folder(trainer, "too small", "3d_fullres").glob("fold_0/*.pth"))
+    assert not list(run_folder(trainer, "too small", "3d_fullres").glob("fold_0/*.pth"))
 
 
 @pytest.mark.row("unknown knob in the plans")
 def test_unknown_knob(trainer: str, refuses: Any) -> None:
-    plans = write_plans("plain", read_plans("plain"), "LiteUnknown", num_epoch=3)
+    plans = variant(trainer, "plain", "LiteUnknown", num_epoch=3)
     with refuses(UserError, match="unknown knob 'num_epoch'. Did you mean 'num_epochs'?"):
-        train(trainer, "plain", "2d", plans=plans)
+        train(trainer, "plain", cheapest(trainer), plans=plans)
 
 
 @pytest.mark.row("illegal value of a knob")
 def test_illegal_value(trainer: str, refuses: Any) -> None:
-    plans = write_plans("plain", read_plans("plain"), "LiteIllegal", initial_lr=-1)
+    plans = variant(trainer, "plain", "LiteIllegal", initial_lr=-1)
     with refuses(UserError, match="knob 'initial_lr' expects a number > 0, got -1"):
-        train(trainer, "plain", "2d", plans=plans)
+        train(trainer, "plain", cheapest(trainer), plans=plans)
 
 
 @pytest.mark.row("plans of a newer nnunet_ext")
 def test_newer_plans(trainer: str, refuses: Any) -> None:
-    plans = read_plans("plain")
+    plans = read_plans(trainer, "plain")
     plans["nnunet_ext"]["format"] = 99
     with refuses(UserError, match="come from a newer version"):
-        train(trainer, "plain", "2d", plans=write_plans("plain", plans, "LiteNewer"))
+        train(trainer, "plain", cheapest(trainer), plans=write_plans(trainer, "plain", plans, "LiteNewer"))
 
 
 @pytest.mark.row("plans without any knob train as stock (nothing is refused)")
 def test_no_knobs(trainer: str) -> None:
-    plans = read_plans("plain")
+    plans = read_plans(trainer, "plain")
     del plans["nnunet_ext"]
-    ready, _ = initialized(trainer, "plain", "2d", write_plans("plain", plans, "LiteBare"))
-    assert (ready.num_epochs, ready.num_iterations_per_epoch, ready.initial_lr) == (1000, 250, 1e-2)
+    ready, _ = initialized(trainer, "plain", cheapest(trainer), write_plans(trainer, "plain", plans, "LiteBare"))
+    steps = 2 * 50 if trainer in COLLECTION_TRAINERS else 250
+    assert (ready.num_epochs, ready.num_iterations_per_epoch, ready.initial_lr) == (1000, steps, 1e-2)

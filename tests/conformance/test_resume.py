@@ -15,16 +15,17 @@ import numpy as np
 import pytest
 import torch
 from stock import (
+    cheapest,
     check_trained,
     legal_labels,
     log_of,
     model_folder,
-    prepare,
+    prepare_for,
     read_checkpoint,
-    read_plans,
+    run_folder,
     train,
     trained,
-    write_plans,
+    variant,
 )
 
 from nnunet_ext.errors import UserError
@@ -34,19 +35,19 @@ EPOCHS = 4
 
 
 @pytest.fixture
-def plans(request: pytest.FixtureRequest) -> str:
+def plans(trainer: str, request: pytest.FixtureRequest) -> str:
     """Plans of four epochs under a name of their own, so that each test has a folder of its own."""
     name = "Lite" + request.node.originalname.removeprefix("test_").title().replace("_", "")
-    return write_plans("plain", read_plans("plain"), name, num_epochs=EPOCHS)
+    return variant(trainer, "plain", name, num_epochs=EPOCHS)
 
 
 def killed(target: Callable[..., None], *arguments: object, trainer: str, plans: str) -> Path:
     """Start a training that gets killed, throw its log away and return its fold."""
-    words = [str(prepare("plain")), "3d_fullres", "0", "-tr", trainer, "-p", plans, "-device", "cpu"]
+    words = [str(prepare_for(trainer, "plain")), "3d_fullres", "0", "-tr", trainer, "-p", plans, "-device", "cpu"]
     child = children.start(target, *arguments, words)
     child.join(120)
     assert child.exitcode == -signal.SIGKILL
-    fold = model_folder(trainer, "plain", "3d_fullres", plans) / "fold_0"
+    fold = run_folder(trainer, "plain", "3d_fullres", plans) / "fold_0"
     for log in fold.glob("training_log_*.txt"):
         log.unlink()
     return fold
@@ -61,9 +62,8 @@ def epochs_in_log(fold: Path) -> list[int]:
 def test_killed_between_epochs(trainer: str, plans: str) -> None:
     fold = killed(children.die_between_epochs, 2, trainer=trainer, plans=plans)
     before = read_checkpoint(fold / "checkpoint_latest.pth")["logging"]
-    train(trainer, "plain", "3d_fullres", 0, "--c", plans=plans)
+    check_trained(train(trainer, "plain", "3d_fullres", 0, "--c", plans=plans), epochs=EPOCHS)
     assert epochs_in_log(fold) == [2, 3]
-    check_trained(fold, epochs=EPOCHS)
     after = read_checkpoint(fold / "checkpoint_final.pth")["logging"]
     for key, values in before.items():
         np.testing.assert_array_equal(after[key][: len(values)], values, key)
@@ -78,14 +78,14 @@ def test_killed_between_epochs(trainer: str, plans: str) -> None:
 )
 def test_killed_while_saving(trainer: str, plans: str, checkpoint: str, epoch: int, done: int) -> None:
     """The older files stay whole, so at most the epoch whose checkpoint was being written is lost."""
-    shutil.rmtree(model_folder(trainer, "plain", "3d_fullres", plans), ignore_errors=True)
+    for place in (run_folder, model_folder):
+        shutil.rmtree(place(trainer, "plain", "3d_fullres", plans), ignore_errors=True)
     fold = killed(children.die_while_saving, checkpoint, epoch, trainer=trainer, plans=plans)
     newest = max(read_checkpoint(file)["current_epoch"] for file in fold.glob("*.pth"))
     assert newest >= done
-    train(trainer, "plain", "3d_fullres", 0, "--c", plans=plans)
+    check_trained(train(trainer, "plain", "3d_fullres", 0, "--c", plans=plans), epochs=EPOCHS)
     assert epochs_in_log(fold) == list(range(newest, EPOCHS))
     assert not list(fold.glob("*.partial"))
-    check_trained(fold, epochs=EPOCHS)
 
 
 @pytest.mark.row("checkpoint_latest truncated, then --c: the next older one, and a report")
@@ -94,16 +94,15 @@ def test_truncated_latest(trainer: str, plans: str) -> None:
     latest = fold / "checkpoint_latest.pth"
     assert read_checkpoint(fold / "checkpoint_best.pth")["current_epoch"] in (1, 2)
     latest.write_bytes(latest.read_bytes()[: latest.stat().st_size // 2])
-    train(trainer, "plain", "3d_fullres", 0, "--c", plans=plans)
+    check_trained(train(trainer, "plain", "3d_fullres", 0, "--c", plans=plans), epochs=EPOCHS)
     assert f"WARNING: {latest}: expected a whole checkpoint" in log_of(fold)
     assert epochs_in_log(fold)[0] in (1, 2)
-    check_trained(fold, epochs=EPOCHS)
 
 
 @pytest.mark.row("--c with a broken checkpoint only")
 def test_nothing_whole(trainer: str, plans: str, refuses: Any) -> None:
-    prepare("plain")
-    fold = model_folder(trainer, "plain", "3d_fullres", plans) / "fold_0"
+    prepare_for(trainer, "plain")
+    fold = run_folder(trainer, "plain", "3d_fullres", plans) / "fold_0"
     fold.mkdir(parents=True)
     (fold / "checkpoint_latest.pth").write_bytes(b"half a file")
     with refuses(UserError, match="expected a whole checkpoint to continue from, found only broken ones"):
@@ -124,32 +123,32 @@ def test_continue_finished(trainer: str) -> None:
 
 @pytest.mark.row("--c with changed knobs")
 def test_changed_knobs(trainer: str, refuses: Any) -> None:
-    name = write_plans("plain", read_plans("plain"), "LiteChanged")
-    fold = train(trainer, "plain", "2d", plans=name)
+    name = variant(trainer, "plain", "LiteChanged")
+    fold = train(trainer, "plain", cheapest(trainer), plans=name)
     before = (fold / "checkpoint_final.pth").read_bytes()
-    write_plans("plain", read_plans("plain"), name, initial_lr=0.5)
+    variant(trainer, "plain", name, initial_lr=0.5)
     with refuses(UserError, match=re.escape("initial_lr: 0.01 -> 0.5")):
-        train(trainer, "plain", "2d", 0, "--c", plans=name)
+        train(trainer, "plain", cheapest(trainer), 0, "--c", plans=name)
     assert (fold / "checkpoint_final.pth").read_bytes() == before
 
 
 @pytest.mark.row("--c and --val with another trainer's checkpoint")
 def test_another_trainers_checkpoint(trainer: str, refuses: Any) -> None:
-    fold = trained(trainer, "plain", "2d")
+    fold = trained(trainer, "plain", cheapest(trainer))
     checkpoint = read_checkpoint(fold / "checkpoint_final.pth") | {"trainer_name": "nnUNetTrainer"}
-    name = write_plans("plain", read_plans("plain"), "LiteForeign")
-    foreign = model_folder(trainer, "plain", "2d", name) / "fold_0"
+    name = variant(trainer, "plain", "LiteForeign")
+    foreign = run_folder(trainer, "plain", cheapest(trainer), name) / "fold_0"
     foreign.mkdir(parents=True)
     torch.save(checkpoint, foreign / "checkpoint_final.pth")
     for flag in ("--c", "--val"):
         with refuses(UserError, match=f"expected a checkpoint of {trainer}, found one of nnUNetTrainer"):
-            train(trainer, "plain", "2d", 0, flag, plans=name)
+            train(trainer, "plain", cheapest(trainer), 0, flag, plans=name)
 
 
 @pytest.mark.row("{flags}: the weights of that very checkpoint")
 @pytest.mark.parametrize("flags", ["--val", "--val --val_best", "--c --val_best"])
 def test_validation(trainer: str, flags: str) -> None:
-    name = write_plans("plain", read_plans("plain"), "LiteValidated")
+    name = variant(trainer, "plain", "LiteValidated")
     fold = trained(trainer, "plain", "3d_fullres", plans=name)
     best = read_checkpoint(fold / "checkpoint_best.pth")
     silent = {name: torch.zeros_like(tensor) for name, tensor in best["network_weights"].items()}
@@ -185,7 +184,9 @@ def test_npz(trainer: str, labels: str) -> None:
 
 @pytest.mark.row("--disable_checkpointing")
 def test_disable_checkpointing(trainer: str) -> None:
-    name = write_plans("plain", read_plans("plain"), "LiteNoCheckpoint")
-    fold = train(trainer, "plain", "2d", 0, "--disable_checkpointing", plans=name)
-    assert not list(fold.glob("*.pth*"))
+    name = variant(trainer, "plain", "LiteNoCheckpoint")
+    fold = train(trainer, "plain", cheapest(trainer), 0, "--disable_checkpointing", plans=name)
+    run = run_folder(trainer, "plain", cheapest(trainer), name) / "fold_0"
+    assert run.is_dir()
+    assert not [*run.glob("*.pth*"), *fold.glob("*.pth*")]
     assert (fold / "validation" / "summary.json").is_file()

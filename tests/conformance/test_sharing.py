@@ -19,6 +19,7 @@ from stock import (
     check_predicted_and_evaluate,
     folder,
     model_folder,
+    model_plans,
     predict,
     prepare,
     stock,
@@ -35,19 +36,19 @@ def labels_in(file: Path) -> np.ndarray:
 
 
 def two_models(trainer: str) -> list[tuple[str, str]]:
-    """The trainer with its control; the control with its own 2d model."""
+    """The trainer with its control on the same plans; the control with its own 2d model."""
     return [(trainer, "3d_fullres"), (CONTROL, "2d" if trainer == CONTROL else "3d_fullres")]
 
 
 @pytest.mark.row("two folds -> find_best_configuration with the control -> ensemble -> post-process, {labels}")
 @pytest.mark.parametrize("labels", ["plain", "regions"])
 def test_find_best_and_ensemble(trainer: str, labels: str, tmp_path: Path) -> None:
-    models = two_models(trainer)
+    models, plans = two_models(trainer), model_plans(trainer, labels)
     for name, configuration in models:
         for fold in (0, 1):
-            trained(name, labels, configuration, fold)
+            trained(name, labels, configuration, fold, PLANS if name == trainer else plans)
     stock(
-        "nnUNetv2_find_best_configuration", prepare(labels), "-p", PLANS, "-np", 2, "-f", 0, 1,
+        "nnUNetv2_find_best_configuration", prepare(labels), "-p", plans, "-np", 2, "-f", 0, 1,
         "-tr", *dict.fromkeys(name for name, _ in models), "-c", *dict.fromkeys(of for _, of in models),
     )  # fmt: skip
     found = json.loads((folder("nnUNet_results", labels) / "inference_information.json").read_text())
@@ -57,7 +58,8 @@ def test_find_best_and_ensemble(trainer: str, labels: str, tmp_path: Path) -> No
     predictions = []
     for index, (name, configuration) in enumerate(models):
         out = tmp_path / f"model {index}"
-        predict(name, labels, configuration, out, "--save_probabilities", folds=(0, 1))
+        of = PLANS if name == trainer else plans
+        predict(name, labels, configuration, out, "--save_probabilities", folds=(0, 1), plans=of)
         predictions.append(out)
     ensemble = tmp_path / "ensemble"
     stock("nnUNetv2_ensemble", "-i", *predictions, "-o", ensemble, "-np", 2)
@@ -77,7 +79,7 @@ def test_export_and_import(trainer: str, tmp_path: Path, monkeypatch: pytest.Mon
     trained(trainer, "plain", "3d_fullres")
     before = predict(trainer, "plain", "3d_fullres", tmp_path / "before")
     archive = tmp_path / "model.zip"
-    words = ("-o", archive, "-c", "3d_fullres", "-tr", trainer, "-p", PLANS, "-f", 0)
+    words = ("-o", archive, "-c", "3d_fullres", "-tr", trainer, "-p", model_plans(trainer, "plain"), "-f", 0)
     stock("nnUNetv2_export_model_to_zip", "-d", prepare("plain"), *words)
     with zipfile.ZipFile(archive) as file:
         assert any(name.endswith("fold_0/checkpoint_final.pth") for name in file.namelist())

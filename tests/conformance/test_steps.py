@@ -11,7 +11,19 @@ import pytest
 import torch
 from nnunetv2.run.run_training import get_trainer_from_args
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from stock import PLANS, initialized, prepare, read_checkpoint, read_plans, write_plans
+from report import Cell
+from stock import (
+    COLLECTION_TRAINERS,
+    PLANS,
+    cheapest,
+    initialized,
+    on_batch,
+    prepare_for,
+    read_checkpoint,
+    read_plans,
+    write_plans,
+)
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from nnunet_ext.errors import UserError
 
@@ -33,13 +45,14 @@ def check_gradients(network: torch.nn.Module) -> None:
     [("plain", "2d", True), ("plain", "3d_fullres", False), ("regions", "2d", True)],
 )
 def test_ddp(trainer: str, labels: str, configuration: str, batch_dice: bool, tmp_path: Path) -> None:
-    assert read_plans(labels)["configurations"][configuration]["batch_dice"] is batch_dice
+    assert read_plans(trainer, labels)["configurations"][configuration]["batch_dice"] is batch_dice
     joined, batch = initialized(trainer, labels, configuration)
     start, out = tmp_path / "start.pth", tmp_path / "out"
-    torch.save({"weights": joined.network.state_dict(), "data": batch["data"], "target": batch["target"]}, start)
+    given = {name: batch[name] for name in ("data", "target", "task") if name in batch}
+    torch.save({"weights": joined.network.state_dict(), "batch": given}, start)
     loss = float(joined.train_step(batch)["loss"])
 
-    words = [str(prepare(labels)), configuration, trainer, PLANS]
+    words = [str(prepare_for(trainer, labels)), configuration, trainer, PLANS]
     ranks = [
         children.start(children.ddp_steps, rank, str(tmp_path / "store"), words, str(start), str(out))
         for rank in (0, 1)
@@ -61,20 +74,23 @@ def test_ddp(trainer: str, labels: str, configuration: str, batch_dice: bool, tm
 
 @pytest.mark.row("DDP with a batch that two ranks cannot share", level=STEP)
 def test_uneven_ddp(trainer: str, refuses: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    plans = read_plans("plain")
-    plans["configurations"]["2d"]["batch_size"] = 3
-    name = write_plans("plain", plans, "LiteUneven")
-    number = str(prepare("plain"))
-    uneven = get_trainer_from_args(number, "2d", 0, trainer, name, False, torch.device("cpu"))
+    configuration, batch = cheapest(trainer), 1 if trainer in COLLECTION_TRAINERS else 3  # batch Dice in 2d only
+    plans = read_plans(trainer, "plain")
+    plans["configurations"][configuration]["batch_size"] = batch
+    name = write_plans(trainer, "plain", plans, "LiteUneven")
+    number = str(prepare_for(trainer, "plain"))
+    uneven = get_trainer_from_args(number, configuration, 0, trainer, name, False, torch.device("cpu"))
     uneven.is_ddp = True
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    with refuses(UserError, match="expected a divisor of the plans' batch size 3"):
+    with refuses(UserError, match=f"expected a divisor of the plans' batch size {batch}"):
         uneven.initialize()
 
 
 @pytest.mark.row("torch.compile without graph breaks (aot_eager), {configuration}", level=STEP)
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
-def test_compile(trainer: str, configuration: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compile(trainer: str, configuration: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: Cell) -> None:
+    if trainer in COLLECTION_TRAINERS:
+        cell.note("but one at the end, where logits are cut to the task's heads")
     check_compiled(trainer, "aot_eager", configuration, tmp_path, monkeypatch)
 
 
@@ -89,14 +105,21 @@ def check_compiled(
     """A compiled trainer steps as the plain one does, validates, predicts, and writes names that anyone can load."""
     plain, batch = initialized(trainer, "plain", configuration)
     torch._dynamo.reset()
+    counter = CompileCounterWithBackend(backend)
+    whole = trainer not in COLLECTION_TRAINERS
     with monkeypatch.context() as patch:
         patch.setattr(nnUNetTrainer, "_do_i_compile", lambda _: True)
-        patch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend, fullgraph=True))
+        patch.setattr(torch, "compile", functools.partial(torch.compile, backend=counter, fullgraph=whole))
         compiled, _ = initialized(trainer, "plain", configuration)
         compiled.network._orig_mod.load_state_dict(plain.network.state_dict())
         losses = [float(one.train_step(batch)["loss"]) for one in (plain, compiled)]
         assert losses[1] == pytest.approx(losses[0], rel=1e-3)
         check_gradients(compiled.network._orig_mod)
+        if trainer in COLLECTION_TRAINERS:
+            graphs = counter.frame_count
+            with on_batch(compiled, {"task": 0}):
+                compiled.network(batch["data"])
+            assert counter.frame_count == graphs  # the same for all tasks
         compiled.network.eval()
         with torch.no_grad():
             assert torch.isfinite(torch.as_tensor(compiled.validation_step(batch)["loss"]))
@@ -113,7 +136,7 @@ def check_compiled(
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_autocast(trainer: str, dtype: str, configuration: str) -> None:
     ready, batch = initialized(trainer, "plain", configuration)
-    with torch.autocast("cpu", dtype=getattr(torch, dtype)):
+    with torch.autocast("cpu", dtype=getattr(torch, dtype)), on_batch(ready, batch):
         loss = ready.loss(ready.network(batch["data"]), batch["target"])
     (loss * 1024).backward()  # as a gradient scaler does
     assert loss.isfinite()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import children
 import pytest
-from stock import check_predicted, check_trained, predict, read_plans, train, write_plans
+from stock import check_predicted, check_trained, predict, train, variant
 
 pytestmark = pytest.mark.slow
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.row("nnUNetv2_train and nnUNetv2_predict with spawned workers", expensive=True)
 def test_workers(trainer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = write_plans("plain", read_plans("plain"), "LiteWorkers")
+    name = variant(trainer, "plain", "LiteWorkers")
     monkeypatch.setattr(multiprocessing, "get_context", children.get_context)
     monkeypatch.setattr("nnunetv2.utilities.utils.Pool", multiprocessing.Pool)
     monkeypatch.setenv("nnUNet_n_proc_DA", "2")
