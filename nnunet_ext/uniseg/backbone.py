@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nnunet_ext.base.checkpoints import read_checkpoint
 from nnunet_ext.base.knobs import resolve
+from nnunet_ext.base.one_line import one_line
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.task_table import BLOCK, TaskTable
 
@@ -72,8 +73,15 @@ def export_backbone(source: Path, target: Path, channels: int) -> None:
         "exported_from": {"collection": table.collection, "trainer": TRAINER, "plans": plans["plans_name"]},
     }
     partial = target.with_name(f"{target.name}.partial")
-    torch.save(exported, partial)
-    partial.replace(target)
+    try:
+        torch.save(exported, partial)
+        partial.replace(target)
+    except (OSError, RuntimeError) as error:  # RuntimeError: torch's word for a full disk
+        raise UserError(
+            f"{target}: expected to write a checkpoint, got {one_line(error)!r}. Free space, or choose another place."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _stock_names(weights: Mapping[str, Tensor], channels: int) -> dict[str, Tensor]:

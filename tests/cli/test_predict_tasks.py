@@ -1,0 +1,130 @@
+"""``nnunet_ext predict_tasks``, from images to label maps that nnU-Net evaluates; mistakes in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from nnunetv2.evaluation.evaluate_predictions import evaluate_folder_entry_point
+
+from nnunet_ext.cli.main import main
+from nnunet_ext.cli.stock import run_stock
+
+QUICK = ["-device", "cpu", "-npp", "0", "-nps", "0", "--disable_progress_bar", "--disable_tta", "-f", "0"]
+COLLECTION = "results/Dataset900_Shared/UniSegTrainer__CollectionLitePlans__3d_fullres"
+VIEW = "UniSegTrainer__CollectionLitePlans_Dataset900_Shared__3d_fullres"
+
+
+def words(root: Path, *more: str, images: str = "Dataset901_Organ") -> list[str]:
+    folders = ["-i", str(root / "raw" / images / "imagesTs"), "-o", str(root / "out")]
+    return ["predict_tasks", "-d", "900", "-p", "CollectionLitePlans", *folders, *QUICK, *more]
+
+
+def labels(file: Path) -> np.ndarray:
+    return np.asarray(nibabel.load(file).dataobj)
+
+
+def test_all_tasks_that_take_the_images(untrained, monkeypatch, capsys):
+    monkeypatch.delenv("nnUNet_preprocessed")
+    assert main(words(untrained)) == 0
+    assert capsys.readouterr().out.endswith(f"2 cases: organ, nested, slab, coarse in {untrained / 'out'}\n")
+    for task in ("organ", "nested", "slab", "coarse"):
+        files = {path.name for path in (untrained / "out" / task).iterdir()}
+        assert files == {"unseen_000.nii.gz", "unseen_001.nii.gz", "plans.json", "dataset.json"}
+    assert len(list((untrained / "out").iterdir())) == 4  # without --merge nothing is merged
+
+
+def test_evaluation(untrained):
+    assert main(words(untrained, "--tasks", "pair", images="Dataset904_Pair")) == 0
+    out = untrained / "out" / "pair"
+    truth = untrained / "raw" / "Dataset904_Pair" / "labelsTs"
+    files = ["-djfile", str(out / "dataset.json"), "-pfile", str(out / "plans.json"), "-np", "1"]
+    run_stock("nnUNetv2_evaluate_folder", evaluate_folder_entry_point, [str(truth), str(out), *files])
+    summary = json.loads((out / "summary.json").read_text())
+    assert set(summary["mean"]) == {"1", "2", "3"}
+
+
+def test_merging(untrained):
+    assert main(words(untrained, "--merge", "organ:tumour", "nested", "organ")) == 0
+    out = untrained / "out"
+    description = json.loads((out / "merged" / "dataset.json").read_text())
+    names = ["organ:tumour", "nested:tumour", "nested:wall", "nested:organ", "organ:organ", "organ:wall"]
+    assert description["labels"] == {"background": 0} | {name: number for number, name in enumerate(names, start=1)}
+    for case in ("unseen_000.nii.gz", "unseen_001.nii.gz"):
+        organ, nested = labels(out / "organ" / case), labels(out / "nested" / case)
+        conditions = [organ == 3, nested == 3, nested == 2, nested == 1, organ == 1, organ == 2]
+        expected = np.select(conditions, [1, 2, 3, 4, 5, 6])
+        np.testing.assert_array_equal(labels(out / "merged" / case), expected)
+        affine = nibabel.load(
+            untrained / "raw" / "Dataset901_Organ" / "imagesTs" / case.replace(".", "_0000.", 1)
+        ).affine
+        np.testing.assert_allclose(nibabel.load(out / "merged" / case).affine, affine)
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        (["--tasks", "orgn"], "Dataset900_Shared: unknown task 'orgn'. Did you mean 'organ'?"),
+        (
+            ["--tasks", "organ", "pair"],
+            "imagesTs: expected images with 2 channels (.nii.gz) for pair, found images with 1 channel (.nii.gz).",
+        ),
+        (["--merge", "pair"], "--merge pair: expected a task that is predicted."),
+        (["--merge", "organ:tumor"], "unknown label 'tumor' of task 'organ'. Did you mean 'tumour'?"),
+        (
+            ["-f", "3"],
+            "fold_3/checkpoint_final.pth: expected the checkpoint of fold 3, found no file. Trained: -f 0 1.",
+        ),
+        (["-tr", "UniSegTrainr"], "-tr: unknown trainer 'UniSegTrainr'. Did you mean 'UniSegTrainer'?"),
+        (["-p", "Other"], "UniSegTrainer__Other__3d_fullres: expected a trained model, found none."),
+        (["-i", "/nowhere"], "/nowhere: expected a folder of images, found none."),
+        (["-c", "2d"], "expected a trained model, found none."),
+    ],
+)
+def test_mistakes(untrained, mistake, more, text):
+    assert text in mistake(words(untrained, *more))
+    assert not (untrained / "out" / "organ").exists()
+
+
+def test_images_that_no_task_takes(untrained, mistake):
+    images = untrained / "raw" / "Dataset904_Pair" / "imagesTs"
+    for case in ("unseen_000", "unseen_001"):
+        shutil.copy(images / f"{case}_0001.nii.gz", images / f"{case}_0002.nii.gz")
+    assert "found images with 3 channels (.nii.gz). Give other" in mistake(words(untrained, images="Dataset904_Pair"))
+
+
+def test_a_view_that_is_missing(untrained, mistake):
+    shutil.rmtree(untrained / "results" / "Dataset903_Slab")
+    text = mistake(words(untrained))
+    assert (
+        f"Dataset903_Slab/{VIEW}/plans.json: expected the view of task 'slab', found no file. Run nnunet_ext " in text
+    )
+    assert main(words(untrained, "--tasks", "organ")) == 0
+
+
+def test_no_gpu(untrained, mistake, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "expected a GPU, torch finds none. Add -device cpu" in mistake(words(untrained, "-device", "cuda"))
+
+
+def test_a_truncated_image(untrained, mistake):
+    file = untrained / "raw" / "Dataset901_Organ" / "imagesTs" / "unseen_001_0000.nii.gz"
+    file.write_bytes(file.read_bytes()[:-300])
+    assert mistake(words(untrained)).startswith(f"{file}: expected a whole image, but it is corrupt")
+
+
+def test_predict_on_a_view_whose_checkpoint_is_gone(untrained, mistake):
+    shared = untrained / COLLECTION / "fold_0" / "checkpoint_final.pth"
+    shared.unlink()
+    images = untrained / "raw" / "Dataset904_Pair" / "imagesTs"
+    line = f"predict -d 904 -i {images} -o {untrained / 'out'} -tr UniSegTrainer -c 3d_fullres -device cpu -f 0"
+    text = mistake([*line.split(), "-p", "CollectionLitePlans_Dataset900_Shared"])
+    link = untrained / "results" / "Dataset904_Pair" / VIEW / "fold_0" / "checkpoint_final.pth"
+    assert text == (
+        f"{link}: expected the checkpoint that the tasks of a collection share, {shared}, found it gone. Restore that "
+        f"file, or train the collection again."
+    )

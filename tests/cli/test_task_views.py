@@ -1,0 +1,72 @@
+"""``nnunet_ext task_views``: views of a model that has none, and mistakes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nnunet_ext.cli.main import main
+
+WORDS = "task_views -d 900 -p CollectionLitePlans"
+MODEL = "results/Dataset900_Shared/UniSegTrainer__CollectionLitePlans__3d_fullres"
+VIEW = "results/Dataset904_Pair/UniSegTrainer__CollectionLitePlans_Dataset900_Shared__3d_fullres"
+
+
+def test_views_of_an_unfinished_training(untrained, capsys):
+    for view in (untrained / "results").glob("Dataset90[1-5]_*"):
+        shutil.rmtree(view)
+    best = (untrained / MODEL / "fold_1" / "checkpoint_final.pth").rename(
+        untrained / MODEL / "fold_1" / "checkpoint_best.pth"
+    )
+    assert main(WORDS.split()) == 0
+    views = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(views) == 5
+    assert views[3] == untrained / VIEW
+    assert (views[3] / "fold_1" / "checkpoint_best.pth").samefile(best)
+    assert not (views[3] / "fold_1" / "checkpoint_final.pth").exists()
+    assert (views[3] / "fold_0" / "checkpoint_final.pth").exists()
+
+
+def test_one_fold(untrained):
+    shutil.rmtree(untrained / VIEW)
+    assert main([*WORDS.split(), "-f", "1"]) == 0
+    assert sorted(path.name for path in (untrained / VIEW).glob("fold_*")) == ["fold_1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (f"{WORDS} -f 7", "fold_7: expected a fold, found none. Trained: 0, 1."),
+        (f"{WORDS} -tr UniSegTrainr", "expected a trained model, found none. Trained here (-tr__-p__-c): MultiHead"),
+        ("task_views -d 899", "expected data set '899', found none. Legal: Dataset900_Shared, "),
+        (
+            "task_views -d 904 -p CollectionLitePlans_Dataset900_Shared",
+            "expected a collection's model, found the view of task 'pair'. Give -d 900.",
+        ),
+    ],
+)
+def test_mistakes(untrained, mistake, words, text):
+    assert text in mistake(words)
+
+
+def test_an_ordinary_model(untrained, mistake):
+    plans = json.loads((untrained / MODEL / "plans.json").read_text())
+    del plans["collection"]
+    (untrained / MODEL / "plans.json").write_text(json.dumps(plans))
+    assert "expected a collection's model, found one of an ordinary data set. Give another -d." in mistake(WORDS)
+
+
+def test_planned_again_since(untrained, mistake):
+    file = untrained / "preprocessed" / "Dataset900_Shared" / "CollectionLitePlans.json"
+    plans = json.loads(file.read_text())
+    plans["nnunet_ext"] = {"num_epochs": 7}  # knobs may change
+    file.write_text(json.dumps(plans))
+    assert main(WORDS.split()) == 0
+    plans["configurations"]["3d_fullres"]["batch_size"] = 3
+    file.write_text(json.dumps(plans))
+    assert "was trained with, found others: the collection was planned again since." in mistake(WORDS)
+    file.unlink()
+    assert "expected the plans of the collection, found no file. Write views where it was trained" in mistake(WORDS)
