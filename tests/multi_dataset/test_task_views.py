@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import nibabel
+import numpy as np
 import pytest
+import torch
+from nnunetv2.evaluation.find_best_configuration import find_best_configuration_entry_point
+from nnunetv2.inference.predict_from_raw_data import predict_entry_point
+from nnunetv2.model_sharing.entry_points import export_pretrained_model_entry, install_from_zip_entry_point
+from nnunetv2.run.run_training import run_training
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from nnunet_ext import sockets
+from nnunet_ext.cli.stock import run_stock
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.task_table import Task, TaskTable
 from nnunet_ext.multi_dataset.task_views import renew_links, view_folder, write_views
+from nnunet_ext.uniseg import UniSegTrainer
 
 SIZE = 1_000_000
 TRAINER, CONFIGURATION = "UniSegTrainer", "3d_fullres"
@@ -201,3 +213,64 @@ def test_no_room(plans, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(UserError, match=r"expected to write a file of a task view, got .*No space left on device"):
         write_views(plans, TRAINER, CONFIGURATION, 0)
+
+
+PLANS = "CollectionLitePlans"
+MEMBER, MEMBER_PLANS = "Dataset903_Tumour", f"{PLANS}_Dataset900_Phantoms"  # four channels, regions
+
+
+def train(trainer: type[nnUNetTrainer], root: Path, dataset: str, plans_name: str) -> None:
+    """Train and validate fold 0 for a few steps, with the probabilities that model selection needs."""
+    folder = root / "preprocessed" / dataset
+    plans = json.loads((folder / f"{plans_name}.json").read_text()) | {"continue_training": False}
+    description = json.loads((folder / "dataset.json").read_text())
+    run = trainer(plans, CONFIGURATION, 0, description, torch.device("cpu"))
+    run.num_epochs, run.num_iterations_per_epoch, run.num_val_iterations_per_epoch = 1, 10, 5
+    run.run_training()
+    run.perform_actual_validation(save_probabilities=True)
+
+
+def predict(images: Path, output: Path) -> dict[str, np.ndarray]:
+    words = ["-d", "903", "-tr", TRAINER, "-p", MEMBER_PLANS, "-c", CONFIGURATION, "-f", "0", "-device", "cpu"]
+    words += ["-i", str(images), "-o", str(output), "-npp", "0", "-nps", "0", "--disable_progress_bar"]
+    run_stock("nnUNetv2_predict", predict_entry_point, words)
+    return {file.name: np.asarray(nibabel.load(file).dataobj) for file in output.glob("*.nii.gz")}
+
+
+@pytest.mark.slow
+def test_a_view_is_an_ordinary_model(collection, tmp_path, monkeypatch):
+    """``--val``, find_best_configuration against nnUNetTrainer on the same plans, a zip for another machine."""
+    monkeypatch.setenv(sockets.VARIABLE, str(sockets.folder("trainers")))
+    train(UniSegTrainer, collection, "Dataset900_Phantoms", PLANS)
+    view = collection / "results" / MEMBER / f"{TRAINER}__{MEMBER_PLANS}__{CONFIGURATION}"
+    summary = view / "fold_0" / "validation" / "summary.json"
+    dice = json.loads(summary.read_text())["mean"]
+    summary.unlink()
+    options = {"plans_identifier": MEMBER_PLANS, "only_run_validation": True, "export_validation_probabilities": True}
+    run_training("903", CONFIGURATION, 0, TRAINER, device=torch.device("cpu"), **options)
+    assert json.loads(summary.read_text())["mean"] == dice
+    assert (view / "fold_0" / "checkpoint_final.pth").is_symlink()
+
+    train(nnUNetTrainer, collection, MEMBER, MEMBER_PLANS)
+    words = [MEMBER, "-p", MEMBER_PLANS, "-c", CONFIGURATION, "-tr", TRAINER, "nnUNetTrainer", "-f", "0", "-np", "1"]
+    run_stock("nnUNetv2_find_best_configuration", find_best_configuration_entry_point, words)
+    results = json.loads((collection / "results" / MEMBER / "inference_information.json").read_text())["all_results"]
+    assert len(results) == 3  # both and their ensemble
+    assert all(math.isfinite(value) for value in results.values())
+
+    images = collection / "raw" / MEMBER / "imagesTs"
+    before = predict(images, tmp_path / "before")
+    archive = tmp_path / "view.zip"
+    words = ["-d", "903", "-o", str(archive), "-c", CONFIGURATION, "-tr", TRAINER, "-p", MEMBER_PLANS, "-f", "0"]
+    run_stock("nnUNetv2_export_model_to_zip", export_pretrained_model_entry, words)
+    (tmp_path / "another machine").mkdir()
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "another machine"))
+    monkeypatch.delenv("nnUNet_preprocessed")
+    monkeypatch.delenv("nnUNet_raw")
+    shutil.rmtree(collection / "results")
+    run_stock("nnUNetv2_install_pretrained_model_from_zip", install_from_zip_entry_point, [str(archive)])
+    after = predict(images, tmp_path / "after")
+    assert before.keys() == after.keys() == {"unseen_000.nii.gz"}
+    for name, labels in before.items():
+        np.testing.assert_array_equal(after[name], labels)
+        assert len(np.unique(labels)) > 1
