@@ -9,6 +9,7 @@ from nnunet_ext.base.json_file import read_json
 from nnunet_ext.cli import folders
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.manifest import Manifest, is_collection, read_manifest
+from nnunet_ext.multi_dataset.members import root_source
 from nnunet_ext.multi_dataset.task_table import CONFIGURATION, TaskTable, member_plans_name
 
 WHY_ONE_CONFIGURATION = (
@@ -69,7 +70,8 @@ def fingerprinted(manifest: Manifest) -> list[Path]:
     Raises:
         UserError: Several data sets have the number of one.
     """
-    return [_raw(task.source or task.dataset) for task in manifest.tasks]
+    raw = folders.folder("nnUNet_raw")
+    return [_raw(root_source(raw, task.dataset) or task.source or task.dataset) for task in manifest.tasks]
 
 
 def preprocess_members(

@@ -55,6 +55,7 @@ class Predict(Command):
         trainer = option(self.words, "-tr", "nnUNetTrainer") or ""
         check_trainer(trainer)
         model = model_folder(str(words["-d"]), str(words["-c"]), trainer, option(self.words, "-p", "nnUNetPlans") or "")
+        _check_no_collection(model)
         check_folds(model, folds(self.words), option(self.words, "-chk", "checkpoint_final.pth") or "")
         folders.check_writable(Path(str(words["-o"])), f"-o {words['-o']}")
         check_device(option(self.words, "-device", "cuda"))
@@ -64,6 +65,19 @@ class Predict(Command):
             quiet = "--disable_progress_bar" in self.words
             description = folders.read_json(model / "dataset.json")
             check_images(Path(str(words["-i"])), description, show_progress=not quiet)
+
+
+def _check_no_collection(model: Path) -> None:
+    from nnunet_ext.multi_dataset.task_table import TaskTable, member_plans_name
+
+    plans = folders.read_json(model / "plans.json")
+    table = TaskTable.read(plans)
+    if table is not None and table.bound is None:
+        raise UserError(
+            f"{model}: expected the model of one data set, found that of a collection. Predict with a task's view: -d "
+            f"{int(table.tasks[0].dataset[7:10])} -p {member_plans_name(plans['plans_name'], table.collection)}; or "
+            f"all tasks with nnunet_ext predict_tasks."
+        )
 
 
 def folds(words: Sequence[str]) -> list[str]:

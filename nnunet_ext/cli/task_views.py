@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from nnunet_ext.base.json_file import read_json
-from nnunet_ext.cli import folders
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.trained import model_folder
 from nnunet_ext.errors import UserError
@@ -48,7 +47,6 @@ class TaskViews(Command):
                 )
         if not present:
             raise UserError(f"{model}: expected a fold that was trained, found none. Train first.")
-        _check_not_planned_again(model, plans)
         from nnunet_ext.multi_dataset.task_views import write_views
 
         for fold in self.f or present:
@@ -81,18 +79,3 @@ def collection_plans(model: Path) -> dict[str, Any]:
         remedy = "" if table is None else f" Give -d {int(table.collection[7:10])}."
         raise UserError(f"{model}: expected a collection's model, found {what}.{remedy or ' Give another -d.'}")
     return plans
-
-
-def _check_not_planned_again(model: Path, plans: dict[str, Any]) -> None:
-    """Views take the members' plans from nnUNet_preprocessed: these must be those that the model was trained with."""
-    file = folders.dataset("nnUNet_preprocessed", plans["dataset_name"]) / f"{plans['plans_name']}.json"
-    if not file.is_file():
-        raise UserError(
-            f"{file}: expected the plans of the collection, found no file. Write views where it was trained."
-        )
-    now = read_json(file)
-    if any(now.get(key) != value for key, value in plans.items() if key != "nnunet_ext"):  # knobs may change
-        raise UserError(
-            f"{file}: expected the plans that {model} was trained with, found others: the collection was planned again "
-            f"since. Train anew, or restore the old plans."
-        )

@@ -56,6 +56,7 @@ class Train(Command):
         if fold != "all" and not fold.isdigit():
             raise UserError(f"fold: expected 0, 1, 2, 3, 4 or all, got {fold!r}. Name one of them.")
         if table is not None and table.bound is None:
+            _check_collection_trainer(option(self.words, "-tr", "nnUNetTrainer") or "", table)
             _check_members(table, plans)
         else:
             _check_preprocessed(dataset, plans, configuration)
@@ -73,6 +74,19 @@ def _check_configuration(plans: dict[str, Any], table: TaskTable | None, configu
         raise UserError(
             f"plans {plans['plans_name']!r}: unknown configuration {configuration!r}. "
             f"{nearest(configuration, plans['configurations'])}"
+        )
+
+
+def _check_collection_trainer(name: str, table: TaskTable) -> None:
+    from nnunet_ext.multi_dataset.trainer import MultiTaskTrainer
+
+    fitting = [
+        other for other in sockets.names("trainers") if issubclass(sockets.load("trainers", other), MultiTaskTrainer)
+    ]
+    if name not in fitting:
+        raise UserError(
+            f"-tr {name}: expected a trainer of collections, because {table.collection} is one. Take "
+            f"{', '.join(fitting)}, or train a member alone."
         )
 
 

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.errors import UserError
-from nnunet_ext.multi_dataset.manifest import COLLECTION_KEYS, Manifest, ManifestTask, parse_manifest
+from nnunet_ext.multi_dataset.manifest import Manifest, ManifestTask, parse_manifest
 
 
-def check_as_planned(raw: Path, preprocessed: Path) -> None:
+def check_as_planned(raw: Path, manifest: Mapping[str, Any]) -> None:
     """Refuse a manifest that was edited after planning; where there is no raw data, none can have been.
 
     Args:
         raw: The collection's folder in nnUNet_raw.
-        preprocessed: Its folder in nnUNet_preprocessed, where the planner keeps what it planned from.
+        manifest: What the plans say that they were made from.
 
     Raises:
         UserError: They differ.
     """
-    file, kept = raw / "dataset.json", preprocessed / "dataset.json"
-    if not file.is_file() or not kept.is_file():
+    file = raw / "dataset.json"
+    if not file.is_file():
         return
-    now = parse_manifest(read_json(file, unique=True), file)
-    content = read_json(kept)
-    planned = parse_manifest({key: content[key] for key in COLLECTION_KEYS if key in content}, kept)
-    found = _difference(planned, now)
+    found = _difference(parse_manifest(manifest, file), parse_manifest(read_json(file, unique=True), file))
     if found:
         raise UserError(
             f"{file}: expected the manifest as it was planned, found {found}. Run nnunet_ext plan_and_preprocess "

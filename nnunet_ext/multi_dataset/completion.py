@@ -45,7 +45,7 @@ def write_marker(member_folder: Path, plans: Mapping[str, Any], configuration: s
         configuration: The configuration that was preprocessed.
     """
     content = {
-        "plans": _hash(member_folder, plans, configuration),
+        "plans": preprocessing_hash(member_folder, plans, configuration),
         "files": _files(_data(member_folder, plans, configuration)),
     }
     marker = _marker(member_folder, plans, configuration)
@@ -93,7 +93,7 @@ def _problem(member_folder: Path, plans: Mapping[str, Any], configuration: str) 
     if not marker.is_file():
         return f"found some without {marker.name}: preprocessing was interrupted, or another command did it"
     found = read_json(marker)
-    if found["plans"] != _hash(member_folder, plans, configuration):
+    if found["plans"] != preprocessing_hash(member_folder, plans, configuration):
         return "found those of earlier plans or labels: the member was planned again since it was preprocessed"
     if (there := _files(data)) != found["files"]:
         names = sorted({name for name, _ in there.items() ^ found["files"].items()})
@@ -114,8 +114,8 @@ def _command(plans: Mapping[str, Any], configuration: str) -> str:
     return command if name == default else f"{command} -overwrite_plans_name {name}"
 
 
-def _hash(member_folder: Path, plans: Mapping[str, Any], configuration: str) -> str:
-    """A hash of all that preprocessing depends on."""
+def preprocessing_hash(member_folder: Path, plans: Mapping[str, Any], configuration: str) -> str:
+    """Return a hash of all that preprocessing depends on."""
     places = (
         (plans, OF_PLANS),
         (plans["configurations"][configuration], OF_CONFIGURATION),

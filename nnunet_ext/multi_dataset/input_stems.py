@@ -43,13 +43,13 @@ class InputStems(nn.Module):
         Raises:
             ValueError: There is no stem for C channels.
         """
-        used = str(x.shape[1])
-        if used not in self.convs:
+        fitting = [conv for conv in self.convs.values() if conv.in_channels == x.shape[1]]
+        if not fitting:
             raise ValueError(
-                f"expected images with {', '.join(self.convs)} channels, got {used}; check the task's channels"
+                f"expected images with {', '.join(self.convs)} channels, got {x.shape[1]}; check the task's channels"
             )
-        y = self.convs[used](x)
+        y = fitting[0](x)
         if self.training:
-            unused = [conv for number, conv in self.convs.items() if number != used]
+            unused = [conv for conv in self.convs.values() if conv is not fitting[0]]
             y = y + sum(0 * parameter.sum() for conv in unused for parameter in conv.parameters())
         return y

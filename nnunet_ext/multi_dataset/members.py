@@ -52,6 +52,23 @@ def find_member(raw: Path, name: str, place: str) -> RawDataset:
     return RawDataset.read(raw / name)
 
 
+def root_source(raw: Path, name: str) -> str | None:
+    """Return the data set that a part was taken from, and if that is a part too, the one behind it; else None.
+
+    Args:
+        raw: The folder nnUNet_raw.
+        name: The data set.
+    """
+    found, seen = None, {name}
+    while True:
+        source = read_json(raw / name / "dataset.json").get("source")
+        name = source["dataset"] if isinstance(source, dict) else name
+        if name in seen:
+            return found
+        seen.add(name)
+        found = name
+
+
 def check_trainable(dataset: RawDataset, place: str) -> None:
     """Refuse a data set that a collection cannot train on.
 

@@ -7,6 +7,7 @@ import shutil
 import sys
 from contextlib import redirect_stdout
 from copy import deepcopy
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,17 @@ from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
+from nnunet_ext.multi_dataset.completion import preprocessing_hash
 from nnunet_ext.multi_dataset.folds import FILE as FOLDS
-from nnunet_ext.multi_dataset.folds import STOCK_FOLDS, default_folds
+from nnunet_ext.multi_dataset.folds import STOCK_FOLDS, Folds, default_folds, folds_of, restrict
 from nnunet_ext.multi_dataset.manifest import Manifest, ManifestTask, is_collection, read_manifest
+from nnunet_ext.multi_dataset.members import root_source
 from nnunet_ext.multi_dataset.pooling import pool_fingerprints
-from nnunet_ext.multi_dataset.task_table import BLOCK, CONFIGURATION, Task, TaskTable, member_plans_name
+from nnunet_ext.multi_dataset.task_table import BLOCK, CONFIGURATION, SHARED, Task, TaskTable, member_plans_name
 
 FINGERPRINT = "dataset_fingerprint.json"
-SHARED = ("patch_size", "batch_size", "architecture")
 
 
 class CollectionPlanner:
@@ -75,7 +78,8 @@ class CollectionPlanner:
         self.dataset_name, self.raw_dataset_folder = name, str(folder)
         self._settle_spacing()
         self._settle_normalization()
-        self.table = TaskTable(name, tuple(map(_task, self._manifest.tasks, self._members)))
+        tasks = tuple(map(_task, self._manifest.tasks, self._members))
+        self.table = TaskTable(name, tasks, manifest=self._manifest.as_json())
         self.dataset_json = _description(description, self._members, self.table)
         self.dataset_fingerprint = pool_fingerprints(
             [member.dataset_fingerprint for member in self._members], [task.cases for task in self.table.tasks]
@@ -103,6 +107,7 @@ class CollectionPlanner:
             with redirect_stdout(StringIO()):  # stock shows a 2d configuration, which is dropped
                 member.plan_experiment()
             _write_folds_of_few(Path(nnUNet_preprocessed) / member.dataset_name, list(member.dataset))
+        self._complete_table()
         self._write_description()
         self.plans = self._collection_plans(plan)
         self.save_plans(self.plans)
@@ -123,6 +128,20 @@ class CollectionPlanner:
         plans["configurations"].pop("2d", None)
         plans[BLOCK] = self.table.as_json()
         super().save_plans(plans)  # type: ignore[misc]
+
+    def _complete_table(self) -> None:
+        """Say in the table, and so in everyone's plans, what each member's preprocessing depends on."""
+        assert self.table is not None
+        folder, tasks = Path(nnUNet_preprocessed), []
+        for member, task in zip(self._members, self.table.tasks, strict=True):
+            plans = read_json(folder / task.dataset / f"{member.plans_identifier}.json")
+            digest = preprocessing_hash(folder / task.dataset, plans, CONFIGURATION)
+            tasks.append(replace(task, preprocessing=digest))
+        self.table = replace(self.table, tasks=tuple(tasks))
+        for member, task in zip(self._members, tasks, strict=True):
+            member.table = self.table.bound_to(task.name)
+            with redirect_stdout(StringIO()):
+                member.save_plans(member.plans)
 
     def _member(self, task: ManifestTask, options: dict[str, Any]) -> Any:
         assert self._manifest is not None
@@ -187,7 +206,7 @@ class CollectionPlanner:
         if not file.is_file():
             raise UserError(
                 f"{file}: expected the plans whose network {self.dataset_name} takes over ('network_of'), found no "
-                f"file. Plan that collection with the same -pl and plans name, or remove 'network_of' from the manifest."
+                f"file. Plan that collection with the same -pl and plans name, or remove 'network_of'."
             )
         return {key: read_json(file)["configurations"][CONFIGURATION][key] for key in SHARED}
 
@@ -229,13 +248,24 @@ class CollectionPlanner:
 
 
 def _check_folds(task: ManifestTask) -> None:
-    """Stock code copies the folds of the raw folder, and stops without a word if others are there."""
+    """Refuse folds of a part that are not its source's: a case would train here and validate there.
+
+    Stock code copies the folds of the raw folder, and stops without a word if others are there.
+    """
     raw, planned = (Path(place) / task.dataset / FOLDS for place in (nnUNet_raw, nnUNet_preprocessed))
+    source = root_source(Path(nnUNet_raw), task.dataset) or task.source
+    if source is not None and raw.is_file():
+        part, whole = (RawDataset.read(Path(nnUNet_raw) / name) for name in (task.dataset, source))
+        cases = [case.name for case in whole.cases()]
+        theirs = folds_of([Path(nnUNet_preprocessed) / source, Path(nnUNet_raw) / source], cases)
+        if _sorted(read_json(raw)) != _sorted(restrict(theirs, [case.name for case in part.cases()])):
+            raise UserError(
+                f"{raw}: expected the folds of {source}, from which task {task.name!r} was taken, found others: they "
+                f"were changed since. Delete {raw.parent} and {planned}, and collect again."
+            )
     if not raw.is_file() or not planned.is_file():
         return
-    new, old = (
-        [[sorted(fold[key]) for key in ("train", "val")] for fold in read_json(file)] for file in (raw, planned)
-    )
+    new, old = _sorted(read_json(raw)), _sorted(read_json(planned))
     if old[: len(new)] != new:
         raise UserError(
             f"{planned}: expected the folds of {raw}, found others: task {task.name!r} was collected again. Delete "
@@ -243,11 +273,16 @@ def _check_folds(task: ManifestTask) -> None:
         )
 
 
+def _sorted(folds: Folds) -> list[list[list[str]]]:
+    return [[sorted(fold[key]) for key in ("train", "val")] for fold in folds]
+
+
 def _copy_fingerprint_to_part(task: ManifestTask) -> None:
     """A part of a data set has that data set's fingerprint, hence its spacing and normalisation."""
-    if task.source is None:
+    whole = root_source(Path(nnUNet_raw), task.dataset) or task.source
+    if whole is None:
         return
-    source, part = (Path(nnUNet_preprocessed) / name / FINGERPRINT for name in (task.source, task.dataset))
+    source, part = (Path(nnUNet_preprocessed) / name / FINGERPRINT for name in (whole, task.dataset))
     if not source.is_file():
         raise UserError(
             f"{source}: expected the fingerprint of the source of task {task.name!r}, found no file. Plan with "

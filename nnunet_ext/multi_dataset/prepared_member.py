@@ -14,7 +14,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.completion import check_complete
-from nnunet_ext.multi_dataset.task_table import Task, TaskTable, member_plans_name
+from nnunet_ext.multi_dataset.task_table import SHARED, Task, TaskTable, member_plans_name
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,21 +30,39 @@ class PreparedMember:
     attributes: Mapping[str, Any]
 
     @classmethod
-    def read(cls, table: TaskTable, task: Task, plans_name: str, configuration: str) -> PreparedMember:
+    def read(cls, collection_plans: Mapping[str, Any], task: Task, configuration: str) -> PreparedMember:
         """Read a member's plans and dataset.json from nnU-Net's preprocessed folder.
 
+        Args:
+            collection_plans: The collection's plans.
+            task: The task.
+            configuration: Name of the configuration.
+
         Raises:
-            UserError: Its plans are missing, or its data are not those that the collection was planned with.
+            UserError: Its plans are missing or were not planned with the collection's, or its data are not those that
+                the plans describe.
         """
+        table = TaskTable.read(collection_plans)
+        assert table is not None
         folder = Path(str(nnUNet_preprocessed)) / task.dataset
-        file = folder / f"{member_plans_name(plans_name, table.collection)}.json"
+        file = folder / f"{member_plans_name(collection_plans['plans_name'], table.collection)}.json"
+        again = f"Plan the collection again: nnunet_ext plan_and_preprocess -d {int(table.collection[7:10])}"
         if not file.is_file():
-            raise UserError(
-                f"{file}: expected the plans of task {task.name!r}, found no file. Plan the collection again: "
-                f"nnunet_ext plan_and_preprocess -d {int(table.collection[7:10])}"
-            )
+            raise UserError(f"{file}: expected the plans of task {task.name!r}, found no file. {again}")
         plans, dataset_json = read_json(file), read_json(folder / "dataset.json")
         check_complete(folder, plans, configuration)
+        if not table.bound_to(task.name).fits(TaskTable.read(plans)):
+            raise UserError(
+                f"{file}: expected plans of task {task.name!r} that were planned with the collection's, found others: "
+                f"planning was interrupted, or the member was planned again since. {again}"
+            )
+        for key in SHARED:
+            ours, theirs = (found["configurations"][configuration][key] for found in (collection_plans, plans))
+            if ours != theirs:
+                raise UserError(
+                    f"{file}: expected the collection's {key}, {ours!r}, found {theirs!r}: one of both was edited. "
+                    f"Edit the plans of all members alike, or plan the collection again."
+                )
         plans_manager = PlansManager(plans)
         configuration_manager = plans_manager.get_configuration(configuration)
         data = str(folder / configuration_manager.data_identifier)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -31,8 +32,13 @@ class TaskLoader:
         self._step = first_step
 
     def set_thread_id(self, worker: int) -> None:
-        """Tell a copy which worker it is in; a worker computes with one thread, as nnU-Net's own workers do."""
+        """Tell a copy which worker it is in.
+
+        A worker computes with one thread, as nnU-Net's own do, and draws random numbers of its own: the pool seeds
+        numpy's generator only, and workers would share torch's, which decides on most augmentations.
+        """
         torch.set_num_threads(1)
+        torch.manual_seed(np.random.randint(2**31))
         self._step = self._first_step + worker
 
     def __iter__(self) -> TaskLoader:

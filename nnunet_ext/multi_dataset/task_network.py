@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nnunet_ext.errors import UserError
+
 
 class TaskNetwork(nn.Module, abc.ABC):
     """A network that is told which task it is on.
@@ -25,7 +27,7 @@ class TaskNetwork(nn.Module, abc.ABC):
     def __init__(self, heads: Sequence[int]) -> None:
         super().__init__()
         self.heads = tuple(heads)
-        self._one = torch.zeros(1, dtype=torch.long)  # no buffer: DDP would broadcast it in every forward
+        self._one = torch.full((1,), -1)  # no task yet; no buffer: DDP would broadcast it in every forward
         self._several: tuple[int, ...] = ()
 
     def set_task(self, *tasks: int) -> None:
@@ -48,6 +50,9 @@ class TaskNetwork(nn.Module, abc.ABC):
         Returns:
             Logits (B, K, D, H, W) of the task's K heads, or with ``decoder.deep_supervision`` their list over scales;
             for several tasks their logits side by side, (B, K1 + K2 + ..., D, H, W).
+
+        Raises:
+            UserError: No task was set: the model of a whole collection was given to a command for one data set.
         """
         shared = self.encode(x)
         if self._several:
@@ -86,7 +91,13 @@ class TaskNetwork(nn.Module, abc.ABC):
     @torch.compiler.disable
     def _slice(self, logits: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
         """Outside of the compiled graph, which would else be compiled again for every number of heads."""
-        heads = self.heads[int(self._one)]
+        task = int(self._one)
+        if task < 0:
+            raise UserError(
+                "network of a collection: expected a task, got none. Predict with a task's view (-d MEMBER -p "
+                "PLANS_COLLECTION) or with nnunet_ext predict_tasks."
+            )
+        heads = self.heads[task]
         if isinstance(logits, list):
             return [scale[:, :heads] for scale in logits]
         return logits[:, :heads]

@@ -4,7 +4,8 @@ It stands in the plans under the key ``"collection"``: nnU-Net keeps unknown key
 them to ``build_network_architecture``, which is told nothing else about tasks::
 
     "collection": {"format": 1, "name": "Dataset900_MOTS", "tasks": [{"name": "liver", "dataset": "Dataset003_Liver",
-                   "channels": 1, "heads": 3, "cases": 131, "weight": null}, ...], "task": "liver"}
+                   "channels": 1, "heads": 3, "cases": 131, "weight": null, "preprocessing": "5f0c..."}, ...],
+                   "manifest": {"tasks": {...}, ...}, "task": "liver"}
 
 ``"task"`` stands in a member's plans only: a model with such plans is bound to that task.
 """
@@ -21,6 +22,7 @@ from nnunet_ext.errors import UserError
 BLOCK = "collection"
 FORMAT = 1
 CONFIGURATION = "3d_fullres"  # the only one that collections have
+SHARED = ("patch_size", "batch_size", "architecture")  # of that configuration, by all members
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Task:
         heads: Logits: classes with background, or regions; no ignore label.
         cases: Training cases.
         weight: Sampling weight of the manifest, or None.
+        preprocessing: Hash of all that the member's preprocessing depends on.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Task:
     heads: int
     cases: int
     weight: float | None = None
+    preprocessing: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,13 @@ class TaskTable:
         collection: ``Dataset900_MOTS``.
         tasks: The tasks.
         bound: The one task that member plans are for, or None in the collection's own plans.
+        manifest: The manifest that was planned.
     """
 
     collection: str
     tasks: tuple[Task, ...]
     bound: str | None = None
+    manifest: Mapping[str, Any] | None = None
 
     @classmethod
     def read(cls, plans: Mapping[str, Any]) -> TaskTable | None:
@@ -73,12 +79,14 @@ class TaskTable:
                 f"plans {plans.get('plans_name')!r}: expected a task table of format {FORMAT}, got "
                 f"{block['format']!r}. Install a newer nnunet_ext."
             )
-        return cls(block["name"], tuple(Task(**task) for task in block["tasks"]), block.get("task"))
+        tasks = tuple(Task(**task) for task in block["tasks"])
+        return cls(block["name"], tasks, block.get("task"), block.get("manifest"))
 
     def as_json(self) -> dict[str, Any]:
         """Return what stands in the plans."""
         block = {"format": FORMAT, "name": self.collection, "tasks": [asdict(task) for task in self.tasks]}
-        return block if self.bound is None else block | {"task": self.bound}
+        optional = {"manifest": self.manifest, "task": self.bound}
+        return block | {key: value for key, value in optional.items() if value is not None}
 
     def bound_to(self, name: str) -> TaskTable:
         """Return the table of the plans of the member behind task ``name``."""
@@ -95,6 +103,22 @@ class TaskTable:
         if name not in names:
             raise UserError(f"{self.collection}: unknown task {name!r}. {nearest(name, names)}")
         return names.index(name)
+
+    def fits(self, other: TaskTable | None) -> bool:
+        """Whether weights that were trained with one table do the same with the other.
+
+        So the tasks, their order, heads and preprocessing are equal, and so is the task that both are bound to; numbers
+        of cases and weights may differ.
+        """
+
+        def what_counts(table: TaskTable) -> list[tuple[Any, ...]]:
+            return [(task.name, task.dataset, task.channels, task.heads, task.preprocessing) for task in table.tasks]
+
+        return (
+            other is not None
+            and (self.collection, self.bound) == (other.collection, other.bound)
+            and what_counts(self) == what_counts(other)
+        )
 
     @property
     def heads(self) -> tuple[int, ...]:

@@ -71,6 +71,9 @@ def write_views(plans: Mapping[str, Any], trainer: str, configuration: str, fold
 def renew_links(plans: Mapping[str, Any], trainer: str, configuration: str, fold: int | str) -> None:
     """Let the views that have this fold follow the collection's files; a link whose file is gone goes.
 
+    The view of an earlier model, with other tasks or preprocessing, loses its symbolic links, which would lead to
+    weights that its plans do not describe; hard links and copies keep the earlier weights.
+
     Args:
         plans: The collection's plans.
         trainer: Name of the trainer's class.
@@ -83,9 +86,16 @@ def renew_links(plans: Mapping[str, Any], trainer: str, configuration: str, fold
     table = TaskTable.read(plans)
     assert table is not None
     source = _collection_fold(plans, table, trainer, configuration, fold)
-    for view in _views(plans, table, trainer, configuration):
-        if (view / f"fold_{fold}").is_dir():
+    views = dict(zip(_views(plans, table, trainer, configuration), table.tasks, strict=True))
+    model = f"{trainer}__{member_plans_name(plans['plans_name'], table.collection)}__{configuration}"
+    for view in Path(str(nnUNet_results)).glob(f"Dataset*/{model}"):
+        if not (view / f"fold_{fold}").is_dir():
+            continue
+        task = views.get(view)
+        if task is not None and table.bound_to(task.name).fits(TaskTable.read(read_json(view / "plans.json"))):
             _renew(source, view / f"fold_{fold}")
+        else:
+            _unlink(view / f"fold_{fold}")
 
 
 def _collection_fold(
@@ -113,9 +123,8 @@ def _contents(plans: Mapping[str, Any], table: TaskTable, task: Task, configurat
         if not needed.is_file():
             raise UserError(f"{needed}: expected it for the view of task {task.name!r}, found no file. Run {again}")
     member = read_json(file)
-    if TaskTable.read(member) != table.bound_to(task.name) or _network(member, configuration) != _network(
-        plans, configuration
-    ):
+    shared = _network(member, configuration) == _network(plans, configuration)
+    if not shared or not table.bound_to(task.name).fits(TaskTable.read(member)):
         raise UserError(
             f"{file}: expected the plans of task {task.name!r} that the model was trained with, found others: the "
             f"collection was planned again since. Train anew, or restore the old plans."
@@ -136,6 +145,13 @@ def _renew(source: Path, fold: Path) -> None:
                 _put(fold / name, source / name, (_symlink, os.link, shutil.copy2))
         elif (fold / name).is_symlink() or name == PASSING:  # a file of its own may be the last of its kind
             (fold / name).unlink(missing_ok=True)
+
+
+def _unlink(fold: Path) -> None:
+    """Remove the links that lead to the collection's files."""
+    for name in LINKED:
+        if (fold / name).is_symlink():
+            (fold / name).unlink()
 
 
 def _stands_for(link: Path, file: Path) -> bool:

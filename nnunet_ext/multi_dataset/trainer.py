@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import numpy as np
 import torch
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
-from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw, nnUNet_results
+from nnunetv2.paths import nnUNet_raw, nnUNet_results
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, distributed, nn
 
-from nnunet_ext.base.knobs import is_set
+from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.knobs import is_set, resolve
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.as_planned import check_as_planned
@@ -68,9 +70,8 @@ class MultiTaskTrainer(ExtTrainer):
         self.members: tuple[PreparedMember, ...] = ()
         if self.table.bound is None:
             _check_manifest(self.table)
-            self.members = tuple(
-                PreparedMember.read(self.table, task, plans["plans_name"], configuration) for task in self.table.tasks
-            )
+            sampling_shares(self.table, resolve(plans, configuration)["multi_dataset"]["sampling"])
+            self.members = tuple(PreparedMember.read(plans, task, configuration) for task in self.table.tasks)
         super().__init__(plans, configuration, fold, dataset_json, device)
         self._losses: list[nn.Module] = []
         if not self.members:
@@ -126,6 +127,7 @@ class MultiTaskTrainer(ExtTrainer):
         for number in range(len(self.members)):
             with self.on_task(number), _no_workers():
                 trains, validates = map(bool, self.do_split())
+                self._check_fold(self.members[number])
                 if not trains:
                     raise UserError(
                         f"{self.members[number]}: expected training cases in fold {self.fold}, found none. Train "
@@ -149,6 +151,19 @@ class MultiTaskTrainer(ExtTrainer):
             self._pool(train, schedule, self.num_iterations_per_epoch, 1, 1),
             self._pool(val, RoundRobin(validated), self.num_val_iterations_per_epoch, 2, 2),
         )
+
+    def _check_fold(self, member: PreparedMember) -> None:
+        """Refuse a fold for which stock code draws each data set its own split, where members share cases."""
+        entries = (self.table.manifest or {"tasks": {}})["tasks"]
+        sources = {entry["source"] for entry in entries.values() if "source" in entry}
+        if self.fold == "all" or not (member.task.dataset in sources or "source" in entries.get(member.task.name, {})):
+            return
+        folds = len(read_json(Path(self.preprocessed_dataset_folder_base) / "splits_final.json"))
+        if self.fold >= folds:
+            raise UserError(
+                f"{member}: expected a fold below {folds}, got {self.fold}: its cases are in another member too, and "
+                f"would be trained on here and validated on there. Train one of the {folds} folds."
+            )
 
     def get_tr_and_val_datasets(self) -> tuple[nnUNetBaseDataset, nnUNetBaseDataset]:
         """Stock data sets; where a fold has no validation case the second is a stand-in that is never drawn from."""
@@ -207,9 +222,14 @@ class MultiTaskTrainer(ExtTrainer):
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         """Log the loss as stock does, and each task's."""
         super().on_train_epoch_end(train_outputs)
+        losses = [(output["task"], float(output["loss"])) for output in train_outputs]
+        if self.is_ddp:
+            gathered: list[Any] = [None] * distributed.get_world_size()
+            distributed.all_gather_object(gathered, losses)
+            losses = [pair for of_rank in gathered for pair in of_rank]
         for number, member in enumerate(self.members):
-            losses = [float(output["loss"]) for output in train_outputs if output["task"] == number]
-            self.task_logger.log_loss(member.task.name, losses, self.current_epoch)
+            theirs = [loss for task, loss in losses if task == number]
+            self.task_logger.log_loss(member.task.name, theirs, self.current_epoch)
 
     def validation_step(self, batch: dict) -> dict:
         """Stock step of the batch's task; its statistics take their place among those of all (task, class) pairs."""
@@ -280,10 +300,13 @@ class MultiTaskTrainer(ExtTrainer):
         """Refuse another trainer's checkpoint, other knobs, and another task table."""
         super().check_checkpoint(checkpoint, filename)
         written = TaskTable.read(checkpoint["init_args"]["plans"])
-        if written is None or written.tasks != self.table.tasks:
+        if written is not None:
+            written = replace(written, bound=self.table.bound)  # a view's checkpoint is the collection's
+        if not self.table.fits(written):
+            what = "tasks" if _names(written) != _names(self.table) else "channels, heads or preprocessing of the tasks"
             raise UserError(
-                f"{filename}: expected a checkpoint of the tasks {_names(self.table)}, found one of {_names(written)}. "
-                f"To go on from its weights with other tasks, set the knob init_from to this file."
+                f"{filename}: expected a checkpoint of the {what} {_names(self.table)} as planned now, found one of "
+                f"{_names(written)} as planned before. To go on from its weights, set the knob init_from to this file."
             )
 
     def weights_to_start_from(self, checkpoint: dict[str, Any]) -> Mapping[str, Tensor]:
@@ -343,8 +366,8 @@ def _check_configuration(plans: Mapping[str, Any], configuration: str) -> None:
 
 def _check_manifest(table: TaskTable) -> None:
     """Refuse a manifest that was edited since planning; the raw data may be elsewhere."""
-    if nnUNet_raw.is_set():
-        check_as_planned(Path(str(nnUNet_raw)) / table.collection, Path(str(nnUNet_preprocessed)) / table.collection)
+    if nnUNet_raw.is_set() and table.manifest is not None:
+        check_as_planned(Path(str(nnUNet_raw)) / table.collection, table.manifest)
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ class ViewedTask:
                     f"{int(table.collection[7:10])} where it was trained."
                 )
         plans = read_json(view / "plans.json")
-        if TaskTable.read(plans) != table.bound_to(name):
+        if not table.bound_to(name).fits(TaskTable.read(plans)):
             raise UserError(
                 f"{view / 'plans.json'}: expected a view of task {name!r} with the tasks of the model, found others. "
                 f"Run nnunet_ext task_views -d {int(table.collection[7:10])}"

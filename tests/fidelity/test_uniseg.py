@@ -97,6 +97,7 @@ def test_the_task_matters(reference, v1_weights):
     net = network().eval()
     load_v1_weights(net, v1_weights)
     x = torch.from_numpy(reference["x_1ch_task0"])
+    net.set_task(0)
     with torch.no_grad():
         zero = net(x)[0]
         net.set_task(3)

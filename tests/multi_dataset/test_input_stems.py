@@ -17,6 +17,20 @@ def test_stems_are_told_by_their_channels():
         stems(torch.randn(1, 3, 4, 4, 4))
 
 
+def test_one_compiled_graph_for_each_number_of_channels():
+    stems, graphs = InputStems(nn.Conv2d(1, 3, 3), (1, 2)), []
+
+    def backend(graph, example_inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(stems, backend=backend, fullgraph=True)
+    for channels in (1, 2, 1, 2):
+        x = torch.randn(2, channels, 5, 5)
+        torch.testing.assert_close(compiled(x), stems(x))
+    assert len(graphs) == 2
+
+
 def test_stems_that_a_batch_does_not_use_get_a_gradient_of_zero():
     stems = InputStems(nn.Conv2d(1, 3, 3), (1, 2))
     stems(torch.randn(1, 2, 5, 5)).sum().backward()

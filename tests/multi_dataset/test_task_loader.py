@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 
 from nnunet_ext.multi_dataset.round_robin import RoundRobin
@@ -38,6 +39,26 @@ def test_the_schedule_decides():
         {"data": "c", "task": 2},
         {"data": "a", "task": 0},
     ]
+
+
+class Draws(Loader):
+    """Draws from torch's generator, as nnU-Net's augmentation does."""
+
+    def __next__(self) -> dict[str, Any]:
+        return {"data": torch.rand(4)}
+
+
+def test_workers_draw_different_random_numbers_and_repeat_with_the_seed():
+    drawn = []
+    for _ in range(2):
+        loader = TaskLoader([Draws("a")], RoundRobin([0]), workers=2, first_step=0)
+        pool = MultiThreadedAugmenter(loader, None, 2, seeds=[11, 22], wait_time=0.002)
+        try:
+            drawn.append(torch.stack([next(pool)["data"] for _ in range(4)]))
+        finally:
+            pool._finish()
+    assert len(drawn[0].unique()) == 16
+    assert torch.equal(*drawn)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.task_network import TaskNetwork
 
 
@@ -76,6 +77,11 @@ def test_one_compiled_graph_serves_all_tasks(network):
             network.set_task(task)
             assert_close(compiled(x), network(x))
     assert graphs == 1
+
+
+def test_the_model_of_a_collection_predicts_nothing_until_it_is_told_a_task(network):
+    with pytest.raises(UserError, match=r"expected a task, got none\. Predict with a task's view"):
+        network(torch.randn(1, 1, 4, 4))
 
 
 def test_no_buffers_and_unknown_tasks(network):

@@ -203,10 +203,20 @@ def test_continuing_goes_on_with_the_next_epochs_order(collection):
     assert resumed == whole[10:] != whole[:10]
 
 
+def put_table_into_members(root: Path, table: dict[str, Any]) -> None:
+    """As if other tasks had been planned."""
+    for task in table["tasks"]:
+        file = root / "preprocessed" / task["dataset"] / f"{PLANS}_{NAME}.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"collection": table | {"task": task["name"]}}))
+
+
 def test_more_tasks_on_trained_weights_keep_the_old_tasks(collection, kind):
     """Train three tasks, then start five from that checkpoint."""
     plans = read_plans(collection)
-    few = plans["collection"] | {"tasks": [plans["collection"]["tasks"][number] for number in (3, 0, 4)]}
+    everything = plans["collection"]
+    few = everything | {"tasks": [everything["tasks"][number] for number in (3, 0, 4)]}
+    del few["manifest"]
+    put_table_into_members(collection, few)
     old = trainer(collection, kind, plans=plans | {"collection": few})
     old.on_train_start()
     old.on_train_epoch_start()
@@ -214,6 +224,7 @@ def test_more_tasks_on_trained_weights_keep_the_old_tasks(collection, kind):
         old.train_step(next(old.dataloader_train))
     kept = Path(old.output_folder) / "kept.pth"
     old.save_checkpoint(str(kept))
+    put_table_into_members(collection, everything)
     plans["nnunet_ext"]["init_from"] = str(kept)
     new = trainer(collection, kind, plans=plans)
     new.on_train_start()
@@ -223,7 +234,7 @@ def test_more_tasks_on_trained_weights_keep_the_old_tasks(collection, kind):
         new.task_network.eval().set_task(after)
         with torch.no_grad():
             assert_close(new.network(x)[0], old.network(x)[0], rtol=1e-4, atol=1e-4)
-    with pytest.raises(UserError, match=r"expected a checkpoint of the tasks organs, .*, found one of lung, organs"):
+    with pytest.raises(UserError, match=r"expected a checkpoint of the tasks organs, .* found one of lung, organs"):
         new.check_checkpoint(read_checkpoint(kept), "FILE")
 
 
@@ -305,3 +316,46 @@ def test_a_member_that_was_deleted_or_changed_since(collection):
     with pytest.raises(UserError, match="found 1 file changed, missing or new"):
         trainer(collection)
     assert not list((collection / "results").iterdir())
+
+
+def test_plans_that_do_not_belong_together(collection):
+    plans = read_plans(collection)
+    plans["configurations"]["3d_fullres"]["batch_size"] = 3
+    with pytest.raises(UserError, match="expected the collection's batch_size, 3, found 2: one of both was edited"):
+        trainer(collection, plans=plans)
+    plans = read_plans(collection)
+    plans["collection"]["tasks"][1]["preprocessing"] = "planned otherwise"
+    with pytest.raises(UserError, match=r"expected plans of task 'organs' that were planned with the coll"):
+        trainer(collection, plans=plans)
+    assert not list((collection / "results").iterdir())
+
+
+def test_a_view_of_other_tasks_does_not_follow(collection):
+    run = trainer(collection)
+    run.on_train_start()
+    run.save_checkpoint(str(Path(run.output_folder) / "checkpoint_best.pth"))
+    run._write_views()
+    model = f"UniSegTrainer__{PLANS}_{NAME}__3d_fullres"
+    views = [collection / "results" / f"Dataset{name}" / model for name in ("904_Lung", "905_Kidney")]
+    for view in views:
+        assert (view / "fold_0" / "checkpoint_best.pth").is_file()
+    plans = json.loads((views[0] / "plans.json").read_text())
+    tasks = plans["collection"]["tasks"]
+    tasks[3], tasks[4] = tasks[4], tasks[3]  # the view of a model whose tasks had another order
+    (views[0] / "plans.json").write_text(json.dumps(plans))
+    run.save_checkpoint(str(Path(run.output_folder) / "checkpoint_best.pth"))
+    assert not (views[0] / "fold_0" / "checkpoint_best.pth").is_symlink()
+    assert (views[1] / "fold_0" / "checkpoint_best.pth").is_file()
+
+
+def test_a_fold_beyond_those_that_a_part_and_its_source_share(collection):
+    plans = read_plans(collection)
+    plans["collection"]["manifest"]["tasks"]["kidney"]["source"] = "Dataset901_Organs"
+    for member in (collection / "preprocessed").glob(f"Dataset90*/{PLANS}_{NAME}.json"):
+        member.write_text(json.dumps(json.loads(member.read_text())))
+    manifest = collection / "raw" / NAME / "dataset.json"
+    manifest.unlink()
+    run = trainer(collection, plans=plans, fold=4)
+    run.initialize()
+    with pytest.raises(UserError, match=r"kidney \(Dataset905_Kidney\): expected a fold below 3, got 4"):
+        run.get_dataloaders()

@@ -63,6 +63,7 @@ def test_shapes_and_prompt(kind, geometry):
     assert network.prompt.shape == (1, 3, *bottleneck)
     widths = [(block.conv.in_channels, block.conv.out_channels) for block in network.fuse.convs]
     assert widths == [(12, 3), (3, 3), (3, 3)]  # F + T = 9 + 3, a quarter of it, T
+    network.set_task(0)
     for channels in (1, 3):
         logits = network(torch.randn(2, channels, *patch))
         assert logits[0].shape == (2, 4, *patch)
@@ -121,6 +122,7 @@ def test_after_dropping_tasks_fuse_starts_anew():
 def test_the_prompt_is_interpolated_for_other_sizes(geometry):
     patch = GEOMETRY[geometry][2]
     network = uniseg("plain", geometry, deep_supervision=False).eval()
+    network.set_task(0)
     larger = [2 * length for length in patch]
     assert network(torch.randn(1, 1, *larger)).shape == (1, 4, *larger)
 
