@@ -1,5 +1,6 @@
 """How deep an image is comes from its header, in every format that nnU-Net reads."""
 
+import json
 from pathlib import Path
 
 import nibabel
@@ -8,7 +9,7 @@ import pytest
 import SimpleITK
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.multi_dataset.members import slices
+from nnunet_ext.multi_dataset.members import root_source, slices
 
 SHEARED = np.array([[1, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]], float)
 
@@ -41,3 +42,12 @@ def test_no_image(tmp_path: Path, ending: str) -> None:
             file.write_bytes(content)
         with pytest.raises(UserError, match="expected an image, found none that can be read"):
             slices(file)
+
+
+def test_the_data_set_behind_a_part_of_a_part(tmp_path: Path) -> None:
+    sources = {"Dataset001_Whole": None, "Dataset002_Part": "Dataset001_Whole", "Dataset003_Inner": "Dataset002_Part"}
+    for name, source in sources.items():
+        (tmp_path / name).mkdir()
+        record = {"source": {"dataset": source}} if source else {"source": "King's College London"}
+        (tmp_path / name / "dataset.json").write_text(json.dumps(record))
+    assert [root_source(tmp_path, name) for name in sources] == [None, "Dataset001_Whole", "Dataset001_Whole"]
