@@ -67,7 +67,9 @@ def test_two_ranks(collection: Path) -> None:
     first, second = (json.loads((collection / f"rank{number}.json").read_text()) for number in (0, 1))
     assert first["train"] == second["train"]
     assert first["val"] == second["val"] == [0, 1, 2, 3, 4]
-    assert all(mine[0] != other[0] and mine[1] == other[1] == 1 for mine, other in zip(first["cases"], second["cases"]))
+    for (mine, samples), (other, others) in zip(first["cases"], second["cases"], strict=True):
+        assert mine != other
+        assert samples == others == 1
     assert first["weights"] == second["weights"]
     assert first["losses"] == second["losses"]
     model = collection / "results" / NAME / f"UniSegTrainer__{PLANS}__3d_fullres"
