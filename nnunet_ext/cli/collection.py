@@ -9,7 +9,6 @@ from nnunet_ext.base.json_file import read_json
 from nnunet_ext.cli import folders
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.manifest import Manifest, is_collection, read_manifest
-from nnunet_ext.multi_dataset.members import root_source
 from nnunet_ext.multi_dataset.task_table import CONFIGURATION, TaskTable, member_plans_name
 
 WHY_ONE_CONFIGURATION = (
@@ -70,6 +69,8 @@ def fingerprinted(manifest: Manifest) -> list[Path]:
     Raises:
         UserError: Several data sets have the number of one.
     """
+    from nnunet_ext.multi_dataset.members import root_source
+
     raw = folders.folder("nnUNet_raw")
     return [_raw(root_source(raw, task.dataset) or task.source or task.dataset) for task in manifest.tasks]
 
