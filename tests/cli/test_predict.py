@@ -1,5 +1,6 @@
 """``nnunet_ext predict``: mistakes get one line before nnU-Net starts; the rest goes to the stock entry point."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from nnunet_ext import sockets
 from nnunet_ext.cli.main import main
 from nnunet_ext.cli.predict import folds
+from nnunet_ext.multi_dataset.task_table import Task, TaskTable
 
 MODEL = "results/Dataset901_Phantom/BANetTrainer__LitePlans__3d_fullres"
 
@@ -21,6 +23,7 @@ def model(nnunet: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = nnunet / MODEL
     (folder / "fold_1").mkdir(parents=True)
     shutil.copy(nnunet / "raw/Dataset901_Phantom/dataset.json", folder)
+    (folder / "plans.json").write_text(json.dumps({"plans_name": "LitePlans"}))
     torch.save({"network_weights": {"weight": torch.arange(9000.0)}}, folder / "fold_1" / "checkpoint_final.pth")
     return folder
 
@@ -34,6 +37,13 @@ def words(root: Path, **changes: str) -> list[str]:
     }
     options |= {"tr": "BANetTrainer", "p": "LitePlans", "f": "1", "device": "cpu"} | changes
     return ["predict", *(word for name, value in options.items() for word in (f"-{name}", value))]
+
+
+def test_the_model_of_a_collection(nnunet, model, mistake):
+    table = TaskTable("Dataset901_Phantom", (Task("liver", "Dataset003_Liver", 1, 2, 9),))
+    (model / "plans.json").write_text(json.dumps({"plans_name": "LitePlans", "collection": table.as_json()}))
+    text = "expected the model of one data set, found that of a collection. Predict with a task's view: -d 3 -p Lite"
+    assert text in mistake(" ".join(words(nnunet)))
 
 
 def test_missing_words(nnunet, mistake):

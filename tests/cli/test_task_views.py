@@ -60,13 +60,16 @@ def test_an_ordinary_model(untrained, mistake):
 
 
 def test_planned_again_since(untrained, mistake):
-    file = untrained / "preprocessed" / "Dataset900_Shared" / "CollectionLitePlans.json"
-    plans = json.loads(file.read_text())
+    collection = untrained / "preprocessed" / "Dataset900_Shared" / "CollectionLitePlans.json"
+    plans = json.loads(collection.read_text())
     plans["nnunet_ext"] = {"num_epochs": 7}  # knobs may change
-    file.write_text(json.dumps(plans))
+    collection.write_text(json.dumps(plans))
     assert main(WORDS.split()) == 0
-    plans["configurations"]["3d_fullres"]["batch_size"] = 3
-    file.write_text(json.dumps(plans))
+    task = plans["collection"]["tasks"][1]
+    file = untrained / "preprocessed" / task["dataset"] / "CollectionLitePlans_Dataset900_Shared.json"
+    member = json.loads(file.read_text())
+    member["collection"]["tasks"][1]["preprocessing"] = "with another normalization"
+    file.write_text(json.dumps(member))
     assert "was trained with, found others: the collection was planned again since." in mistake(WORDS)
     file.unlink()
-    assert "expected the plans of the collection, found no file. Write views where it was trained" in mistake(WORDS)
+    assert f"expected it for the view of task {task['name']!r}, found no file" in mistake(WORDS)

@@ -125,7 +125,7 @@ def test_all_words_reach_nnunet_and_the_door_is_open(preprocessed, monkeypatch):
 
 # collections
 
-PAIR = "900 3d_fullres 0 -p CollectionLitePlans -device cpu"
+PAIR = "900 3d_fullres 0 -p CollectionLitePlans -device cpu -tr UniSegTrainer"
 
 
 @pytest.fixture
@@ -140,6 +140,14 @@ def started(pair, monkeypatch) -> list[list[str]]:
 def test_a_collection_needs_its_members_data_and_none_of_its_own(started):
     assert main(["train", *PAIR.split()]) == 0
     assert started == [PAIR.split()]
+
+
+def test_a_trainer_of_one_data_set_on_a_collection(started, mistake):
+    assert mistake(f"train {PAIR.replace('UniSegTrainer', 'nnUNetTrainer')}") == (
+        "-tr nnUNetTrainer: expected a trainer of collections, because Dataset900_Pair is one. Take "
+        "MultiHeadTrainer, UniSegTrainer, or train a member alone."
+    )
+    assert started == []
 
 
 def test_a_member_can_be_trained_alone(started):
