@@ -111,6 +111,12 @@ class MultiTaskTrainer(ExtTrainer):
 
     # before the training
 
+    def initialize(self) -> None:
+        """Prepare as stock does; torch.compile may make a graph for each number of channels in each mode."""
+        graphs = 4 * len(self.table.channel_numbers)  # training, validation, prediction, and one to spare
+        torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, graphs)
+        super().initialize()
+
     def on_train_start(self) -> None:
         """Prepare the training; refused on plans of a task view."""
         if self.table.bound is not None:
