@@ -42,7 +42,8 @@ def environment(tmp_path_factory) -> dict[str, str]:
 
 def readme_lines() -> list[str]:
     """The four lines of the README's section on real scans."""
-    text = (ROOT / "README.md").read_text().partition("\n## Real scans")[2].replace("\\\n", " ")
+    section = (ROOT / "README.md").read_text().partition("\n## Real scans")[2].partition("\n## ")[0]
+    text = section.replace("\\\n", " ")
     wanted = ("nnunet_ext plan_and_preprocess -d 4", "nnUNetv2_train 4", "nnUNetv2_predict", "nnUNetv2_evaluate_folder")
     lines = [line.strip() for line in text.splitlines() if line.strip().startswith(wanted)]
     assert [line.split()[0] for line in lines] == [words.split()[0] for words in wanted]
