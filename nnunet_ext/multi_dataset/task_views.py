@@ -36,7 +36,7 @@ def view_folder(results: Path, task: Task, collection: str, trainer: str, plans_
         plans_name: Name of the collection's plans.
         configuration: Name of the configuration.
     """
-    return results / task.dataset / f"{trainer}__{member_plans_name(plans_name, collection)}__{configuration}"
+    return results / task.dataset / _model(collection, trainer, plans_name, configuration)
 
 
 def write_views(plans: Mapping[str, Any], trainer: str, configuration: str, fold: int | str) -> list[Path]:
@@ -87,7 +87,7 @@ def renew_links(plans: Mapping[str, Any], trainer: str, configuration: str, fold
     assert table is not None
     source = _collection_fold(plans, table, trainer, configuration, fold)
     views = dict(zip(_views(plans, table, trainer, configuration), table.tasks, strict=True))
-    model = f"{trainer}__{member_plans_name(plans['plans_name'], table.collection)}__{configuration}"
+    model = _model(table.collection, trainer, plans["plans_name"], configuration)
     for view in Path(str(nnUNet_results)).glob(f"Dataset*/{model}"):
         if not (view / f"fold_{fold}").is_dir():
             continue
@@ -96,6 +96,11 @@ def renew_links(plans: Mapping[str, Any], trainer: str, configuration: str, fold
             _renew(source, view / f"fold_{fold}")
         else:
             _unlink(view / f"fold_{fold}")
+
+
+def _model(collection: str, trainer: str, plans_name: str, configuration: str) -> str:
+    """Name of the views' folders, equal in all members."""
+    return f"{trainer}__{member_plans_name(plans_name, collection)}__{configuration}"
 
 
 def _collection_fold(

@@ -14,9 +14,9 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.completion import OF_CONFIGURATION, OF_PLANS
+from nnunet_ext.multi_dataset.pooling import INTENSITIES
 from nnunet_ext.multi_dataset.task_table import Task, TaskTable
 
-INTENSITIES = "foreground_intensity_properties_per_channel"
 IMAGE_ALONE = ("ZScoreNormalization", "NoNormalization", "RescaleTo01Normalization", "RGBTo01Normalization")
 
 
