@@ -1,0 +1,3 @@
+"""TransDoDNet: one network for many tasks; a transformer with a query per task makes its last layers."""
+
+from nnunet_ext.transdodnet.architecture import TransDoDNet as TransDoDNet
