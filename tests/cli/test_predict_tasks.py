@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel
@@ -46,6 +48,19 @@ def test_evaluation(untrained):
     run_stock("nnUNetv2_evaluate_folder", evaluate_folder_entry_point, [str(truth), str(out), *files])
     summary = json.loads((out / "summary.json").read_text())
     assert set(summary["mean"]) == {"1", "2", "3"}
+
+
+@pytest.mark.slow
+def test_worker_processes(untrained):
+    """As without the options: other processes read, preprocess and write."""
+    assert main(words(untrained)) == 0
+    alone = {file: labels(file) for file in (untrained / "out").rglob("*.nii.gz")}
+    shutil.rmtree(untrained / "out")
+    command = [sys.executable, "-m", "nnunet_ext.cli.main", *words(untrained, "-npp", "1", "-nps", "1")]
+    subprocess.run(command, check=True, capture_output=True)
+    assert len(alone) == 8
+    for file, expected in alone.items():
+        np.testing.assert_array_equal(labels(file), expected)
 
 
 def test_merging(untrained):

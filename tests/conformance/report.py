@@ -55,6 +55,8 @@ class Table:
             "# Conformance",
             "",
             "Every trainer of nnunet_ext x every stock feature, on seeded phantoms, through nnU-Net's own commands.",
+            "A trainer of collections is trained on a collection of the row's data set and a small companion;",
+            "prediction and all that follows run on the data set's task view.",
             "This file is generated; do not edit it. The command:",
             "",
             f"    {command}",

@@ -59,7 +59,7 @@ def test_residual_encoder(trainer: str, configuration: str, tmp_path: Path) -> N
     "full-width plans of {planner}, 3d_fullres",
     expensive=True,
     of="data sets",
-    why="a collection needs a planner of collections, see there",
+    why="collections have planners of their own",
 )
 @pytest.mark.parametrize("planner", PLANNERS)
 def test_any_plans(trainer: str, planner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def test_any_plans(trainer: str, planner: str, tmp_path: Path, monkeypatch: pyte
     "full-width plans of {planner}, 3d_fullres",
     expensive=True,
     of="collections",
-    why="an ordinary data set cannot be planned by a planner of collections",
+    why="the planner is for collections",
 )
 @pytest.mark.parametrize("planner", COLLECTION_PLANNERS)
 def test_any_collection_plans(trainer: str, planner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

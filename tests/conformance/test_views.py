@@ -34,7 +34,7 @@ from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.task_table import member_plans_name
 
 pytestmark = pytest.mark.slow
-WHY = "it is about collections"
+WHY = "the trainer knows no collections"
 
 
 def train_view(trainer: str, *flags: object) -> None:
@@ -149,7 +149,7 @@ def test_checkpoint_gone(trainer: str, refuses: Any, tmp_path: Path) -> None:
 def test_wrong_channels(trainer: str, refuses: Any, tmp_path: Path) -> None:
     trained(trainer, "plain", "3d_fullres")
     images = Path(os.environ["nnUNet_raw"], companion("plain"), "imagesTr")
-    with refuses(UserError, match="expected"):
+    with refuses(UserError, match="expected 1 channel of case 'case_000'"):
         Predict.parse(predict_words(trainer, images, tmp_path)).run()
 
 
