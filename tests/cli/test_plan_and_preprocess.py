@@ -230,7 +230,9 @@ def test_knobs_that_cannot_be_carried_over_are_not_lost_in_members(pair, mistake
         (
             "-d 900",
             "-pl ExperimentPlanner: expected a planner for collections, because Dataset900_Pair is a collection. Take "
-            "one of CollectionLitePlanner, UniSegPlanner, UniSegResEncLPlanner, UniSegResEncMPlanner.",
+            "one of CollectionLitePlanner, DoDNetPlanner, DoDNetResEncLPlanner, DoDNetResEncMPlanner, "
+            "TransDoDNetPlanner, TransDoDNetResEncLPlanner, TransDoDNetResEncMPlanner, UniSegPlanner, "
+            "UniSegResEncLPlanner, UniSegResEncMPlanner.",
         ),
         (
             "-d 901 900 -pl UniSegPlanner",
