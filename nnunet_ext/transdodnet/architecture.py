@@ -8,7 +8,9 @@ https://arxiv.org/abs/2211.06894
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -27,6 +29,7 @@ from nnunet_ext.transdodnet.query_decoder import QueryDecoder
 ATTENTION_HEADS = 8
 POINTS = 4
 EXPANSION = 4  # of the feed-forward parts
+VOXELS_PER_TOKEN = 32  # at least; nnU-Net's usual six stages have 512 in the finest level, the authors 256
 
 
 class TransDoDNet(TaskNetwork):
@@ -50,7 +53,8 @@ class TransDoDNet(TaskNetwork):
         heads: Logits of each task: classes with background, or regions.
         channels: Numbers of input channels that occur.
         hidden_channels: Channels of the transformer, a multiple of 8.
-        levels: Number of the encoder's coarsest levels that the transformer sees, full resolution never among them.
+        levels: Number of the encoder's coarsest levels that the transformer sees; of shallow networks those where a
+            token stands for at least 32 voxels, or the coarsest one.
         encoder_layers: Layers of the transformer's encoder.
         decoder_layers: Layers of the transformer's decoder.
         head_width: Channels of the features that the dynamic head takes.
@@ -84,7 +88,7 @@ class TransDoDNet(TaskNetwork):
         self.decoder = unet.decoder
         InputStems.put_into(encoder, channels)
         features = encoder.output_channels
-        levels = min(levels, len(features) - 1)
+        levels = _levels(encoder.strides, levels)
         shape: dict[str, int] = {
             "levels": levels,
             "heads": ATTENTION_HEADS,
@@ -178,6 +182,12 @@ def deep_norm_of_encoder(encoder_layers: int, decoder_layers: int) -> tuple[floa
     """Return DeepNorm's alpha and beta for the encoder of an encoder-decoder."""
     depth = (encoder_layers**4 * decoder_layers) ** (1 / 16)
     return 0.81 * depth, 0.87 / depth
+
+
+def _levels(strides: Sequence[Sequence[int]], wanted: int) -> int:
+    """Return how many of the coarsest levels have few enough tokens: ``wanted`` at most, one at least."""
+    voxels = list(accumulate(map(math.prod, strides), operator.mul))
+    return max(1, min(wanted, sum(number >= VOXELS_PER_TOKEN for number in voxels[1:])))
 
 
 def _projection(encoder: Any, inputs: int, outputs: int, *, nonlin: bool = True) -> ConvDropoutNormReLU:

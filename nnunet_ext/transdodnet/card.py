@@ -21,7 +21,9 @@ CARD = Method(
             lambda value: integer(8)(value) and value % 8 == 0,
             "a multiple of 8",
         ),
-        Knob("levels", 3, "how many of the coarsest levels the transformer sees", integer(1), "an integer >= 1"),
+        Knob(
+            "levels", 3, "how many of the coarsest levels the transformer sees at most", integer(1), "an integer >= 1"
+        ),
         Knob("encoder_layers", 3, "layers of the transformer's encoder", integer(1), "an integer >= 1"),
         Knob("decoder_layers", 3, "layers of the transformer's decoder", integer(1), "an integer >= 1"),
         Knob("head_width", 8, "channels of the features that the made head takes", integer(1), "an integer >= 1"),

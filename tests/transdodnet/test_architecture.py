@@ -11,7 +11,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from nnunet_ext.base.deformable_attention import DeformableAttention
-from nnunet_ext.transdodnet.architecture import TransDoDNet, deep_norm_of_encoder
+from nnunet_ext.transdodnet.architecture import TransDoDNet, _levels, deep_norm_of_encoder
 
 GEOMETRY = {
     "3d": ([[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2]], [[3, 3, 3]] * 4, (16, 24, 16)),
@@ -20,6 +20,7 @@ GEOMETRY = {
     "3d of two stages": ([[1, 1, 1], [2, 2, 2]], [[3, 3, 3]] * 2, (4, 8, 6)),
     "2d": ([[1, 1], [2, 2], [2, 2]], [[3, 3]] * 3, (16, 8)),
 }
+LEVELS = {"3d": 2, "3d anisotropic": 1, "3d of three stages": 1, "3d of two stages": 1, "2d": 1}  # >= 32 voxels a token
 HEADS = (4, 2, 3)
 
 
@@ -79,7 +80,7 @@ def as_if_trained(network: TransDoDNet) -> TransDoDNet:
 def test_shapes_levels_and_channels(kind, geometry):
     strides, _, patch = GEOMETRY[geometry]
     network = transdodnet(kind, geometry).eval()
-    assert len(network.projections) == min(3, len(strides) - 1)
+    assert len(network.projections) == LEVELS[geometry]
     for channels in (1, 3):
         scales = network(torch.randn(2, channels, *patch))
         size = patch
@@ -89,6 +90,13 @@ def test_shapes_levels_and_channels(kind, geometry):
     network.decoder.deep_supervision = False
     network.set_task(2)
     assert network(torch.randn(2, 1, *patch)).shape == (2, 3, *patch)
+
+
+def test_the_last_three_levels_of_usual_plans_and_fewer_of_shallow_ones():
+    usual = [[1, 1, 1], *[[2, 2, 2]] * 5]
+    assert [_levels(usual[:stages], 3) for stages in (2, 3, 4, 5, 6)] == [1, 1, 2, 3, 3]
+    assert [_levels(usual, wanted) for wanted in (1, 2, 4, 9)] == [1, 2, 4, 4]
+    assert _levels([[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 2, 2]], 3) == 2  # 4, 32 and 256 voxels a token
 
 
 def test_every_parameter_receives_a_finite_gradient(kind, geometry):
@@ -246,11 +254,11 @@ def test_the_planner_counts_transformer_and_head():
     size = [16, 24, 16]
     convolutions = network.encoder.compute_conv_feature_map_size(size)
     convolutions += network.decoder.compute_conv_feature_map_size(size)
-    levels = [(8, 12, 8), (4, 6, 4), (2, 3, 2)]
+    levels = [(4, 6, 4), (2, 3, 2)]
     tokens = sum(map(math.prod, levels))
     transformer = network.transformer.compute_conv_feature_map_size(levels) + 2 * 16 * tokens
     fused = 2 * 10 * math.prod(levels[-1])
-    head = (math.prod(size) + math.prod(levels[0]) + math.prod(levels[1])) * (3 * 4 + 2 * 4)
+    head = (math.prod(size) * (1 + 1 / 8 + 1 / 64)) * (3 * 4 + 2 * 4)
     assert network.compute_conv_feature_map_size(size) == convolutions + 16 * tokens + transformer + fused + head
 
 

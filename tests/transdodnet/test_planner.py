@@ -33,7 +33,7 @@ def test_the_estimate_counts_tokens_and_head(fingerprinted):
             "features_per_stage": [32, 64, 128],
             "conv_op": "torch.nn.modules.conv.Conv3d",
             "kernel_sizes": [[3, 3, 3]] * 3,
-            "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2]],
+            "strides": [[1, 1, 1], [2, 4, 4], [2, 2, 2]],
             "n_conv_per_stage": [2, 2, 2],
             "n_conv_per_stage_decoder": [2, 2],
             "conv_bias": True,
@@ -54,8 +54,8 @@ def test_the_estimate_counts_tokens_and_head(fingerprinted):
     # a token in each of 3 encoder layers: 2 levels x 4 points x 192 channels sampled, 8 heads' places and weights,
     # 2 x 768 and 8 x 192; in each of 3 decoder layers 192; one projection
     of_token = 3 * (2 * 4 * 192 + 2 * 4 * 8 * 4 + 2 * 768 + 8 * 192) + 3 * 192 + 192
-    coarsest = 8 * 8 * 16
-    assert ours - theirs == head + (16 * 16 * 32 + coarsest) * of_token + 2 * 128 * coarsest
+    coarsest = 4 * 4 * 8
+    assert ours - theirs == head + (8 * 8 * 16 + coarsest) * of_token + 2 * 128 * coarsest
 
 
 @pytest.mark.parametrize(
