@@ -67,6 +67,8 @@ class DoDNet(TaskNetwork):
         InputStems.put_into(unet.encoder, channels)
         self.head = DynamicHead(max(heads), width=unet.decoder.num_classes, depth=depth)
         self.controller = nn.Linear(unet.encoder.output_channels[-1] + len(heads), self.head.parameter_count)
+        nn.init.kaiming_normal_(self.controller.weight, a=1e-2)  # as nnU-Net; torch's own learns slower
+        nn.init.zeros_(self.controller.bias)
 
     def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return what does not depend on the task: the head's features over scales and the pooled bottleneck."""
