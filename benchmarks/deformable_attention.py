@@ -21,8 +21,9 @@ from training_step import timed
 
 from nnunet_ext.base.deformable_encoder import DeformableEncoder
 
-CHANNELS, HEADS, POINTS = 96, 6, 4
+CHANNELS, HEADS, POINTS = 48, 3, 4
 MOST_TOKENS_DENSE = 2_500
+FITTED = 6  # volumes, the largest
 DEFORMABLE, DENSE = "deformable", "dense"
 
 
@@ -80,7 +81,7 @@ def measure(sizes: list[tuple[int, int, int]], rounds: int, device: torch.device
     return {kind: {n: s for (of, n), s in seconds.items() if of == kind} for kind in (DEFORMABLE, DENSE)}
 
 
-def exponent(times: dict[int, float], last: int = 4) -> float:
+def exponent(times: dict[int, float], last: int = FITTED) -> float:
     """Return k of time ~ tokens^k over the largest volumes."""
     counts = sorted(times)[-last:]
     return float(np.polyfit(np.log(counts), np.log([times[count] for count in counts]), 1)[0])
@@ -106,19 +107,19 @@ def draw(times: dict[str, dict[int, float]], file: Path) -> None:
 def main() -> None:
     """Measure, print a table and the exponents, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--doublings", type=int, default=7)
+    parser.add_argument("--doublings", type=int, default=9)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     times = measure(volumes(arguments.doublings), arguments.rounds, device)
-    print(f"\n| tokens | deformable ms | dense ms |\n|{'-' * 8}:|{'-' * 14}:|{'-' * 9}:|")
+    print(f"\n| tokens | deformable ms | us a token | dense ms |\n|{'-' * 7}:|{'-' * 14}:|{'-' * 11}:|{'-' * 9}:|")
     for tokens, seconds in times[DEFORMABLE].items():
         dense = f"{1e3 * times[DENSE][tokens]:8.2f}" if tokens in times[DENSE] else " " * 8
-        print(f"| {tokens:6d} | {1e3 * seconds:13.2f} | {dense} |")
+        print(f"| {tokens:6d} | {1e3 * seconds:13.2f} | {1e6 * seconds / tokens:10.1f} | {dense} |")
     growth = ", ".join(f"{kind} tokens^{exponent(times[kind]):.2f}" for kind in times)
-    print(f"{device}, {torch.get_num_threads()} threads; the largest 4 volumes: {growth}")
+    print(f"{device}, {torch.get_num_threads()} threads; the largest {FITTED} volumes: {growth}")
     if arguments.plot:
         draw(times, arguments.plot)
 
