@@ -83,7 +83,7 @@ class DoDNet(TaskNetwork):
         numbers = torch.arange(len(self.heads), device=tasks.device)
         one_hot = (tasks.unsqueeze(1) == numbers).to(pooled.dtype)
         parameters = self.controller(torch.cat((pooled, one_hot), 1))
-        logits = [bounded(self.head(scale, parameters)) for scale in features]
+        logits = [bounded(self.head(scale, parameters)).to(scale.dtype) for scale in features]
         return logits if self.decoder.deep_supervision else logits[0]
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:

@@ -145,6 +145,18 @@ def test_logits_are_bounded():
     assert 150 < after.abs().max() <= 200
 
 
+def test_under_autocast_logits_have_the_precision_of_stock_and_fit_it():
+    network = dodnet().train()
+    with torch.no_grad():
+        network.controller.weight.mul_(1e3)
+    with torch.autocast("cpu", torch.float16):
+        logits = network(images())
+    assert {scale.dtype for scale in logits} == {torch.float16}
+    sum(scale.float().mean() for scale in logits).backward()
+    assert all(scale.isfinite().all() for scale in logits)
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+
+
 def test_several_tasks_need_one_encoder_and_one_decoder():
     network = dodnet(deep_supervision=False).eval()
     calls = []
