@@ -110,6 +110,9 @@ class TransDoDNet(TaskNetwork):
             nn.ReLU(),
             nn.Linear(hidden_channels, self.head.parameter_count),
         )
+        biases = head_width * (head_depth - 1) + max(heads)  # the last of a vector; they start at 0, as nnU-Net's do
+        nn.init.zeros_(self.controller[-1].weight[-biases:])
+        nn.init.zeros_(self.controller[-1].bias[-biases:])
         self.from_memory = _projection(encoder, hidden_channels, features[-1])
         self.from_encoder = _projection(encoder, features[-1], features[-1])
         self.decoder.num_classes = head_width

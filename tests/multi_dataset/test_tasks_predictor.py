@@ -24,7 +24,7 @@ TASKS = ("organ", "nested", "slab", "coarse")  # the first three are preprocesse
 PLANS = "CollectionLitePlans_Dataset900_Shared"
 
 
-@pytest.fixture(params=["UniSegTrainer", "MultiHeadTrainer", "DoDNetTrainer"])
+@pytest.fixture(params=["UniSegTrainer", "MultiHeadTrainer", "DoDNetTrainer", "TransDoDNetTrainer"])
 def trainer(request) -> str:
     return request.param
 

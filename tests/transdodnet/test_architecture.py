@@ -241,6 +241,14 @@ def test_deep_norm_of_the_encoder():
     assert {layer.alpha for part in (plain.transformer, plain.queries) for layer in part.layers} == {1.0}
 
 
+def test_made_biases_start_at_zero():
+    network = transdodnet(scales=False).eval()
+    kernels = network.encode(torch.randn(1, 1, *GEOMETRY["3d"][2]))[1]
+    weights, biases = kernels.split([2 * 4 * 4 + 4 * 4, 4 + 4 + 4], 2)
+    assert weights.all()
+    assert not biases.any()
+
+
 def test_offsets_and_weights_start_at_zero():
     attentions = [module for module in transdodnet().modules() if isinstance(module, DeformableAttention)]
     assert len(attentions) == 1 + 2
