@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +82,7 @@ class DeformableEncoder(nn.Module):
         """
         sizes = [tuple(feature.shape[2:]) for feature in features]
         device, channels = features[0].device, features[0].shape[1]
-        tokens = torch.cat([feature.flatten(2).transpose(1, 2) for feature in features], 1)
+        tokens = torch.cat([_RowMajorGradient.apply(feature).flatten(2).transpose(1, 2) for feature in features], 1)
         positions = torch.cat(
             [
                 sine_position(size, channels, device=device) + embedding
@@ -102,6 +103,21 @@ class DeformableEncoder(nn.Module):
         """
         tokens = sum(math.prod(size) for size in sizes)
         return tokens * sum(layer.elements_per_token() for layer in self.layers)  # type: ignore[operator]
+
+
+class _RowMajorGradient(torch.autograd.Function):
+    """The identity, with a contiguous gradient.
+
+    That of tokens is laid out channels last, for which torch's instance norm on a CPU gives wrong gradients at batch 1.
+    """
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        return gradient.contiguous()
 
 
 class _Layer(nn.Module):

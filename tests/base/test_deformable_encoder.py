@@ -124,3 +124,18 @@ def test_the_planners_count_is_what_backward_keeps():
     counted = module.compute_conv_feature_map_size(sizes)
     assert counted == pytest.approx(measured, rel=0.15)
     assert counted == sum(math.prod(size) for size in sizes) * module.compute_conv_feature_map_size([(1, 1, 1)])
+
+
+def test_gradients_behind_an_instance_norm_add_up_over_samples():
+    """torch's instance norm on a CPU is wrong at batch 1 where the gradient is laid out channels last."""
+    torch.manual_seed(0)
+    norm = nn.InstanceNorm3d(8, affine=True)
+    encoder = DeformableEncoder(8, layers=1, levels=1, heads=2, points=2, hidden=8, dropout=0.0)
+    features, mask = torch.randn(2, 8, 3, 2, 5), torch.randn(2, 8, 3, 2, 5)
+
+    def gradient(samples: slice) -> torch.Tensor:
+        image = features[samples].clone().requires_grad_()
+        (encoder([norm(image)])[0] * mask[samples]).sum().backward()
+        return image.grad
+
+    assert_close(torch.cat((gradient(slice(0, 1)), gradient(slice(1, 2)))), gradient(slice(0, 2)))
