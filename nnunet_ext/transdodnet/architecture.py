@@ -138,7 +138,7 @@ class TransDoDNet(TaskNetwork):
         """Return logits for ``tasks`` (B), one for each sample, of as many heads as the task with most has."""
         features, kernels = shared
         chosen = kernels[torch.arange(len(kernels), device=kernels.device), tasks]
-        logits = [bounded(self.head(scale, chosen)) for scale in features]
+        logits = [bounded(self.head(scale, chosen)).to(scale.dtype) for scale in features]
         return logits if self.decoder.deep_supervision else logits[0]
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:

@@ -298,5 +298,6 @@ def test_half_precision_under_autocast():
     network.set_task(0)
     with torch.autocast("cpu", torch.bfloat16):
         logits = network(torch.randn(2, 1, *GEOMETRY["3d"][2]))
-    logits.square().mean().backward()
+    assert logits.dtype == torch.bfloat16
+    logits.float().square().mean().backward()
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
