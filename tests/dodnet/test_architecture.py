@@ -1,0 +1,216 @@
+"""DoDNet's network: made kernels, deep supervision, gradients, tasks, growth; over plain and ResEnc, 2d and 3d."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
+from torch import nn
+from torch.testing import assert_close
+
+from nnunet_ext.dodnet.architecture import DoDNet
+
+GEOMETRY = {
+    "3d": ([[1, 1, 1], [2, 2, 2], [2, 2, 2]], [[3, 3, 3]] * 3, (8, 16, 12)),
+    "3d anisotropic": ([[1, 1, 1], [1, 2, 2], [2, 2, 2]], [[1, 3, 3], [3, 3, 3], [3, 3, 3]], (4, 8, 12)),
+    "2d": ([[1, 1], [2, 2], [2, 2]], [[3, 3]] * 3, (16, 8)),
+}
+
+
+@pytest.fixture(params=["plain", "resenc"])
+def kind(request) -> str:
+    return request.param
+
+
+@pytest.fixture(params=list(GEOMETRY))
+def geometry(request) -> str:
+    return request.param
+
+
+def dodnet(
+    kind: str = "plain",
+    geometry: str = "3d",
+    *,
+    heads: tuple[int, ...] = (4, 2, 3),
+    width: int = 5,
+    depth: int = 3,
+    trained_deeply: bool = True,
+    deep_supervision: bool | None = None,
+) -> DoDNet:
+    strides, kernels, patch = GEOMETRY[geometry]
+    two_d = len(patch) == 2
+    common = {
+        "input_channels": 1,
+        "n_stages": 3,
+        "features_per_stage": [4, 6, 9],
+        "num_classes": width,
+        "conv_op": nn.Conv2d if two_d else nn.Conv3d,
+        "kernel_sizes": kernels,
+        "strides": strides,
+        "n_conv_per_stage_decoder": [1, 1],
+        "conv_bias": True,
+        "norm_op": nn.InstanceNorm2d if two_d else nn.InstanceNorm3d,
+        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+        "nonlin": nn.LeakyReLU,
+        "nonlin_kwargs": {"inplace": True},
+        "deep_supervision": trained_deeply if deep_supervision is None else deep_supervision,
+    }
+    torch.manual_seed(0)
+    if kind == "plain":
+        unet = PlainConvUNet(n_conv_per_stage=[1, 2, 2], **common)
+    else:
+        unet = ResidualEncoderUNet(n_blocks_per_stage=[1, 2, 2], **common)
+    return DoDNet(unet, heads=heads, channels=(1, 3), depth=depth, deep_supervision=trained_deeply)
+
+
+def images(geometry: str = "3d", batch: int = 2, channels: int = 1) -> torch.Tensor:
+    torch.manual_seed(1)
+    return torch.randn(batch, channels, *GEOMETRY[geometry][2])
+
+
+def test_shapes_and_controller(kind, geometry):
+    network = dodnet(kind, geometry)
+    patch = GEOMETRY[geometry][2]
+    assert network.controller.weight.shape == (2 * (25 + 5) + 5 * 4 + 4, 9 + 3)
+    for channels in (1, 3):
+        logits = network(images(geometry, channels=channels))
+        below = [length // step for length, step in zip(patch, GEOMETRY[geometry][0][1], strict=True)]
+        assert [scale.shape for scale in logits] == [(2, 4, *patch), (2, 4, *below)]
+    network.decoder.deep_supervision = False
+    network.set_task(2)
+    assert network(images(geometry)).shape == (2, 3, *patch)
+
+
+def test_the_head_of_the_authors_has_162_parameters():
+    assert dodnet(heads=(2,) * 7, width=8).controller.weight.shape == (162, 9 + 7)
+
+
+@pytest.mark.parametrize("trained_deeply", [True, False])
+def test_every_parameter_receives_a_finite_gradient(kind, geometry, trained_deeply):
+    network = dodnet(kind, geometry, trained_deeply=trained_deeply).train()
+    network.set_task(1)
+    logits = network(images(geometry, channels=3))
+    sum(scale.square().mean() for scale in (logits if trained_deeply else [logits])).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_without_deep_supervision_there_are_no_weights_for_lower_scales():
+    network, with_them = dodnet(trained_deeply=False), dodnet()
+    lower = {"decoder.seg_layers.0.weight", "decoder.seg_layers.0.bias"}
+    assert set(with_them.state_dict()) - set(network.state_dict()) == lower
+    alone = network.eval()(images())
+    network.decoder.deep_supervision = True  # as nnU-Net leaves it after its final validation
+    listed = network(images())
+    assert len(listed) == 1
+    assert torch.equal(listed[0], alone)
+
+
+def test_the_kernels_depend_on_task_and_image(kind):
+    network = dodnet(kind, deep_supervision=False).eval()
+    x = images(batch=2)
+    with torch.no_grad():
+        features, pooled = network.encode(x)
+        first, second = network.decode((features, pooled), torch.tensor([0, 0]))
+        other_task = network.decode((features, pooled), torch.tensor([1, 0]))
+        other_image = network.decode((features, pooled + torch.tensor([[0.5], [0.0]])), torch.tensor([0, 0]))
+    for other in (other_task, other_image):
+        assert (other[0] - first).abs().max() > 1e-3
+        assert torch.equal(other[1], second)
+
+
+def test_encode_once_decode_per_task_and_mixed_batches(kind):
+    network = dodnet(kind, deep_supervision=False).eval()
+    x = images(batch=3)
+    with torch.no_grad():
+        encoded = network.encode(x)
+        each = [network.decode(encoded, torch.full((3,), task)) for task in range(3)]
+        mixed = network.decode(encoded, torch.tensor([2, 0, 1]))
+        for task, heads in enumerate((4, 2, 3)):
+            network.set_task(task)
+            assert_close(network(x), each[task][:, :heads])
+    assert_close(mixed, torch.stack([each[2][0], each[0][1], each[1][2]]))
+
+
+def test_logits_are_bounded():
+    network = dodnet(deep_supervision=False).eval()
+    with torch.no_grad():
+        before = network(images())
+        network.controller.weight.mul_(1e4)
+        after = network(images())
+    assert before.abs().max() < 100
+    assert 150 < after.abs().max() <= 200
+
+
+def test_under_autocast_logits_have_the_precision_of_stock_and_fit_it():
+    network = dodnet().train()
+    with torch.no_grad():
+        network.controller.weight.mul_(1e3)
+    with torch.autocast("cpu", torch.float16):
+        logits = network(images())
+    assert {scale.dtype for scale in logits} == {torch.float16}
+    sum(scale.float().mean() for scale in logits).backward()
+    assert all(scale.isfinite().all() for scale in logits)
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+
+
+def test_several_tasks_need_one_encoder_and_one_decoder():
+    network = dodnet(deep_supervision=False).eval()
+    calls = []
+    for part in (network.encoder, network.decoder):
+        part.register_forward_hook(lambda *_: calls.append(1))
+    network.set_task(2, 0, 1)
+    assert network(images()).shape[1] == 3 + 4 + 2
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("trained_deeply", [True, False])
+def test_an_old_task_is_the_same_function_in_a_larger_network(trained_deeply):
+    old = dodnet(heads=(4, 2), trained_deeply=trained_deeply, deep_supervision=False).eval()
+    new = dodnet(heads=(3, 2, 6, 4, 2), trained_deeply=trained_deeply, deep_supervision=False).eval()
+    with torch.no_grad():
+        for parameter in new.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    fresh = new.controller.weight[:, 9].clone()
+    new.load_state_dict(new.adopt(old.state_dict(), old.heads, [None, 1, None, 0, None]))
+    with torch.no_grad():
+        for there, here in ((0, 3), (1, 1)):
+            old.set_task(there)
+            new.set_task(here)
+            assert_close(new(images()), old(images()))
+        new.set_task(4)
+        assert not torch.allclose(new(images()), old(images()))
+    assert torch.equal(new.controller.weight[:, 9], fresh)  # the column of a new task
+
+
+def test_fewer_tasks_and_outputs_keep_what_is_left():
+    old, new = dodnet(heads=(4, 2, 3)).eval(), dodnet(heads=(3, 2)).eval()
+    new.load_state_dict(new.adopt(old.state_dict(), old.heads, [2, 1]))
+    with torch.no_grad():
+        old.set_task(2)
+        assert_close(new(images())[0], old(images())[0])
+
+
+def test_a_controller_of_another_head_is_not_taken():
+    old, new = dodnet(depth=2), dodnet(depth=3)
+    adopted = new.adopt(old.state_dict(), old.heads, [0, 1, 2])
+    assert set(old.state_dict()) - set(adopted) == {"controller.weight", "controller.bias"}
+    stock = {name: tensor for name, tensor in old.state_dict().items() if not name.startswith("controller")}
+    assert set(new.adopt(stock, (3,), [0, None, None])) == set(stock)
+
+
+@pytest.mark.parametrize("deep_supervision", [True, False])
+def test_the_planner_counts_the_head(deep_supervision):
+    network = dodnet(deep_supervision=deep_supervision)
+    size = GEOMETRY["3d"][2]
+    parts = network.encoder.compute_conv_feature_map_size(size) + network.decoder.compute_conv_feature_map_size(size)
+    voxels = math.prod(size) * (1 + 1 / 8 if deep_supervision else 1)
+    assert network.compute_conv_feature_map_size(size) - parts == voxels * 2 * (3 * 5 + 4)
+
+
+def test_another_network_is_refused():
+    with pytest.raises(TypeError, match="expected plans of a PlainConvUNet or ResidualEncoderUNet, got Identity"):
+        DoDNet(nn.Identity(), heads=(2,), channels=(1,))
