@@ -105,14 +105,11 @@ class TransDoDNet(TaskNetwork):
         )
         self.queries = QueryDecoder(len(heads), hidden_channels, layers=decoder_layers, deep_norm=deep_norm, **shape)
         self.head = DynamicHead(max(heads), width=head_width, depth=head_depth)
-        self.controller = nn.Sequential(
-            nn.Linear(hidden_channels, hidden_channels),
-            nn.ReLU(),
-            nn.Linear(hidden_channels, self.head.parameter_count),
-        )
+        last = nn.Linear(hidden_channels, self.head.parameter_count)
+        self.controller = nn.Sequential(nn.Linear(hidden_channels, hidden_channels), nn.ReLU(), last)
         biases = head_width * (head_depth - 1) + max(heads)  # the last of a vector; they start at 0, as nnU-Net's do
-        nn.init.zeros_(self.controller[-1].weight[-biases:])
-        nn.init.zeros_(self.controller[-1].bias[-biases:])
+        nn.init.zeros_(last.weight[-biases:])
+        nn.init.zeros_(last.bias[-biases:])
         self.from_memory = _projection(encoder, hidden_channels, features[-1])
         self.from_encoder = _projection(encoder, features[-1], features[-1])
         self.decoder.num_classes = head_width
