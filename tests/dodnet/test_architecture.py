@@ -62,7 +62,9 @@ def dodnet(
         unet = PlainConvUNet(n_conv_per_stage=[1, 2, 2], **common)
     else:
         unet = ResidualEncoderUNet(n_blocks_per_stage=[1, 2, 2], **common)
-    return DoDNet(unet, heads=heads, channels=(1, 3), depth=depth, deep_supervision=trained_deeply)
+    network = DoDNet(unet, heads=heads, channels=(1, 3), depth=depth, deep_supervision=trained_deeply)
+    network.set_task(0)
+    return network
 
 
 def images(geometry: str = "3d", batch: int = 2, channels: int = 1) -> torch.Tensor:

@@ -66,7 +66,9 @@ def transdodnet(
     else:
         unet = ResidualEncoderUNet(n_blocks_per_stage=[1] * stages, **common)
     options = {"hidden_channels": 16, "encoder_layers": 1, "decoder_layers": 2, "head_width": 4} | options
-    return TransDoDNet(unet, heads=heads, channels=(1, 3), **options)
+    network = TransDoDNet(unet, heads=heads, channels=(1, 3), **options)
+    network.set_task(0)
+    return network
 
 
 def as_if_trained(network: TransDoDNet) -> TransDoDNet:
