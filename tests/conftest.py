@@ -131,7 +131,7 @@ def _untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as monkeypatch:
         _point_nnunet_at(root, monkeypatch)
         CollectionLitePlanner(900).plan_experiment()
-        for trainer in ("UniSegTrainer", "MultiHeadTrainer"):
+        for trainer in ("UniSegTrainer", "MultiHeadTrainer", "DoDNetTrainer", "TransDoDNetTrainer"):
             _write_untrained_model(root, trainer)
     return root
 

@@ -1,3 +1,4 @@
 """CoTr: a deformable transformer between encoder and decoder."""
 
 from nnunet_ext.cotr.architecture import CoTr as CoTr
+from nnunet_ext.cotr.trainer import CoTrTrainer as CoTrTrainer

@@ -19,5 +19,12 @@ CARD = Method(
             optional(one_of(*POLICIES)),
             f"{', '.join(map(repr, POLICIES))} or null",
         ),
+        Knob(
+            "mixed_batches",
+            False,
+            "every sample of a training batch has a task of its own; for tasks with one number of channels",
+            one_of(True, False),
+            "true or false",
+        ),
     ),
 )

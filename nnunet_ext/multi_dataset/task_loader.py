@@ -46,6 +46,10 @@ class TaskLoader:
 
     def __next__(self) -> dict[str, Any]:
         """Return the next batch, with its task's number under ``"task"``."""
-        task = self._schedule(self._step)
-        self._step += self._workers
+        task = self._schedule(self._next_step())
         return next(self.loaders[task]) | {"task": task}
+
+    def _next_step(self) -> int:
+        step = self._step
+        self._step += self._workers
+        return step

@@ -27,8 +27,9 @@ class TaskNetwork(nn.Module, abc.ABC):
     def __init__(self, heads: Sequence[int]) -> None:
         super().__init__()
         self.heads = tuple(heads)
-        self._one = torch.full((1,), -1)  # no task yet; no buffer: DDP would broadcast it in every forward
+        self._tasks = torch.full((1,), -1)  # no task yet; no buffer: DDP would broadcast it in every forward
         self._several: tuple[int, ...] = ()
+        self._mixed = False
 
     def set_task(self, *tasks: int) -> None:
         """Choose the task of the next forwards, for all samples; torch.compile does not recompile for it.
@@ -38,18 +39,28 @@ class TaskNetwork(nn.Module, abc.ABC):
         Raises:
             ValueError: No such task, or none at all.
         """
-        for task in tasks or (-1,):
-            if not 0 <= task < len(self.heads):
-                raise ValueError(f"expected a task from 0 to {len(self.heads) - 1}, got {task}; see the task table")
-        self._one.fill_(tasks[0])
+        self._check(tasks)
+        self._choose(tasks[:1])
         self._several = tasks if len(tasks) > 1 else ()
+        self._mixed = False
+
+    def set_sample_tasks(self, tasks: Sequence[int]) -> None:
+        """Choose a task for each sample of the next forward, which returns the logits of all shared heads, uncut.
+
+        Raises:
+            ValueError: No such task, or none at all.
+        """
+        self._check(tasks)
+        self._choose(tasks)
+        self._several, self._mixed = (), True
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Segment images (B, C, D, H, W) for the task of :meth:`set_task`.
 
         Returns:
             Logits (B, K, D, H, W) of the task's K heads, or with ``decoder.deep_supervision`` their list over scales;
-            for several tasks their logits side by side, (B, K1 + K2 + ..., D, H, W).
+            for several tasks their logits side by side, (B, K1 + K2 + ..., D, H, W); with :meth:`set_sample_tasks` as
+            many heads as the task with most has.
 
         Raises:
             UserError: No task was set: the model of a whole collection was given to a command for one data set.
@@ -57,7 +68,7 @@ class TaskNetwork(nn.Module, abc.ABC):
         shared = self.encode(x)
         if self._several:
             return torch.cat([self._one_of_several(shared, task, x) for task in self._several], 1)
-        return self._slice(self.decode(shared, self._one.to(x.device).expand(len(x))))
+        return self._slice(self.decode(shared, self._tasks.to(x.device).expand(len(x))))
 
     @abc.abstractmethod
     def encode(self, x: Tensor) -> Any:
@@ -84,6 +95,18 @@ class TaskNetwork(nn.Module, abc.ABC):
         parts: tuple[Any, ...] = (self.encoder, self.decoder)
         return sum(part.compute_conv_feature_map_size(input_size) for part in parts)
 
+    def _check(self, tasks: Sequence[int]) -> None:
+        for task in tasks if len(tasks) else (-1,):
+            if not 0 <= task < len(self.heads):
+                raise ValueError(f"expected a task from 0 to {len(self.heads) - 1}, got {task}; see the task table")
+
+    def _choose(self, tasks: Sequence[int]) -> None:
+        numbers = torch.as_tensor(tasks, dtype=torch.long)
+        if numbers.shape == self._tasks.shape:
+            self._tasks.copy_(numbers)  # the same tensor: torch.compile takes a new one for a new graph
+        else:
+            self._tasks = numbers.clone()
+
     def _one_of_several(self, shared: Any, task: int, x: Tensor) -> Tensor:
         logits = self.decode(shared, torch.full((len(x),), task, device=x.device))
         return logits[:, : self.heads[task]]  # type: ignore[call-overload]
@@ -91,7 +114,9 @@ class TaskNetwork(nn.Module, abc.ABC):
     @torch.compiler.disable
     def _slice(self, logits: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
         """Outside of the compiled graph, which would else be compiled again for every number of heads."""
-        task = int(self._one)
+        if self._mixed:
+            return logits
+        task = int(self._tasks)
         if task < 0:
             raise UserError(
                 "network of a collection: expected a task, got none. Predict with a task's view (-d MEMBER -p "

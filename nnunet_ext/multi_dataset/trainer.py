@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from nnunet_ext.base.knobs import is_set, resolve
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.as_planned import check_as_planned
+from nnunet_ext.multi_dataset.mixed_loader import MixedLoader
+from nnunet_ext.multi_dataset.mixed_loss import MixedLoss
 from nnunet_ext.multi_dataset.prepared_member import PreparedMember
 from nnunet_ext.multi_dataset.round_robin import RoundRobin
 from nnunet_ext.multi_dataset.sampling import sampling_shares
@@ -47,14 +51,18 @@ class MultiTaskTrainer(ExtTrainer):
     decided beforehand, the same on all DDP ranks, each of which draws its own cases.
 
     An epoch has 50 steps for each task unless the plans set ``num_iterations_per_epoch``; every task is validated in
-    every epoch. Knob (plans block ``nnunet_ext.multi_dataset``): ``sampling``.
+    every epoch. Knobs (plans block ``nnunet_ext.multi_dataset``): ``sampling``, ``mixed_batches``.
+
+    With ``mixed_batches`` every training sample has its own task: :class:`MixedLoader` draws it, the network is told by
+    ``set_sample_tasks``, and :class:`MixedLoss` takes each task's stock loss. Validation batches hold one task still.
 
     With plans of a *member*, which name a task, it is the trainer of a task view: it validates (``--val``) but refuses
     to train, which would overwrite the weights of all tasks.
 
     Raises:
         UserError: Plans of no collection; a configuration other than 3d_fullres; the manifest was edited or a member
-            re-preprocessed or deleted since planning; continuing with another task table.
+            re-preprocessed or deleted since planning; continuing with another task table; mixed batches of images with
+            different numbers of channels.
     """
 
     def __init__(
@@ -68,7 +76,9 @@ class MultiTaskTrainer(ExtTrainer):
         self.table = read_table(type(self).__name__, plans)
         _check_configuration(plans, configuration)
         self.members: tuple[PreparedMember, ...] = ()
+        self._mixed: MixedLoss | None = None
         if self.table.bound is None:
+            _check_mixed_batches(self.table, plans, configuration)
             _check_manifest(self.table)
             sampling_shares(self.table, resolve(plans, configuration)["multi_dataset"]["sampling"])
             self.members = tuple(PreparedMember.read(plans, task, configuration) for task in self.table.tasks)
@@ -152,10 +162,15 @@ class MultiTaskTrainer(ExtTrainer):
                 f"Train another fold."
             )
         shares = sampling_shares(self.table, self.knobs["multi_dataset"]["sampling"])
-        schedule = TaskSchedule(shares, self.num_iterations_per_epoch, self._shared_seed())
+        steps = self.num_iterations_per_epoch
+        make: Callable[..., TaskLoader] = TaskLoader
+        if self._mixed is not None:
+            make = partial(MixedLoader, batch_size=self.batch_size, heads=self.table.heads)
+            steps *= self.batch_size
+        schedule = TaskSchedule(shares, steps, self._shared_seed())
         return (
-            self._pool(train, schedule, self.num_iterations_per_epoch, 1, 1),
-            self._pool(val, RoundRobin(validated), self.num_val_iterations_per_epoch, 2, 2),
+            self._pool(partial(make, train, schedule), self.num_iterations_per_epoch, 1, 1),
+            self._pool(partial(TaskLoader, val, RoundRobin(validated)), self.num_val_iterations_per_epoch, 2, 2),
         )
 
     def _check_fold(self, member: PreparedMember) -> None:
@@ -176,10 +191,10 @@ class MultiTaskTrainer(ExtTrainer):
         train, val = super().get_tr_and_val_datasets()
         return train, val if val.identifiers else train
 
-    def _pool(self, loaders: list[Any], schedule: Any, steps: int, share: int, stream: int) -> Any:
+    def _pool(self, make: Callable[..., TaskLoader], steps: int, share: int, stream: int) -> Any:
         """Start the workers: nnU-Net's number of them, or a ``share``-th of it."""
         workers = -(-get_allowed_n_proc_DA() // share)
-        loader = TaskLoader(loaders, schedule, max(workers, 1), self.current_epoch * steps)
+        loader = make(workers=max(workers, 1), first_step=self.current_epoch * steps)
         if workers == 0:
             return SingleThreadedAugmenter(loader, None)
         seeds = None
@@ -216,19 +231,30 @@ class MultiTaskTrainer(ExtTrainer):
             with self.on_task(number):
                 losses.append(super()._build_loss())
         self._losses = losses
-        return losses[0]
+        if not self.knobs["multi_dataset"]["mixed_batches"]:
+            return losses[0]
+        self._mixed = MixedLoss(losses)
+        return self._mixed
 
     # steps
 
     def train_step(self, batch: dict) -> dict:
-        """Stock step of the batch's task."""
+        """Stock step of the batch's task, or of its tasks."""
+        if self._mixed is not None:
+            self.task_network.set_sample_tasks(batch["task"])
+            self._mixed.on_batch(batch["task"], batch["valid"])
+            return super().train_step(batch) | {"by_task": self._mixed.by_task}
         with self.on_task(batch["task"]):
             return super().train_step(batch) | {"task": batch["task"]}
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         """Log the loss as stock does, and each task's."""
         super().on_train_epoch_end(train_outputs)
-        losses = [(output["task"], float(output["loss"])) for output in train_outputs]
+        if self._mixed is None:
+            losses = [(output["task"], float(output["loss"])) for output in train_outputs]
+        else:
+            found = [(task, float(loss)) for output in train_outputs for task, loss in enumerate(output["by_task"])]
+            losses = [(task, loss) for task, loss in found if not math.isnan(loss)]
         if self.is_ddp:
             gathered: list[Any] = [None] * distributed.get_world_size()
             distributed.all_gather_object(gathered, losses)
@@ -367,6 +393,16 @@ def _check_configuration(plans: Mapping[str, Any], configuration: str) -> None:
             f"plans {plans['plans_name']!r}: expected configuration {CONFIGURATION}, got {configuration!r}. The "
             f"members of a collection share one 3d network; 2d and cascades do not exist for them. Train "
             f"{CONFIGURATION}."
+        )
+
+
+def _check_mixed_batches(table: TaskTable, plans: dict, configuration: str) -> None:
+    """One batch is one tensor."""
+    if len(table.channel_numbers) > 1 and resolve(plans, configuration)["multi_dataset"]["mixed_batches"]:
+        channels = ", ".join(f"{task.name} {task.channels}" for task in table.tasks)
+        raise UserError(
+            f"{table.collection}: knob multi_dataset.mixed_batches expects tasks with one number of channels, found "
+            f"{channels}. Set it to false, or leave tasks out."
         )
 
 

@@ -230,12 +230,15 @@ def test_knobs_that_cannot_be_carried_over_are_not_lost_in_members(pair, mistake
         (
             "-d 900",
             "-pl ExperimentPlanner: expected a planner for collections, because Dataset900_Pair is a collection. Take "
-            "one of CollectionLitePlanner, UniSegPlanner, UniSegResEncLPlanner, UniSegResEncMPlanner.",
+            "one of CollectionLitePlanner, DoDNetPlanner, DoDNetResEncLPlanner, DoDNetResEncMPlanner, "
+            "TransDoDNetPlanner, TransDoDNetResEncLPlanner, TransDoDNetResEncMPlanner, UniSegPlanner, "
+            "UniSegResEncLPlanner, UniSegResEncMPlanner.",
         ),
         (
             "-d 901 900 -pl UniSegPlanner",
             "-pl UniSegPlanner: expected another planner, because Dataset901_Organs is an ordinary data set. Take one "
-            "of BANetPlanner, BANetResEncLPlanner, BANetResEncMPlanner, LitePlanner, or one of nnU-Net.",
+            "of BANetPlanner, BANetResEncLPlanner, BANetResEncMPlanner, CoTrPlanner, CoTrResEncLPlanner, "
+            "CoTrResEncMPlanner, LitePlanner, or one of nnU-Net.",
         ),
         (
             "-d 900 -pl UniSegPlanner -c 2d 3d_fullres",

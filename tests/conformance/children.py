@@ -90,6 +90,13 @@ def spawned() -> dict[str, type]:
         return dict(zip(names, pool.map(return_it, map(recursive_find_trainer_class_by_name, names)), strict=True))
 
 
+def without_dropout(network: torch.nn.Module) -> None:
+    """Switch dropout off, so that two steps from the same weights are equal."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+
+
 def return_it(trainer: type) -> type:
     """Return a class, after checking that it is the one that its socket exports here."""
     assert trainer is sockets.load("trainers", trainer.__name__)
@@ -115,6 +122,7 @@ def ddp_steps(rank: int, store: str, words: list[str], given: str, out: str) -> 
     start = torch.load(given)
     trainer.bare_network.load_state_dict(start["weights"])
     trainer.set_deep_supervision_enabled(True)
+    without_dropout(trainer.network)
     batch = start["batch"]
     half = batch | {
         "data": batch["data"].chunk(2)[rank],

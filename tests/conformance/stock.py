@@ -19,6 +19,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import torch
+from children import without_dropout
 from nnunetv2.ensembling.ensemble import entry_point_ensemble_folders
 from nnunetv2.evaluation.evaluate_predictions import evaluate_folder_entry_point
 from nnunetv2.evaluation.find_best_configuration import find_best_configuration_entry_point
@@ -283,13 +284,14 @@ def whole_path(trainer: str, data: str, configuration: str, out: Path, plans: st
 def initialized(
     trainer: str, data: str, configuration: str, plans: str = PLANS
 ) -> tuple[nnUNetTrainer, dict[str, Any]]:
-    """Return a trainer that is ready for a step, and a real batch."""
+    """Return a trainer that is ready for a step, dropout apart, and a real batch."""
     number = str(prepare_for(trainer, data))
     ready = get_trainer_from_args(number, configuration, 0, trainer, plans, False, torch.device("cpu"))
     ready.initialize()
     batch = next(batch for batch in ready.get_dataloaders()[0] if batch.get("task", 1) == 1)  # 0 is the companion's
     ready.set_deep_supervision_enabled(True)
     ready.network.train()
+    without_dropout(ready.network)
     return ready, batch
 
 

@@ -25,7 +25,7 @@ from stock import (
 )
 
 pytestmark = pytest.mark.slow
-PLANNERS = ("ExperimentPlanner", "nnUNetPlannerResEncM", "BANetPlanner", "BANetResEncMPlanner")
+PLANNERS = ("ExperimentPlanner", "nnUNetPlannerResEncM", "BANetPlanner", "BANetResEncMPlanner", "CoTrPlanner")
 COLLECTION_PLANNERS = ("UniSegPlanner", "UniSegResEncMPlanner")
 
 

@@ -62,6 +62,27 @@ def test_several_tasks_are_side_by_side_and_encoded_once(network):
     assert network(x).shape == (1, 1, 4, 4)
 
 
+def test_every_sample_may_have_its_task_with_all_heads(network):
+    x = torch.randn(3, 1, 4, 4)
+    network.set_sample_tasks([2, 0, 2])
+    assert_close(network(x), network.encoder(x) + torch.tensor([2, 0, 2]).view(-1, 1, 1, 1))
+    network.deep = True
+    assert [scale.shape for scale in network(x)] == [(3, 3, 4, 4), (3, 3, 4, 2)]
+    network.set_task(1)
+    assert network(x)[0].shape == (3, 1, 4, 4)
+
+
+def test_one_compiled_graph_serves_all_mixtures(network):
+    graphs = []
+    compiled = torch.compile(network, backend=lambda graph, _: graphs.append(graph) or graph.forward)
+    x = torch.randn(2, 1, 16, 8)
+    with torch.no_grad():
+        for tasks in ([0, 1], [2, 2], [1, 2]):
+            network.set_sample_tasks(tasks)
+            assert_close(compiled(x), network(x))
+    assert len(graphs) == 1
+
+
 def test_one_compiled_graph_serves_all_tasks(network):
     graphs = 0
 
@@ -91,3 +112,5 @@ def test_no_buffers_and_unknown_tasks(network):
         network.set_task(3)
     with pytest.raises(ValueError, match="expected a task from 0 to 2, got -1"):
         network.set_task()
+    with pytest.raises(ValueError, match="expected a task from 0 to 2, got 3"):
+        network.set_sample_tasks([0, 3])

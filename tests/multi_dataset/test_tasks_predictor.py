@@ -24,7 +24,7 @@ TASKS = ("organ", "nested", "slab", "coarse")  # the first three are preprocesse
 PLANS = "CollectionLitePlans_Dataset900_Shared"
 
 
-@pytest.fixture(params=["UniSegTrainer", "MultiHeadTrainer"])
+@pytest.fixture(params=["UniSegTrainer", "MultiHeadTrainer", "DoDNetTrainer", "TransDoDNetTrainer"])
 def trainer(request) -> str:
     return request.param
 
@@ -103,7 +103,7 @@ def test_what_does_not_depend_on_the_task_is_computed_once(untrained, tmp_path, 
     mirrors = 8
     assert calls["preprocessed"] == 2
     assert calls["encoder"] == mirrors * (windows["three tasks"] + windows["coarse"])
-    shared_decoder = trainer == "MultiHeadTrainer"  # all its heads lie on one decoder
+    shared_decoder = trainer != "UniSegTrainer"  # heads of all tasks lie on one decoder
     assert calls["decoder"] == (24 if shared_decoder else mirrors * (3 * windows["three tasks"] + windows["coarse"]))
 
 

@@ -13,6 +13,7 @@ import torch
 from torch.testing import assert_close
 
 from nnunet_ext.base.checkpoints import read_checkpoint
+from nnunet_ext.dodnet import DoDNetTrainer
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.trainer import MultiTaskTrainer
 from nnunet_ext.multi_head import MultiHeadTrainer
@@ -44,7 +45,7 @@ def trainer(
     return kind(plans, configuration, fold, description, torch.device("cpu"))
 
 
-@pytest.fixture(params=[UniSegTrainer, MultiHeadTrainer])
+@pytest.fixture(params=[UniSegTrainer, MultiHeadTrainer, DoDNetTrainer])
 def kind(request) -> type[MultiTaskTrainer]:
     return request.param
 

@@ -1,0 +1,42 @@
+"""The card of CoTr."""
+
+from nnunet_ext.base.method import Knob, Method, integer, optional
+
+CARD = Method(
+    key="cotr",
+    title="CoTr",
+    summary="A deformable transformer works on the encoder's coarsest features before they are decoded",
+    papers=(
+        "Xie et al., CoTr: efficiently bridging CNN and transformer for 3D medical image segmentation, MICCAI 2021, "
+        "https://arxiv.org/abs/2103.03024",
+    ),
+    trainers=("CoTrTrainer",),
+    planners=("CoTrPlanner", "CoTrResEncMPlanner", "CoTrResEncLPlanner"),
+    supports=("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres", "regions", "ignore label"),
+    knobs=(
+        Knob(
+            "levels",
+            2,
+            "coarsest levels that the transformer works on, never full resolution; the authors' is 2",
+            integer(1),
+            "an integer >= 1",
+        ),
+        Knob(
+            "width",
+            None,
+            "channels of the transformer; null: the bottleneck's, rounded up to 16 per head (320 -> 384, the authors')",
+            optional(integer(1)),
+            "an integer >= 1 that the heads divide, or null",
+        ),
+        Knob("layers", 6, "layers of the transformer; the authors' is 6", integer(1), "an integer >= 1"),
+        Knob("heads", 6, "heads of its attention; the authors' is 6", integer(1), "an integer >= 1"),
+        Knob("points", 4, "points that a head samples in each level; the authors' is 4", integer(1), "an integer >= 1"),
+        Knob(
+            "dropout",
+            0.1,
+            "in the transformer; the authors' is 0.1",
+            lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1,
+            "a number >= 0 and < 1",
+        ),
+    ),
+)

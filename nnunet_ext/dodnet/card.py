@@ -1,0 +1,29 @@
+"""The card of DoDNet."""
+
+from nnunet_ext.base.method import Knob, Method, integer, one_of
+
+WIDTH = 8
+
+CARD = Method(
+    key="dodnet",
+    title="DoDNet",
+    summary="One network for a collection of data sets, whose last layers are made for each image and task",
+    papers=(
+        "Zhang et al., DoDNet: learning to segment multi-organ and tumors from multiple partially labeled datasets, "
+        "CVPR 2021, https://arxiv.org/abs/2011.10217",
+    ),
+    trainers=("DoDNetTrainer",),
+    planners=("DoDNetPlanner", "DoDNetResEncMPlanner", "DoDNetResEncLPlanner"),
+    supports=("3d_fullres", "collections", "regions", "ignore label", "mixed batches"),
+    knobs=(
+        Knob("head_width", WIDTH, "channels of the dynamic head", integer(1), "an integer >= 1"),
+        Knob("head_depth", 3, "layers of the dynamic head", integer(1), "an integer >= 1"),
+        Knob(
+            "deep_supervision",
+            True,
+            "train the lower scales of the decoder too, with the same kernels; the authors do not",
+            one_of(True, False),
+            "true or false",
+        ),
+    ),
+)

@@ -1,0 +1,45 @@
+"""Planners that count TransDoDNet's transformer and heads, so that patch and batch fit the same GPU budget."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners import (
+    nnUNetPlannerResEncL,
+    nnUNetPlannerResEncM,
+)
+
+from nnunet_ext.base.planner import ExtPlanner, feature_map_size
+from nnunet_ext.multi_dataset.planner import CollectionPlanner
+from nnunet_ext.transdodnet.architecture import TransDoDNet
+
+
+class _TransDoDNetMemory(CollectionPlanner):
+    """Memory of a network for all tasks of the collection, with the knobs' defaults."""
+
+    def static_estimate_VRAM_usage(self, patch_size: tuple[int, ...], *plan: Any) -> np.int64:  # noqa: N802
+        """Return the feature-map elements of one sample: convolutions, the transformer's tokens and the head."""
+        assert self.table is not None
+        options: dict[str, Any] = {"heads": self.table.heads, "channels": self.table.channel_numbers}
+        return feature_map_size(partial(TransDoDNet, **options), patch_size, *plan)
+
+
+class TransDoDNetPlanner(_TransDoDNetMemory, ExtPlanner, ExperimentPlanner):
+    """Plans of a collection with a patch and batch that TransDoDNet trains in 8 GB."""
+
+    default_plans_name = "TransDoDNetPlans"
+
+
+class TransDoDNetResEncMPlanner(_TransDoDNetMemory, ExtPlanner, nnUNetPlannerResEncM):
+    """ResEnc M plans of a collection with a patch and batch for TransDoDNet in ResEnc M's budget (9 to 11 GB)."""
+
+    default_plans_name = "TransDoDNetResEncMPlans"
+
+
+class TransDoDNetResEncLPlanner(_TransDoDNetMemory, ExtPlanner, nnUNetPlannerResEncL):
+    """ResEnc L plans of a collection with a patch and batch for TransDoDNet in ResEnc L's budget (24 GB)."""
+
+    default_plans_name = "TransDoDNetResEncLPlans"

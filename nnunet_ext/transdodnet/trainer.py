@@ -1,0 +1,59 @@
+"""The collection trainer with TransDoDNet's network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+
+from nnunet_ext.base.knobs import resolve_for
+from nnunet_ext.errors import UserError
+from nnunet_ext.multi_dataset.task_network import TaskNetwork
+from nnunet_ext.multi_dataset.trainer import MultiTaskTrainer, bind, read_table, stock_unet
+from nnunet_ext.transdodnet.architecture import TransDoDNet
+
+
+class TransDoDNetTrainer(MultiTaskTrainer):
+    """TransDoDNet [0] on the plans of a collection: one network, a query per task, heads made for the task.
+
+    What differs from the authors' training: nnU-Net's optimiser and schedule (SGD 0.01, Nesterov 0.99, polynomial
+    decay, gradients clipped at 12) unless the knobs ``optimizer``, ``initial_lr`` and ``weight_decay`` say otherwise
+    (theirs: AdamW 2e-4, weight decay 1e-4, ten epochs of warm-up, gradients clipped at 0.1); softmax or sigmoid and the
+    loss as the task's own labels say (theirs: sigmoids of organ and tumour); each member's own spacing, normalisation
+    and nnU-Net's augmentation; deep supervision.
+
+    Knobs: plans block ``nnunet_ext.transdodnet``, see the method's page.
+
+    [0] Xie et al., Learning from partially labeled data for multi-organ and tumor segmentation, TPAMI 2023,
+    https://arxiv.org/abs/2211.06894
+    """
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008  (nnU-Net's signature)
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.enable_deep_supervision = self.knobs["transdodnet"]["deep_supervision"]
+
+    @staticmethod
+    def build_network_architecture(
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> TaskNetwork:
+        """Build TransDoDNet for the tasks in the plans, bound to the one that a view's plans name."""
+        table = read_table(TransDoDNetTrainer.__name__, plans_manager.plans)
+        unet = stock_unet(plans_manager, configuration_manager, table.max_heads, enable_deep_supervision)
+        knobs: dict[str, Any] = resolve_for(plans_manager, configuration_manager)["transdodnet"]
+        try:
+            network = TransDoDNet(unet, heads=table.heads, channels=table.channel_numbers, **knobs)
+        except TypeError as error:
+            raise UserError(f"plans {plans_manager.plans_name!r}: {error}.") from error
+        return bind(network, table)

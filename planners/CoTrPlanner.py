@@ -1,0 +1,1 @@
+from nnunet_ext.cotr.planner import CoTrPlanner as CoTrPlanner

@@ -1,0 +1,1 @@
+from nnunet_ext.cotr.planner import CoTrResEncLPlanner as CoTrResEncLPlanner

@@ -1,0 +1,1 @@
+from nnunet_ext.cotr.planner import CoTrResEncMPlanner as CoTrResEncMPlanner

@@ -1,0 +1,1 @@
+from nnunet_ext.dodnet.planner import DoDNetResEncMPlanner as DoDNetResEncMPlanner

@@ -1,0 +1,1 @@
+from nnunet_ext.transdodnet.planner import TransDoDNetPlanner as TransDoDNetPlanner

@@ -1,0 +1,57 @@
+"""CoTr's planners count the transformer."""
+
+from __future__ import annotations
+
+import pytest
+from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners import (
+    nnUNetPlannerResEncL,
+    nnUNetPlannerResEncM,
+)
+
+from nnunet_ext.cotr.planner import CoTrPlanner, CoTrResEncLPlanner, CoTrResEncMPlanner
+
+
+def full_width(patch: list[int]) -> tuple:
+    """What nnU-Net's planner tells of its usual network: six stages, up to 320 features."""
+    arguments = {
+        "n_stages": 6,
+        "features_per_stage": [32, 64, 128, 256, 320, 320],
+        "conv_op": "torch.nn.modules.conv.Conv3d",
+        "kernel_sizes": [[3, 3, 3]] * 6,
+        "strides": [[1, 1, 1]] + [[2, 2, 2]] * 5,
+        "n_conv_per_stage": [2] * 6,
+        "n_conv_per_stage_decoder": [2] * 5,
+        "conv_bias": True,
+        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+        "dropout_op": None,
+        "dropout_op_kwargs": None,
+        "nonlin": "torch.nn.LeakyReLU",
+        "nonlin_kwargs": {"inplace": True},
+    }
+    name = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
+    return patch, 1, 3, name, arguments, ("conv_op", "norm_op", "dropout_op", "nonlin")
+
+
+def test_the_estimate_is_stocks_and_the_transformers_and_shrinks_with_the_patch(monkeypatch):
+    """By hand, for a patch of 128: 8^3 + 4^3 tokens; each has 384 + 320 in projections and, in each of 6 layers,
+    2 levels x 4 points x 384 sampled values, 48 x (3 + 1) for places and weights, 2 x 1536 and 8 x 384."""
+    monkeypatch.setenv("nnUNet_n_proc_DA", "1")
+    whole, stock = (p.static_estimate_VRAM_usage(*full_width([128] * 3)) for p in (CoTrPlanner, ExperimentPlanner))
+    of_token = 6 * (2 * 4 * 384 + 48 * 4 + 2 * 1536 + 8 * 384) + (384 + 320)
+    assert whole - stock == (8**3 + 4**3) * of_token
+    assert CoTrPlanner.static_estimate_VRAM_usage(*full_width([64, 128, 128])) == whole / 2
+
+
+@pytest.mark.parametrize(
+    ("planner", "stock", "name"),
+    [
+        (CoTrPlanner, ExperimentPlanner, "CoTrPlans"),
+        (CoTrResEncMPlanner, nnUNetPlannerResEncM, "CoTrResEncMPlans"),
+        (CoTrResEncLPlanner, nnUNetPlannerResEncL, "CoTrResEncLPlans"),
+    ],
+)
+def test_each_is_its_stock_planner_under_its_own_name(planner, stock, name):
+    assert issubclass(planner, stock)
+    assert planner.default_plans_name == name

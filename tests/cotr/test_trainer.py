@@ -1,0 +1,88 @@
+"""CoTrTrainer: the plans' knobs make the network; what cannot be built is one line."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from torch import nn
+
+from nnunet_ext.base.knobs import BLOCK
+from nnunet_ext.base.trainer import ExtTrainer
+from nnunet_ext.cotr.architecture import CoTr
+from nnunet_ext.cotr.trainer import CoTrTrainer
+from nnunet_ext.errors import UserError
+
+
+def plans(**knobs: object) -> PlansManager:
+    architecture = {
+        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+        "arch_kwargs": {
+            "n_stages": 4,
+            "features_per_stage": [4, 6, 8, 10],
+            "conv_op": "torch.nn.modules.conv.Conv3d",
+            "kernel_sizes": [[3, 3, 3]] * 4,
+            "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 1, 2]],
+            "n_conv_per_stage": [1] * 4,
+            "n_conv_per_stage_decoder": [1] * 3,
+            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+            "norm_op_kwargs": {"affine": True},
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "nonlin"],
+    }
+    configuration = {"patch_size": [8, 8, 16], "batch_size": 2, "architecture": architecture}
+    return PlansManager(
+        {"plans_name": "UnitPlans", "configurations": {"3d_fullres": configuration}, BLOCK: {"cotr": knobs}}
+    )
+
+
+def build(of: PlansManager, **options: bool) -> nn.Module:
+    return CoTrTrainer.build_network_architecture(of, of.get_configuration("3d_fullres"), 2, 3, **options)
+
+
+def test_knobs_make_the_network():
+    network = build(plans(levels=3, width=24, layers=2, heads=4, points=3, dropout=0.25), enable_deep_supervision=True)
+    assert isinstance(network, CoTr)
+    assert network.transformer.level_embedding.shape == (3, 24)
+    assert len(network.transformer.layers) == 2
+    attention = network.transformer.layers[0].attention
+    assert (attention.levels, attention.heads, attention.points, attention.dims) == (3, 4, 3, 3)
+    assert {module.p for module in network.modules() if isinstance(module, nn.Dropout)} == {0.25}
+    sizes = [tuple(scale.shape) for scale in network(torch.randn(1, 2, 8, 8, 16))]
+    assert sizes == [(1, 3, 8, 8, 16), (1, 3, 8, 4, 8), (1, 3, 4, 2, 4)]
+
+
+def test_without_knobs_it_is_the_authors():
+    network = build(plans(), enable_deep_supervision=False)
+    attention = network.transformer.layers[0].attention
+    assert (len(network.transformer.layers), attention.levels, attention.heads, attention.points) == (6, 2, 6, 4)
+    assert attention.output.in_features == 96
+    assert network.transformer.layers[0].hidden == 4 * 96
+    assert not network.decoder.deep_supervision
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"width": 100}, "knobs cotr.width and cotr.heads: expected channels that 6 heads can share, got 100"),
+        ({"dropout": 1}, "knob 'cotr.dropout' expects a number >= 0 and < 1, got 1"),
+        ({"level": 3}, "unknown knob 'cotr.level'. Did you mean 'levels'?"),
+    ],
+)
+def test_illegal_knobs_are_one_line(knobs, message):
+    with pytest.raises(UserError) as caught:
+        build(plans(**knobs))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_plans_of_another_network_are_one_line(monkeypatch):
+    monkeypatch.setattr(ExtTrainer, "build_network_architecture", lambda *_: nn.Conv3d(2, 3, 1))
+    with pytest.raises(UserError) as caught:
+        build(plans())
+    assert str(caught.value) == (
+        "plans 'UnitPlans': expected plans of a PlainConvUNet or ResidualEncoderUNet, got Conv3d. Plan with "
+        "ExperimentPlanner, nnUNetPlannerResEncM or a planner of nnunet_ext."
+    )

@@ -1,0 +1,1 @@
+from nnunet_ext.cotr.trainer import CoTrTrainer as CoTrTrainer

@@ -1,0 +1,1 @@
+from nnunet_ext.dodnet.trainer import DoDNetTrainer as DoDNetTrainer

@@ -1,0 +1,1 @@
+from nnunet_ext.transdodnet.trainer import TransDoDNetTrainer as TransDoDNetTrainer
