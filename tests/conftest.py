@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import nibabel
@@ -18,6 +17,15 @@ import pytest
 os.environ.update(nnUNet_def_n_proc="2", nnUNet_n_proc_DA="1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # OpenMP reads it when torch is imported: waits without spinning
+
+PHANTOM_KNOBS = {
+    "num_epochs": 1,
+    "num_iterations_per_epoch": 10,
+    "num_val_iterations_per_epoch": 5,
+    "optimizer": "AdamW",
+    "initial_lr": 3e-3,
+    "seed": 0,
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -129,7 +137,7 @@ def _untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifest.parent.mkdir()
     manifest.write_text(json.dumps({"tasks": tasks, "spacing": "one", "normalization": "one"}))
     with pytest.MonkeyPatch.context() as monkeypatch:
-        _point_nnunet_at(root, monkeypatch)
+        point_nnunet_at(root, monkeypatch)
         CollectionLitePlanner(900).plan_experiment()
         for trainer in ("UniSegTrainer", "MultiHeadTrainer", "DoDNetTrainer", "TransDoDNetTrainer"):
             _write_untrained_model(root, trainer)
@@ -144,11 +152,25 @@ def untrained(_untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     has two channels.
     """
     root = Path(shutil.copytree(_untrained, tmp_path / "untrained", symlinks=True))
-    _point_nnunet_at(root, monkeypatch)
+    point_nnunet_at(root, monkeypatch)
     return root
 
 
-def _point_nnunet_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class _ThreadContext:
+    """A multiprocessing context whose pools are threads: a spawned worker imports for ten seconds."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def Pool(self, processes: int | None = None, *_: Any, **__: Any) -> ThreadPool:  # noqa: N802
+        return ThreadPool(processes)
+
+
+def point_nnunet_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set nnU-Net's variables, threads for worker pools, and one torch thread."""
     import torch
 
     from nnunet_ext import sockets
@@ -157,8 +179,8 @@ def _point_nnunet_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (root / name).mkdir(exist_ok=True)
         monkeypatch.setenv(f"nnUNet_{name}", str(root / name))
     monkeypatch.setenv(sockets.VARIABLE, str(sockets.folder("trainers")))
-    # a spawned worker imports for ten seconds
-    monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: SimpleNamespace(Pool=ThreadPool))
+    get_context = multiprocessing.get_context
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: _ThreadContext(get_context(method)))
     monkeypatch.setattr("nnunetv2.utilities.utils.Pool", ThreadPool)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
 
@@ -192,3 +214,32 @@ def _write_untrained_model(root: Path, trainer: str) -> None:
         shutil.copy(planned / name, model / name)
     for fold in (0, 1):
         write_views(plans, trainer, "3d_fullres", fold)
+
+
+@pytest.fixture(scope="session")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with ``raw`` and ``preprocessed`` of Dataset900_Phantoms and its members; not to be changed."""
+    from nnunet_ext.cli.main import main
+    from nnunet_ext.phantom_collection import write_phantom_collection
+
+    root = tmp_path_factory.mktemp("collection")
+    members = write_phantom_collection(root / "raw", cases=5, unseen=1, shape=(18, 20, 20))
+    manifest = root / "raw" / "Dataset900_Phantoms" / "dataset.json"
+    manifest.parent.mkdir()
+    manifest.write_text(json.dumps({"tasks": {place.name[11:].lower(): {"dataset": place.name} for place in members}}))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        point_nnunet_at(root, monkeypatch)
+        monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+        words = ["-d", "900", "-pl", "CollectionLitePlanner", "-npfp", "1", "-np", "1", "--no_pbar", "--no_check"]
+        knobs = [f"{key}={value}" for key, value in PHANTOM_KNOBS.items()]
+        assert main(["plan_and_preprocess", *words, "--set", *knobs]) == 0
+    return root
+
+
+@pytest.fixture
+def collection(planned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the collection that a test may change; nnU-Net's variables point to it."""
+    shutil.copytree(planned, tmp_path, dirs_exist_ok=True)
+    point_nnunet_at(tmp_path, monkeypatch)
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    return tmp_path

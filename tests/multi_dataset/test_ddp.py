@@ -22,11 +22,12 @@ def rank(root: Path, number: int) -> None:
 
     from nnunet_ext.uniseg import UniSegTrainer
 
-    sys.path.insert(0, str(HERE.parent))
+    sys.path.insert(0, str(HERE.parents[1]))
     from conftest import point_nnunet_at
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         point_nnunet_at(root, monkeypatch)
+        monkeypatch.setenv("nnUNet_n_proc_DA", "0")
         wrap = stock.DDP
         monkeypatch.setattr(stock, "DDP", lambda network, device_ids: wrap(network))
         folder = root / "preprocessed" / NAME
