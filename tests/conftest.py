@@ -12,6 +12,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from small_unet import GEOMETRIES, KINDS
 
 # nnU-Net reads these when it is imported
 os.environ.update(nnUNet_def_n_proc="2", nnUNet_n_proc_DA="1")
@@ -33,6 +34,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--conformance-report", metavar="FILE.md", help="write the table of tests/conformance to this file"
     )
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Plain or residual encoder."""
+    return request.param
+
+
+@pytest.fixture(params=list(GEOMETRIES))
+def geometry(request: pytest.FixtureRequest) -> str:
+    """3d, anisotropic, 2d."""
+    return request.param
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Planners from a fingerprint alone: BA-Net's fit the budget with two decoders, Lite's fit a CPU."""
+"""Planners from a fingerprint alone: those of methods fit the stock planner's budget, Lite's fit a CPU."""
 
 from __future__ import annotations
 
@@ -16,8 +16,15 @@ from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_en
 from nnunet_ext import sockets
 from nnunet_ext.ba_net.planner import BANetPlanner, BANetResEncLPlanner, BANetResEncMPlanner
 from nnunet_ext.baseline.planner import LitePlanner
+from nnunet_ext.dodnet.planner import DoDNetPlanner, DoDNetResEncLPlanner, DoDNetResEncMPlanner
+from nnunet_ext.transdodnet.planner import TransDoDNetPlanner, TransDoDNetResEncLPlanner, TransDoDNetResEncMPlanner
+from nnunet_ext.uniseg.planner import UniSegPlanner, UniSegResEncLPlanner, UniSegResEncMPlanner
 
 NAME = "Dataset003_Planned"
+COLLECTION = "Dataset900_Planned"
+LARGE = {"cases": 40, "spacing": (3.0, 0.8, 0.8), "shape": (80, 280, 280)}
+LIVER = LARGE | {"labels": {"background": 0, "liver": 1, "tumour": 2}}
+BRAIN = LARGE | {"channels": ("T1", "T2", "T1c", "FLAIR")}
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +88,36 @@ def test_ba_net_plans_count_the_second_decoder(planner, stock, name, dataset):
         assert 0.3 * stock_voxels < voxels < stock_voxels
         assert mine["spacing"] == stocks["spacing"]
         assert mine["data_identifier"] == f"{name}_{configuration}"
+
+
+@pytest.mark.parametrize(
+    ("planner", "stock", "share"),
+    [
+        (UniSegPlanner, ExperimentPlanner, 0.7),
+        (UniSegResEncMPlanner, nnUNetPlannerResEncM, 0.7),
+        (UniSegResEncLPlanner, nnUNetPlannerResEncL, 0.7),
+        (DoDNetPlanner, ExperimentPlanner, 0.6),
+        (DoDNetResEncMPlanner, nnUNetPlannerResEncM, 0.6),
+        (DoDNetResEncLPlanner, nnUNetPlannerResEncL, 0.6),
+        (TransDoDNetPlanner, ExperimentPlanner, 0.5),
+        (TransDoDNetResEncMPlanner, nnUNetPlannerResEncM, 0.5),
+        (TransDoDNetResEncLPlanner, nnUNetPlannerResEncL, 0.5),
+    ],
+)
+def test_collection_plans_fit_the_stock_budget(planner, stock, share, fingerprinted):
+    folder = fingerprinted({"liver": LIVER, "brain": BRAIN})
+    ours, theirs = planner(COLLECTION).plan_experiment(), stock("Dataset002_brain").plan_experiment()
+    name = planner.__name__.replace("Planner", "Plans")
+    assert ours["plans_name"] == name
+    mine, stocks = (plans["configurations"]["3d_fullres"] for plans in (ours, theirs))
+    assert mine["architecture"]["network_class_name"] == stocks["architecture"]["network_class_name"]
+    voxels, stock_voxels = (c["batch_size"] * np.prod(c["patch_size"]) for c in (mine, stocks))
+    assert share * stock_voxels < voxels <= stock_voxels
+    for dataset in ("Dataset001_liver", "Dataset002_brain"):
+        member = json.loads((folder.parent / dataset / f"{name}_{COLLECTION}.json").read_text())
+        configuration = member["configurations"]["3d_fullres"]
+        assert configuration["patch_size"] == list(mine["patch_size"])
+        assert configuration["data_identifier"] == f"{name}_{COLLECTION}_3d_fullres"
 
 
 def estimates(planner: type[ExperimentPlanner], patch: list[int]) -> int:

@@ -5,55 +5,28 @@ from __future__ import annotations
 import pytest
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
+from small_unet import GEOMETRIES, small_unet
 from torch import nn
 from torch.testing import assert_close
 
 from nnunet_ext.ba_net.architecture import BANet, BANetOutput
 
-STRIDES = {
-    "3d": ([[1, 1, 1], [2, 2, 2], [2, 2, 2]], [[3, 3, 3]] * 3, (8, 8, 8)),
-    "3d anisotropic": ([[1, 1, 1], [1, 2, 2], [2, 2, 2]], [[1, 3, 3], [3, 3, 3], [3, 3, 3]], (4, 8, 12)),
-    "2d": ([[1, 1], [2, 2], [2, 1]], [[3, 3]] * 3, (16, 8)),
-}
-
 
 def unet(kind: str, geometry: str, *, deep_supervision: bool = True, **further) -> PlainConvUNet | ResidualEncoderUNet:
-    strides, kernels, _ = STRIDES[geometry]
-    two_d = len(strides[0]) == 2
-    common = {
-        "input_channels": 2,
-        "n_stages": 3,
-        "features_per_stage": [4, 6, 8],
-        "num_classes": 3,
-        "conv_op": nn.Conv2d if two_d else nn.Conv3d,
-        "kernel_sizes": kernels,
-        "strides": strides,
-        "n_conv_per_stage_decoder": [2, 1],
-        "conv_bias": True,
-        "norm_op": nn.InstanceNorm2d if two_d else nn.InstanceNorm3d,
-        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-        "nonlin": nn.LeakyReLU,
-        "nonlin_kwargs": {"inplace": True},
-        "deep_supervision": deep_supervision,
-    }
-    if kind == "plain":
-        return PlainConvUNet(n_conv_per_stage=[1, 2, 2], **common, **further)
-    return ResidualEncoderUNet(n_blocks_per_stage=[1, 2, 2], **common, **further)
-
-
-@pytest.fixture(params=["plain", "resenc"])
-def kind(request) -> str:
-    return request.param
-
-
-@pytest.fixture(params=list(STRIDES))
-def geometry(request) -> str:
-    return request.param
+    return small_unet(
+        kind,
+        *GEOMETRIES[geometry][:2],
+        channels=2,
+        convolutions=[1, 2, 2],
+        decoder_convolutions=[2, 1],
+        deep_supervision=deep_supervision,
+        **further,
+    )
 
 
 def test_train_mode_returns_both_decoders_and_eval_mode_what_stock_returns(kind, geometry):
-    size = STRIDES[geometry][2]
-    coarse = [length // step for length, step in zip(size, STRIDES[geometry][0][1], strict=True)]
+    size = GEOMETRIES[geometry][2]
+    coarse = [length // step for length, step in zip(size, GEOMETRIES[geometry][0][1], strict=True)]
     network = BANet(unet(kind, geometry))
     x = torch.randn(2, 2, *size)
     output = network.train()(x)
@@ -71,7 +44,7 @@ def test_train_mode_returns_both_decoders_and_eval_mode_what_stock_returns(kind,
 
 def test_every_parameter_receives_a_finite_gradient(kind, geometry):
     network = BANet(unet(kind, geometry)).train()
-    output = network(torch.randn(2, 2, *STRIDES[geometry][2]))
+    output = network(torch.randn(2, 2, *GEOMETRIES[geometry][2]))
     sum(logits.square().mean() for logits in (*output.segmentation, *output.boundary)).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from small_unet import planned_unet
 
 from nnunet_ext.ba_net.trainer import BANetTrainer
 from nnunet_ext.base.knobs import BLOCK
@@ -22,26 +23,7 @@ DATASET = {"labels": {"background": 0, "organ": 1, "wall": 2}, "channel_names": 
 
 def make_plans(stages: int = 3, **knobs) -> dict:
     strides = [[1, 1, 1], [2, 2, 2], [2, 2, 2]][:stages]
-    architecture = {
-        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-        "arch_kwargs": {
-            "n_stages": stages,
-            "features_per_stage": [4, 6, 8][:stages],
-            "conv_op": "torch.nn.modules.conv.Conv3d",
-            "kernel_sizes": [[3, 3, 3]] * stages,
-            "strides": strides,
-            "n_conv_per_stage": [1] * stages,
-            "n_conv_per_stage_decoder": [1] * (stages - 1),
-            "conv_bias": True,
-            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
-            "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-            "dropout_op": None,
-            "dropout_op_kwargs": None,
-            "nonlin": "torch.nn.LeakyReLU",
-            "nonlin_kwargs": {"inplace": True},
-        },
-        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-    }
+    architecture = planned_unet(strides)
     configuration = {
         "data_identifier": "data",
         "batch_size": 2,

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from run_benchmark import run_benchmark
 
 pytestmark = pytest.mark.slow
-FOLDER = Path(__file__).parents[2] / "benchmarks"
-
-
-def printed(script: str, *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, script, *words],
-        cwd=FOLDER,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
 
 
 def test_three_ways_to_compute_the_head():
-    text = printed("dynamic_head.py", "--batch", "2", "--patch", "16", "16", "16", "--rounds", "3")
+    text = run_benchmark("dynamic_head.py", "--batch", "2", "--patch", "16", "16", "16", "--rounds", "3")
     ratios = {name.strip(): float(ratio) for name, ratio in re.findall(r"cpu, (.*?)\s*: .* ms, +([\d.]+) x ours", text)}
     assert sorted(ratios) == ["batched matrix product (ours)", "grouped convolution", "loop over samples"]
     assert ratios["batched matrix product (ours)"] == 1
@@ -36,5 +19,5 @@ def test_three_ways_to_compute_the_head():
 
 def test_seven_tasks_cost_little_more_than_one():
     words = ["--features", "32", "--patch", "16", "24", "16", "--image", "20", "30", "20", "--pairs", "5"]
-    ratio = re.search(r"7 tasks [\d.]+ s, ratio ([\d.]+)", printed("predict_dodnet.py", *words, "--no_mirroring"))
+    ratio = re.search(r"7 tasks [\d.]+ s, ratio ([\d.]+)", run_benchmark("predict_dodnet.py", *words, "--no_mirroring"))
     assert float(ratio[1]) <= 1.3

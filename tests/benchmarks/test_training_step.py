@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from run_benchmark import run_benchmark
 
 pytestmark = pytest.mark.slow
-FOLDER = Path(__file__).parents[2] / "benchmarks"
-
-
-def printed(script: str, *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, script, *words],
-        cwd=FOLDER,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
 
 
 def test_training_step():
     words = ("--pairs", "2", "--features", "4", "--convolutions", "1", "--patch", "16", "16", "16")
-    text = printed("training_step.py", *words)
+    text = run_benchmark("training_step.py", *words)
     ratios = re.search(
         r"time ratio ([\d.]+) .* FLOP ratio ([\d.]+), time / FLOP ratio [\d.]+, memory ratio ([\d.]+)", text
     )
@@ -41,7 +24,7 @@ def test_training_step():
 
 
 def test_boundary_target():
-    text = printed("boundary_target.py", "--pairs", "3")
+    text = run_benchmark("boundary_target.py", "--pairs", "3")
     faster = re.search(r"on CPU [\d.]+ ms: (\d+) x", text)
     assert faster is not None, text
     assert int(faster[1]) >= 20

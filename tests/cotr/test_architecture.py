@@ -5,58 +5,32 @@ from __future__ import annotations
 import pytest
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
+from small_unet import GEOMETRIES, small_unet
 from torch import nn
 from torch.testing import assert_close
 
 from nnunet_ext.cotr.architecture import CoTr
 
-STRIDES = {
-    "3d": ([[1, 1, 1], [2, 2, 2], [2, 2, 2]], [[3, 3, 3]] * 3, (8, 12, 16)),
-    "3d anisotropic": ([[1, 1, 1], [1, 2, 2], [2, 2, 2]], [[1, 3, 3], [3, 3, 3], [3, 3, 3]], (4, 8, 12)),
-    "2d": ([[1, 1], [2, 2], [2, 1]], [[3, 3]] * 3, (16, 8)),
-}
 SMALL = {"layers": 2, "heads": 2, "points": 2, "width": 12}
 
 
 def unet(
     kind: str, geometry: str, *, deep_supervision: bool = True, features: tuple[int, ...] = (4, 6, 8)
 ) -> PlainConvUNet | ResidualEncoderUNet:
-    strides, kernels, _ = STRIDES[geometry]
-    two_d = len(strides[0]) == 2
-    common = {
-        "input_channels": 2,
-        "n_stages": 3,
-        "features_per_stage": features,
-        "num_classes": 3,
-        "conv_op": nn.Conv2d if two_d else nn.Conv3d,
-        "kernel_sizes": kernels,
-        "strides": strides,
-        "n_conv_per_stage_decoder": [2, 1],
-        "conv_bias": True,
-        "norm_op": nn.InstanceNorm2d if two_d else nn.InstanceNorm3d,
-        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-        "nonlin": nn.LeakyReLU,
-        "nonlin_kwargs": {"inplace": True},
-        "deep_supervision": deep_supervision,
-    }
-    if kind == "plain":
-        return PlainConvUNet(n_conv_per_stage=[1, 2, 2], **common)
-    return ResidualEncoderUNet(n_blocks_per_stage=[1, 2, 2], **common)
-
-
-@pytest.fixture(params=["plain", "resenc"])
-def kind(request) -> str:
-    return request.param
-
-
-@pytest.fixture(params=list(STRIDES))
-def geometry(request) -> str:
-    return request.param
+    return small_unet(
+        kind,
+        *GEOMETRIES[geometry][:2],
+        features=features,
+        channels=2,
+        convolutions=[1, 2, 2],
+        decoder_convolutions=[2, 1],
+        deep_supervision=deep_supervision,
+    )
 
 
 def test_returns_what_stock_returns(kind, geometry):
-    size = STRIDES[geometry][2]
-    coarse = [length // step for length, step in zip(size, STRIDES[geometry][0][1], strict=True)]
+    size = GEOMETRIES[geometry][2]
+    coarse = [length // step for length, step in zip(size, GEOMETRIES[geometry][0][1], strict=True)]
     network = CoTr(unet(kind, geometry), **SMALL)
     x = torch.randn(2, 2, *size)
     for mode in (True, False):
@@ -71,7 +45,7 @@ def test_every_parameter_receives_a_finite_gradient(kind, geometry):
     network = CoTr(unet(kind, geometry), **SMALL).train()
     for layer in network.transformer.layers:
         nn.init.normal_(layer.attention.offsets.weight, std=0.1)  # 0 at the start: the first queries have no effect
-    output = network(torch.randn(2, 2, *STRIDES[geometry][2]))
+    output = network(torch.randn(2, 2, *GEOMETRIES[geometry][2]))
     sum(logits.square().mean() for logits in output).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -84,11 +58,11 @@ def test_the_decoder_gets_two_levels_from_the_transformer_and_finer_ones_from_th
     """A transformer and projections that pass all through leave a stock network."""
     stock = unet("plain", "3d", deep_supervision=False).eval()
     network = CoTr(stock, **SMALL).eval()
-    x = torch.randn(1, 2, *STRIDES["3d"][2])
+    x = torch.randn(1, 2, *GEOMETRIES["3d"][2])
     seen = []
     network.transformer.register_forward_hook(lambda _, given, __: seen.extend(given[0]))
     assert (network(x) - stock(x)).abs().mean() > 0.01
-    assert [tuple(level.shape) for level in seen] == [(1, 12, 4, 6, 8), (1, 12, 2, 3, 4)]
+    assert [tuple(level.shape) for level in seen] == [(1, 12, 4, 8, 6), (1, 12, 2, 4, 3)]
 
     network.transformer.register_forward_hook(lambda _, given, __: list(given[0]))
     for into, out_of in zip(network.into, network.out_of, strict=True):
@@ -121,7 +95,7 @@ def test_as_large_as_the_authors_transformer():
 def test_levels_can_be_more_but_never_full_resolution():
     network = CoTr(unet("plain", "3d"), levels=1, **SMALL)
     assert len(network.into) == 1
-    assert network(torch.randn(1, 2, *STRIDES["3d"][2]))[0].shape == (1, 3, *STRIDES["3d"][2])
+    assert network(torch.randn(1, 2, *GEOMETRIES["3d"][2]))[0].shape == (1, 3, *GEOMETRIES["3d"][2])
     assert len(CoTr(unet("plain", "3d"), levels=5, **SMALL).into) == 2
 
 

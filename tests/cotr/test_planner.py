@@ -8,30 +8,16 @@ from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_en
     nnUNetPlannerResEncL,
     nnUNetPlannerResEncM,
 )
+from small_unet import planned_unet
 
 from nnunet_ext.cotr.planner import CoTrPlanner, CoTrResEncLPlanner, CoTrResEncMPlanner
 
 
 def full_width(patch: list[int]) -> tuple:
     """What nnU-Net's planner tells of its usual network: six stages, up to 320 features."""
-    arguments = {
-        "n_stages": 6,
-        "features_per_stage": [32, 64, 128, 256, 320, 320],
-        "conv_op": "torch.nn.modules.conv.Conv3d",
-        "kernel_sizes": [[3, 3, 3]] * 6,
-        "strides": [[1, 1, 1]] + [[2, 2, 2]] * 5,
-        "n_conv_per_stage": [2] * 6,
-        "n_conv_per_stage_decoder": [2] * 5,
-        "conv_bias": True,
-        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
-        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-        "dropout_op": None,
-        "dropout_op_kwargs": None,
-        "nonlin": "torch.nn.LeakyReLU",
-        "nonlin_kwargs": {"inplace": True},
-    }
-    name = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
-    return patch, 1, 3, name, arguments, ("conv_op", "norm_op", "dropout_op", "nonlin")
+    strides = [[1, 1, 1]] + [[2, 2, 2]] * 5
+    architecture = planned_unet(strides, features=[32, 64, 128, 256, 320, 320], convolutions=2)
+    return patch, 1, 3, *architecture.values()
 
 
 def test_the_estimate_is_stocks_and_the_transformers_and_shrinks_with_the_patch(monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from small_unet import planned_unet
 from torch import nn
 
 from nnunet_ext.base.knobs import BLOCK
@@ -15,23 +16,7 @@ from nnunet_ext.errors import UserError
 
 
 def plans(**knobs: object) -> PlansManager:
-    architecture = {
-        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-        "arch_kwargs": {
-            "n_stages": 4,
-            "features_per_stage": [4, 6, 8, 10],
-            "conv_op": "torch.nn.modules.conv.Conv3d",
-            "kernel_sizes": [[3, 3, 3]] * 4,
-            "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 1, 2]],
-            "n_conv_per_stage": [1] * 4,
-            "n_conv_per_stage_decoder": [1] * 3,
-            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
-            "norm_op_kwargs": {"affine": True},
-            "nonlin": "torch.nn.LeakyReLU",
-            "nonlin_kwargs": {"inplace": True},
-        },
-        "_kw_requires_import": ["conv_op", "norm_op", "nonlin"],
-    }
+    architecture = planned_unet([[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 1, 2]], features=[4, 6, 8, 10])
     configuration = {"patch_size": [8, 8, 16], "batch_size": 2, "architecture": architecture}
     return PlansManager(
         {"plans_name": "UnitPlans", "configurations": {"3d_fullres": configuration}, BLOCK: {"cotr": knobs}}

@@ -6,27 +6,11 @@ import math
 
 import pytest
 import torch
-from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
+from small_unet import GEOMETRIES, small_unet
 from torch import nn
 from torch.testing import assert_close
 
 from nnunet_ext.dodnet.architecture import DoDNet
-
-GEOMETRY = {
-    "3d": ([[1, 1, 1], [2, 2, 2], [2, 2, 2]], [[3, 3, 3]] * 3, (8, 16, 12)),
-    "3d anisotropic": ([[1, 1, 1], [1, 2, 2], [2, 2, 2]], [[1, 3, 3], [3, 3, 3], [3, 3, 3]], (4, 8, 12)),
-    "2d": ([[1, 1], [2, 2], [2, 2]], [[3, 3]] * 3, (16, 8)),
-}
-
-
-@pytest.fixture(params=["plain", "resenc"])
-def kind(request) -> str:
-    return request.param
-
-
-@pytest.fixture(params=list(GEOMETRY))
-def geometry(request) -> str:
-    return request.param
 
 
 def dodnet(
@@ -39,29 +23,15 @@ def dodnet(
     trained_deeply: bool = True,
     deep_supervision: bool | None = None,
 ) -> DoDNet:
-    strides, kernels, patch = GEOMETRY[geometry]
-    two_d = len(patch) == 2
-    common = {
-        "input_channels": 1,
-        "n_stages": 3,
-        "features_per_stage": [4, 6, 9],
-        "num_classes": width,
-        "conv_op": nn.Conv2d if two_d else nn.Conv3d,
-        "kernel_sizes": kernels,
-        "strides": strides,
-        "n_conv_per_stage_decoder": [1, 1],
-        "conv_bias": True,
-        "norm_op": nn.InstanceNorm2d if two_d else nn.InstanceNorm3d,
-        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-        "nonlin": nn.LeakyReLU,
-        "nonlin_kwargs": {"inplace": True},
-        "deep_supervision": trained_deeply if deep_supervision is None else deep_supervision,
-    }
     torch.manual_seed(0)
-    if kind == "plain":
-        unet = PlainConvUNet(n_conv_per_stage=[1, 2, 2], **common)
-    else:
-        unet = ResidualEncoderUNet(n_blocks_per_stage=[1, 2, 2], **common)
+    unet = small_unet(
+        kind,
+        *GEOMETRIES[geometry][:2],
+        features=[4, 6, 9],
+        classes=width,
+        convolutions=[1, 2, 2],
+        deep_supervision=trained_deeply if deep_supervision is None else deep_supervision,
+    )
     network = DoDNet(unet, heads=heads, channels=(1, 3), depth=depth, deep_supervision=trained_deeply)
     network.set_task(0)
     return network
@@ -69,16 +39,16 @@ def dodnet(
 
 def images(geometry: str = "3d", batch: int = 2, channels: int = 1) -> torch.Tensor:
     torch.manual_seed(1)
-    return torch.randn(batch, channels, *GEOMETRY[geometry][2])
+    return torch.randn(batch, channels, *GEOMETRIES[geometry][2])
 
 
 def test_shapes_and_controller(kind, geometry):
     network = dodnet(kind, geometry)
-    patch = GEOMETRY[geometry][2]
+    patch = GEOMETRIES[geometry][2]
     assert network.controller.weight.shape == (2 * (25 + 5) + 5 * 4 + 4, 9 + 3)
     for channels in (1, 3):
         logits = network(images(geometry, channels=channels))
-        below = [length // step for length, step in zip(patch, GEOMETRY[geometry][0][1], strict=True)]
+        below = [length // step for length, step in zip(patch, GEOMETRIES[geometry][0][1], strict=True)]
         assert [scale.shape for scale in logits] == [(2, 4, *patch), (2, 4, *below)]
     network.decoder.deep_supervision = False
     network.set_task(2)
@@ -207,7 +177,7 @@ def test_a_controller_of_another_head_is_not_taken():
 @pytest.mark.parametrize("deep_supervision", [True, False])
 def test_the_planner_counts_the_head(deep_supervision):
     network = dodnet(deep_supervision=deep_supervision)
-    size = GEOMETRY["3d"][2]
+    size = GEOMETRIES["3d"][2]
     parts = network.encoder.compute_conv_feature_map_size(size) + network.decoder.compute_conv_feature_map_size(size)
     voxels = math.prod(size) * (1 + 1 / 8 if deep_supervision else 1)
     assert network.compute_conv_feature_map_size(size) - parts == voxels * 2 * (3 * 5 + 4)

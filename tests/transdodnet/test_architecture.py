@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
+from small_unet import small_unet
 from torch import nn
 from torch.testing import assert_close
 
@@ -24,11 +24,6 @@ LEVELS = {"3d": 2, "3d anisotropic": 1, "3d of three stages": 1, "3d of two stag
 HEADS = (4, 2, 3)
 
 
-@pytest.fixture(params=["plain", "resenc"])
-def kind(request) -> str:
-    return request.param
-
-
 @pytest.fixture(params=list(GEOMETRY))
 def geometry(request) -> str:
     return request.param
@@ -42,29 +37,16 @@ def transdodnet(
     scales: bool = True,
     **options,
 ) -> TransDoDNet:
-    strides, kernels, patch = GEOMETRY[geometry]
-    two_d, stages = len(patch) == 2, len(strides)
-    common = {
-        "input_channels": 1,
-        "n_stages": stages,
-        "features_per_stage": [4, 6, 8, 10][:stages],
-        "num_classes": max(heads),
-        "conv_op": nn.Conv2d if two_d else nn.Conv3d,
-        "kernel_sizes": kernels,
-        "strides": strides,
-        "n_conv_per_stage_decoder": [1] * (stages - 1),
-        "conv_bias": True,
-        "norm_op": nn.InstanceNorm2d if two_d else nn.InstanceNorm3d,
-        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-        "nonlin": nn.LeakyReLU,
-        "nonlin_kwargs": {"inplace": True},
-        "deep_supervision": scales,
-    }
+    strides, kernels, _ = GEOMETRY[geometry]
     torch.manual_seed(0)
-    if kind == "plain":
-        unet = PlainConvUNet(n_conv_per_stage=[1] * stages, **common)
-    else:
-        unet = ResidualEncoderUNet(n_blocks_per_stage=[1] * stages, **common)
+    unet = small_unet(
+        kind,
+        strides,
+        kernels,
+        features=[4, 6, 8, 10][: len(strides)],
+        classes=max(heads),
+        deep_supervision=scales,
+    )
     options = {"hidden_channels": 16, "encoder_layers": 1, "decoder_layers": 2, "head_width": 4} | options
     network = TransDoDNet(unet, heads=heads, channels=(1, 3), **options)
     network.set_task(0)

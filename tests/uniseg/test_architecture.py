@@ -2,60 +2,30 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
-from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
-from torch import nn
+from small_unet import GEOMETRIES, small_unet
 from torch.testing import assert_close
 
 from nnunet_ext.uniseg.architecture import UniSeg
 
-GEOMETRY = {
-    "3d": ([[1, 1, 1], [2, 2, 2], [2, 2, 2]], [[3, 3, 3]] * 3, (8, 16, 12)),
-    "3d anisotropic": ([[1, 1, 1], [1, 2, 2], [2, 2, 2]], [[1, 3, 3], [3, 3, 3], [3, 3, 3]], (4, 8, 12)),
-    "2d": ([[1, 1], [2, 2], [2, 2]], [[3, 3]] * 3, (16, 8)),
-}
-
-
-@pytest.fixture(params=["plain", "resenc"])
-def kind(request) -> str:
-    return request.param
-
-
-@pytest.fixture(params=list(GEOMETRY))
-def geometry(request) -> str:
-    return request.param
-
 
 def uniseg(kind: str, geometry: str, *, heads: tuple[int, ...] = (4, 2, 3), deep_supervision: bool = True) -> UniSeg:
-    strides, kernels, patch = GEOMETRY[geometry]
-    two_d = len(patch) == 2
-    common = {
-        "input_channels": 1,
-        "n_stages": 3,
-        "features_per_stage": [4, 6, 9],
-        "num_classes": 4,
-        "conv_op": nn.Conv2d if two_d else nn.Conv3d,
-        "kernel_sizes": kernels,
-        "strides": strides,
-        "n_conv_per_stage_decoder": [1, 1],
-        "conv_bias": True,
-        "norm_op": nn.InstanceNorm2d if two_d else nn.InstanceNorm3d,
-        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-        "nonlin": nn.LeakyReLU,
-        "nonlin_kwargs": {"inplace": True},
-        "deep_supervision": deep_supervision,
-    }
-    if kind == "plain":
-        unet = PlainConvUNet(n_conv_per_stage=[1, 2, 2], **common)
-    else:
-        unet = ResidualEncoderUNet(n_blocks_per_stage=[1, 2, 2], **common)
+    strides, kernels, patch = GEOMETRIES[geometry]
     torch.manual_seed(0)
+    unet = small_unet(
+        kind,
+        strides,
+        kernels,
+        features=[4, 6, 9],
+        classes=4,
+        convolutions=[1, 2, 2],
+        deep_supervision=deep_supervision,
+    )
     return UniSeg(unet, heads=heads, channels=(1, 3), patch_size=patch)
 
 
 def test_shapes_and_prompt(kind, geometry):
-    strides, _, patch = GEOMETRY[geometry]
+    strides, _, patch = GEOMETRIES[geometry]
     network = uniseg(kind, geometry)
     bottleneck = [
         length // (first * second) for length, first, second in zip(patch, strides[1], strides[2], strict=True)
@@ -76,7 +46,7 @@ def test_shapes_and_prompt(kind, geometry):
 def test_every_parameter_receives_a_finite_gradient(kind, geometry):
     network = uniseg(kind, geometry).train()
     network.set_task(1)
-    sum(logits.square().mean() for logits in network(torch.randn(2, 3, *GEOMETRY[geometry][2]))).backward()
+    sum(logits.square().mean() for logits in network(torch.randn(2, 3, *GEOMETRIES[geometry][2]))).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
@@ -84,7 +54,7 @@ def test_every_parameter_receives_a_finite_gradient(kind, geometry):
 
 def test_encode_once_decode_per_task_and_mixed_batches(kind):
     network = uniseg(kind, "3d", deep_supervision=False).eval()
-    x = torch.randn(3, 1, *GEOMETRY["3d"][2])
+    x = torch.randn(3, 1, *GEOMETRIES["3d"][2])
     with torch.no_grad():
         encoded = network.encode(x)
         each = [network.decode(encoded, torch.full((3,), task)) for task in range(3)]
@@ -102,7 +72,7 @@ def test_an_old_task_is_the_same_function_in_a_larger_network():
     new = uniseg("plain", "3d", heads=(3, 2, 5, 4, 2, 2)).eval()  # FUSE: (9 + 2) // 4 = 2 becomes (9 + 6) // 4 = 3
     assert old.fuse.convs[0].conv.out_channels < new.fuse.convs[0].conv.out_channels
     new.load_state_dict(new.adopt(old.state_dict(), old.heads, [None, 1, None, 0, None, None]))
-    x = torch.randn(2, 1, *GEOMETRY["3d"][2])
+    x = torch.randn(2, 1, *GEOMETRIES["3d"][2])
     with torch.no_grad():
         for there, here in ((0, 3), (1, 1)):
             old.set_task(there)
@@ -120,7 +90,7 @@ def test_after_dropping_tasks_fuse_starts_anew():
 
 
 def test_the_prompt_is_interpolated_for_other_sizes(geometry):
-    patch = GEOMETRY[geometry][2]
+    patch = GEOMETRIES[geometry][2]
     network = uniseg("plain", geometry, deep_supervision=False).eval()
     network.set_task(0)
     larger = [2 * length for length in patch]
