@@ -12,8 +12,8 @@ from torch import nn
 from nnunet_ext.ba_net.architecture import BANet
 from nnunet_ext.ba_net.loss import IGNORED, BANetLoss, BoundaryLoss
 from nnunet_ext.base.knobs import resolve_for
+from nnunet_ext.base.planned_unet import planned_unet
 from nnunet_ext.base.trainer import ExtTrainer
-from nnunet_ext.errors import UserError
 
 
 class BANetTrainer(ExtTrainer):
@@ -38,14 +38,11 @@ class BANetTrainer(ExtTrainer):
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
         """Build the plans' U-Net and put the boundary decoder beside its decoder."""
-        unet = ExtTrainer.build_network_architecture(
+        unet = planned_unet(
             plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
         )
         shifted = resolve_for(plans_manager, configuration_manager)["ba_net"]["v1_decoder_kernels"]
-        try:
-            return BANet(unet, decoder_kernel_sizes=unet.encoder.kernel_sizes[1:] if shifted else None)
-        except TypeError as error:
-            raise UserError(f"plans {plans_manager.plans_name!r}: {error}.") from error
+        return BANet(unet, decoder_kernel_sizes=unet.encoder.kernel_sizes[1:] if shifted else None)
 
     def _build_loss(self) -> BANetLoss:
         knobs = self.knobs["ba_net"]

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from dynamic_network_architectures.building_blocks.unet_decoder import UNetDecoder
 
+from nnunet_ext.base.unet_check import check_unet
+
 
 def decoder_like(
     unet: PlainConvUNet | ResidualEncoderUNet, classes: int, kernel_sizes: Sequence[Sequence[int]] | None = None
@@ -23,11 +25,7 @@ def decoder_like(
         TypeError: ``unet`` is neither a PlainConvUNet nor a ResidualEncoderUNet.
         ValueError: ``kernel_sizes`` has not one entry for each stage.
     """
-    if not isinstance(unet, PlainConvUNet | ResidualEncoderUNet):
-        raise TypeError(
-            f"expected plans of a PlainConvUNet or ResidualEncoderUNet, got {type(unet).__name__}; plan with "
-            f"ExperimentPlanner, nnUNetPlannerResEncM or a planner of nnunet_ext"
-        )
+    check_unet(unet)
     stages, encoder = unet.decoder.stages, unet.encoder
     before = encoder.kernel_sizes
     if kernel_sizes is not None:

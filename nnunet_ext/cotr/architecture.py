@@ -16,6 +16,7 @@ from dynamic_network_architectures.initialization.weight_init import InitWeights
 from torch import Tensor, nn
 
 from nnunet_ext.base.deformable_encoder import DeformableEncoder
+from nnunet_ext.base.unet_check import check_unet
 
 
 class CoTr(nn.Module):
@@ -59,8 +60,7 @@ class CoTr(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        if not isinstance(unet, PlainConvUNet | ResidualEncoderUNet):
-            raise TypeError(f"expected plans of a PlainConvUNet or ResidualEncoderUNet, got {type(unet).__name__}")
+        check_unet(unet)
         self.encoder, self.decoder = unet.encoder, unet.decoder
         channels = self.encoder.output_channels
         channels = channels[-max(1, min(levels, len(channels) - 1)) :]

@@ -6,6 +6,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunet_ext.base.knobs import resolve_for
+from nnunet_ext.base.planned_unet import planned_unet
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.cotr.architecture import CoTr
 from nnunet_ext.errors import UserError
@@ -31,15 +32,10 @@ class CoTrTrainer(ExtTrainer):
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
         """Build the plans' U-Net and put the transformer between its encoder and decoder."""
-        unet = ExtTrainer.build_network_architecture(
+        unet = planned_unet(
             plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
         )
         try:
             return CoTr(unet, **resolve_for(plans_manager, configuration_manager)["cotr"])
-        except TypeError as error:
-            raise UserError(
-                f"plans {plans_manager.plans_name!r}: {error}. Plan with ExperimentPlanner, nnUNetPlannerResEncM or a "
-                f"planner of nnunet_ext."
-            ) from error
         except ValueError as error:
             raise UserError(f"plans {plans_manager.plans_name!r}, knobs cotr.width and cotr.heads: {error}.") from error

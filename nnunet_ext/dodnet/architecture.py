@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nnunet_ext.base.bounded import bounded
 from nnunet_ext.base.dynamic_head import DynamicHead
+from nnunet_ext.base.unet_check import check_unet
 from nnunet_ext.multi_dataset.input_stems import InputStems
 from nnunet_ext.multi_dataset.task_network import TaskNetwork
 
@@ -56,8 +57,7 @@ class DoDNet(TaskNetwork):
         deep_supervision: bool = True,
     ) -> None:
         super().__init__(heads)
-        if not isinstance(unet, PlainConvUNet | ResidualEncoderUNet):
-            raise TypeError(f"expected plans of a PlainConvUNet or ResidualEncoderUNet, got {type(unet).__name__}")
+        check_unet(unet)
         self.encoder = unet.encoder
         self.decoder = unet.decoder
         layers = unet.decoder.seg_layers

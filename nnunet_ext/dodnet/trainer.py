@@ -6,10 +6,10 @@ import torch
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_ext.base.knobs import resolve_for
+from nnunet_ext.base.planned_unet import planned_unet
 from nnunet_ext.dodnet.architecture import DoDNet
-from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.task_network import TaskNetwork
-from nnunet_ext.multi_dataset.trainer import MultiTaskTrainer, bind, read_table, stock_unet
+from nnunet_ext.multi_dataset.trainer import MultiTaskTrainer, bind, read_table
 
 
 class DoDNetTrainer(MultiTaskTrainer):
@@ -47,15 +47,12 @@ class DoDNetTrainer(MultiTaskTrainer):
         """Build DoDNet for the tasks in the plans, bound to the one that a view's plans name."""
         table = read_table(DoDNetTrainer.__name__, plans_manager.plans)
         knobs = resolve_for(plans_manager, configuration_manager)["dodnet"]
-        unet = stock_unet(plans_manager, configuration_manager, knobs["head_width"], enable_deep_supervision)
-        try:
-            network = DoDNet(
-                unet,
-                heads=table.heads,
-                channels=table.channel_numbers,
-                depth=knobs["head_depth"],
-                deep_supervision=knobs["deep_supervision"],
-            )
-        except TypeError as error:
-            raise UserError(f"plans {plans_manager.plans_name!r}: {error}.") from error
+        unet = planned_unet(plans_manager, configuration_manager, 1, knobs["head_width"], enable_deep_supervision)
+        network = DoDNet(
+            unet,
+            heads=table.heads,
+            channels=table.channel_numbers,
+            depth=knobs["head_depth"],
+            deep_supervision=knobs["deep_supervision"],
+        )
         return bind(network, table)

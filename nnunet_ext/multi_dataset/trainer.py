@@ -18,7 +18,6 @@ from batchgenerators.dataloading.single_threaded_augmenter import SingleThreaded
 from nnunetv2.paths import nnUNet_raw, nnUNet_results
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, distributed, nn
 
 from nnunet_ext.base.json_file import read_json
@@ -365,15 +364,6 @@ def read_table(trainer: str, plans: Mapping[str, Any]) -> TaskTable:
             f"Make a collection (nnunet_ext collect) and plan it (nnunet_ext plan_and_preprocess -pl UniSegPlanner)."
         )
     return table
-
-
-def stock_unet(
-    plans_manager: PlansManager, configuration_manager: ConfigurationManager, classes: int, deep_supervision: bool
-) -> Any:
-    """Return the U-Net that the plans describe; its first convolution is to be replaced by stems."""
-    return ExtTrainer.build_network_architecture(
-        plans_manager, configuration_manager, 1, classes, enable_deep_supervision=deep_supervision
-    )
 
 
 def bind(network: TaskNetwork, table: TaskTable) -> TaskNetwork:

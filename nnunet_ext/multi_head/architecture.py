@@ -13,6 +13,7 @@ import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from torch import Tensor
 
+from nnunet_ext.base.unet_check import check_unet
 from nnunet_ext.multi_dataset.input_stems import InputStems
 from nnunet_ext.multi_dataset.task_network import TaskNetwork
 
@@ -39,8 +40,7 @@ class MultiHead(TaskNetwork):
         self, unet: PlainConvUNet | ResidualEncoderUNet, *, heads: Sequence[int], channels: Sequence[int]
     ) -> None:
         super().__init__(heads)
-        if not isinstance(unet, PlainConvUNet | ResidualEncoderUNet):
-            raise TypeError(f"expected plans of a PlainConvUNet or ResidualEncoderUNet, got {type(unet).__name__}")
+        check_unet(unet)
         self.encoder = unet.encoder
         self.decoder = unet.decoder
         InputStems.put_into(unet.encoder, channels)

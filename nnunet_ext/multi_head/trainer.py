@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
-from nnunet_ext.errors import UserError
+from nnunet_ext.base.planned_unet import planned_unet
 from nnunet_ext.multi_dataset.task_network import TaskNetwork
-from nnunet_ext.multi_dataset.trainer import MultiTaskTrainer, bind, read_table, stock_unet
+from nnunet_ext.multi_dataset.trainer import MultiTaskTrainer, bind, read_table
 from nnunet_ext.multi_head.architecture import MultiHead
 
 
@@ -26,9 +26,6 @@ class MultiHeadTrainer(MultiTaskTrainer):
     ) -> TaskNetwork:
         """Build the network for the tasks in the plans, bound to the one that a view's plans name."""
         table = read_table(MultiHeadTrainer.__name__, plans_manager.plans)
-        unet = stock_unet(plans_manager, configuration_manager, sum(table.heads), enable_deep_supervision)
-        try:
-            network = MultiHead(unet, heads=table.heads, channels=table.channel_numbers)
-        except TypeError as error:
-            raise UserError(f"plans {plans_manager.plans_name!r}: {error}.") from error
+        unet = planned_unet(plans_manager, configuration_manager, 1, sum(table.heads), enable_deep_supervision)
+        network = MultiHead(unet, heads=table.heads, channels=table.channel_numbers)
         return bind(network, table)

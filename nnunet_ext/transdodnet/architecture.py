@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from nnunet_ext.base.bounded import bounded
 from nnunet_ext.base.deformable_encoder import DeformableEncoder
 from nnunet_ext.base.dynamic_head import DynamicHead
+from nnunet_ext.base.unet_check import check_unet
 from nnunet_ext.multi_dataset.input_stems import InputStems
 from nnunet_ext.multi_dataset.task_network import TaskNetwork
 from nnunet_ext.transdodnet.query_decoder import QueryDecoder
@@ -82,8 +83,7 @@ class TransDoDNet(TaskNetwork):
         deep_norm: bool = True,
     ) -> None:
         super().__init__(heads)
-        if not isinstance(unet, PlainConvUNet | ResidualEncoderUNet):
-            raise TypeError(f"expected plans of a PlainConvUNet or ResidualEncoderUNet, got {type(unet).__name__}")
+        check_unet(unet)
         self.encoder = encoder = unet.encoder
         self.decoder = unet.decoder
         InputStems.put_into(encoder, channels)

@@ -8,9 +8,9 @@ import torch
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_ext.base.knobs import resolve_for
-from nnunet_ext.errors import UserError
+from nnunet_ext.base.planned_unet import planned_unet
 from nnunet_ext.multi_dataset.task_network import TaskNetwork
-from nnunet_ext.multi_dataset.trainer import MultiTaskTrainer, bind, read_table, stock_unet
+from nnunet_ext.multi_dataset.trainer import MultiTaskTrainer, bind, read_table
 from nnunet_ext.transdodnet.architecture import TransDoDNet
 
 
@@ -50,10 +50,7 @@ class TransDoDNetTrainer(MultiTaskTrainer):
     ) -> TaskNetwork:
         """Build TransDoDNet for the tasks in the plans, bound to the one that a view's plans name."""
         table = read_table(TransDoDNetTrainer.__name__, plans_manager.plans)
-        unet = stock_unet(plans_manager, configuration_manager, table.max_heads, enable_deep_supervision)
+        unet = planned_unet(plans_manager, configuration_manager, 1, table.max_heads, enable_deep_supervision)
         knobs: dict[str, Any] = resolve_for(plans_manager, configuration_manager)["transdodnet"]
-        try:
-            network = TransDoDNet(unet, heads=table.heads, channels=table.channel_numbers, **knobs)
-        except TypeError as error:
-            raise UserError(f"plans {plans_manager.plans_name!r}: {error}.") from error
+        network = TransDoDNet(unet, heads=table.heads, channels=table.channel_numbers, **knobs)
         return bind(network, table)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_ext.base.knobs import resolve_for
-from nnunet_ext.errors import UserError
+from nnunet_ext.base.planned_unet import planned_unet
 from nnunet_ext.multi_dataset.task_network import TaskNetwork
-from nnunet_ext.multi_dataset.trainer import MultiTaskTrainer, bind, read_table, stock_unet
+from nnunet_ext.multi_dataset.trainer import MultiTaskTrainer, bind, read_table
 from nnunet_ext.uniseg.architecture import UniSeg
 
 
@@ -33,16 +33,13 @@ class UniSegTrainer(MultiTaskTrainer):
     ) -> TaskNetwork:
         """Build UniSeg for the tasks in the plans, bound to the one that a view's plans name."""
         table = read_table(UniSegTrainer.__name__, plans_manager.plans)
-        unet = stock_unet(plans_manager, configuration_manager, table.max_heads, enable_deep_supervision)
+        unet = planned_unet(plans_manager, configuration_manager, 1, table.max_heads, enable_deep_supervision)
         shifted = resolve_for(plans_manager, configuration_manager)["uniseg"]["v1_decoder_kernels"]
-        try:
-            network = UniSeg(
-                unet,
-                heads=table.heads,
-                channels=table.channel_numbers,
-                patch_size=configuration_manager.patch_size,
-                decoder_kernel_sizes=unet.encoder.kernel_sizes[1:] if shifted else None,
-            )
-        except TypeError as error:
-            raise UserError(f"plans {plans_manager.plans_name!r}: {error}.") from error
+        network = UniSeg(
+            unet,
+            heads=table.heads,
+            channels=table.channel_numbers,
+            patch_size=configuration_manager.patch_size,
+            decoder_kernel_sizes=unet.encoder.kernel_sizes[1:] if shifted else None,
+        )
         return bind(network, table)

@@ -9,7 +9,6 @@ from small_unet import planned_unet
 from torch import nn
 
 from nnunet_ext.base.knobs import BLOCK
-from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.cotr.architecture import CoTr
 from nnunet_ext.cotr.trainer import CoTrTrainer
 from nnunet_ext.errors import UserError
@@ -61,13 +60,3 @@ def test_illegal_knobs_are_one_line(knobs, message):
         build(plans(**knobs))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_plans_of_another_network_are_one_line(monkeypatch):
-    monkeypatch.setattr(ExtTrainer, "build_network_architecture", lambda *_: nn.Conv3d(2, 3, 1))
-    with pytest.raises(UserError) as caught:
-        build(plans())
-    assert str(caught.value) == (
-        "plans 'UnitPlans': expected plans of a PlainConvUNet or ResidualEncoderUNet, got Conv3d. Plan with "
-        "ExperimentPlanner, nnUNetPlannerResEncM or a planner of nnunet_ext."
-    )
