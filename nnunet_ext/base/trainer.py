@@ -172,11 +172,17 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         if not self.is_ddp:
             return
         batch, ranks = self.configuration_manager.batch_size, distributed.get_world_size()
-        if batch < ranks or (self.configuration_manager.batch_dice and batch % ranks):
+        if self.configuration_manager.batch_dice:
+            fits, expected = batch % ranks == 0, f"a divisor of the plans' batch size {batch}"
+            why = "stock batch Dice hangs on uneven batches"
+        else:
+            fits, expected = batch >= ranks, f"at most the plans' batch size {batch}"
+            why = "each rank needs a sample"
+        if not fits:
+            most = max(n for n in range(1, ranks + 1) if batch % n == 0)
             raise UserError(
-                f"-num_gpus {ranks}: expected a divisor of the plans' batch size {batch}; stock batch Dice hangs on "
-                f"uneven batches. Use -num_gpus {max(n for n in range(1, ranks + 1) if batch % n == 0)}, or plan with "
-                f"more memory (-gpu_memory_target)."
+                f"-num_gpus {ranks}: expected {expected}; {why}. Use -num_gpus {most}, or plan with more memory "
+                f"(-gpu_memory_target)."
             )
 
     def _warn_if_knobs_were_lost(self) -> None:

@@ -14,7 +14,7 @@ CARD = Method(
     ),
     trainers=("DoDNetTrainer",),
     planners=("DoDNetPlanner", "DoDNetResEncMPlanner", "DoDNetResEncLPlanner"),
-    supports=("3d_fullres", "collections", "regions", "ignore label", "mixed batches"),
+    supports=("3d_fullres", "collections", "regions", "ignore label"),
     knobs=(
         Knob("head_width", WIDTH, "channels of the dynamic head", integer(1), "an integer >= 1"),
         Knob("head_depth", 3, "layers of the dynamic head", integer(1), "an integer >= 1"),

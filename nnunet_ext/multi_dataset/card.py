@@ -9,7 +9,13 @@ CARD = Method(
     summary="Several data sets, each with its own labels, channels and spacing, and one network",
     trainers=(),
     planners=("CollectionLitePlanner",),
-    supports=("3d_fullres", "regions", "ignore label", "members with different channels, spacings and labels"),
+    supports=(
+        "3d_fullres",
+        "regions",
+        "ignore label",
+        "members with different channels, spacings and labels",
+        "mixed batches",
+    ),
     knobs=(
         Knob(
             "sampling",

@@ -227,16 +227,20 @@ def test_a_log_from_before_the_parts_is_filled_up():
     assert np.array_equal(trainer.logger.get_value("boundary_loss", None), [np.nan, np.nan, 0.125], equal_nan=True)
 
 
-@pytest.mark.parametrize(("ranks", "batch_dice", "refused"), [(2, True, False), (3, True, True), (3, False, True)])
-def test_batches_that_ranks_cannot_share_are_refused(monkeypatch, ranks, batch_dice, refused):
+@pytest.mark.parametrize(
+    ("ranks", "batch_dice", "expected"),
+    [(2, True, None), (2, False, None), (3, True, "a divisor of the plans"), (3, False, "at most the plans")],
+)
+def test_batches_that_ranks_cannot_share_are_refused(monkeypatch, ranks, batch_dice, expected):
     trainer = make()
     trainer.is_ddp = True
     trainer.configuration_manager.configuration["batch_dice"] = batch_dice
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: ranks)
-    if refused:
-        with pytest.raises(
-            UserError, match=r"-num_gpus 3: expected a divisor of the plans' batch size 2.*Use -num_gpus 2"
-        ):
-            trainer._check_ddp_batch()
-    else:
+    if expected is None:
         trainer._check_ddp_batch()
+        return
+    with pytest.raises(
+        UserError, match=rf"-num_gpus 3: expected {expected}' batch size 2; .*Use -num_gpus 2"
+    ) as caught:
+        trainer._check_ddp_batch()
+    assert ("Dice" in str(caught.value)) is batch_dice

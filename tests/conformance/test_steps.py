@@ -82,7 +82,7 @@ def test_uneven_ddp(trainer: str, refuses: Any, monkeypatch: pytest.MonkeyPatch)
     uneven = get_trainer_from_args(number, configuration, 0, trainer, name, False, torch.device("cpu"))
     uneven.is_ddp = True
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    with refuses(UserError, match=f"expected a divisor of the plans' batch size {batch}"):
+    with refuses(UserError, match=f"-num_gpus 2: expected .* the plans' batch size {batch}"):
         uneven.initialize()
 
 

@@ -50,10 +50,14 @@ def test_partly_annotated_halves_and_another_data_set(environment: dict[str, str
         environment,
     )
     run(f"nnunet_ext plan_and_preprocess -d 900 -pl CollectionLitePlanner --no_pbar --set {KNOBS}", environment)
-    run("nnUNetv2_train 900 3d_fullres 0 -tr UniSegTrainer -p CollectionLitePlans -device cpu", environment)
-    model = Path(environment["nnUNet_results"]) / "Dataset900_Real" / "UniSegTrainer__CollectionLitePlans__3d_fullres"
-    scores = json.loads((model / "fold_0" / "validation" / "tasks.json").read_text())
-    assert list(scores) == ["anterior", "posterior", "atrium"]
-    for task, classes in scores.items():
-        for name, dice in classes.items():
-            assert dice > 0.5, (task, name, dice)
+    mixed = "--as Mixed --set multi_dataset.mixed_batches=true"
+    run(f"nnunet_ext variant -d 900 -p CollectionLitePlans {mixed}", environment)
+    results = Path(environment["nnUNet_results"]) / "Dataset900_Real"
+    for trainer, plans in (("UniSegTrainer", "CollectionLitePlans"), ("DoDNetTrainer", "Mixed")):
+        run(f"nnUNetv2_train 900 3d_fullres 0 -tr {trainer} -p {plans} -device cpu", environment)
+        model = results / f"{trainer}__{plans}__3d_fullres"
+        scores = json.loads((model / "fold_0" / "validation" / "tasks.json").read_text())
+        assert list(scores) == ["anterior", "posterior", "atrium"]
+        for task, classes in scores.items():
+            for name, dice in classes.items():
+                assert dice > 0.5, (trainer, task, name, dice)
