@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -28,6 +30,7 @@ class DynamicHead(nn.Module):
 
     Attributes:
         parameter_count: Length of a sample's vector.
+        weight_count: How many of them, the first, are weights; the others are biases.
     """
 
     def __init__(self, heads: int, *, width: int = 8, depth: int = 3) -> None:
@@ -39,6 +42,7 @@ class DynamicHead(nn.Module):
         self._shapes = [(outputs, inputs) for inputs, outputs in pairwise(channels)]
         self._lengths = [outputs * inputs for outputs, inputs in self._shapes] + [shape[0] for shape in self._shapes]
         self.parameter_count = sum(self._lengths)
+        self.weight_count = sum(self._lengths[:depth])
 
     def forward(self, features: Tensor, parameters: Tensor) -> Tensor:
         """Return logits (B, heads, D, H, W) of features (B, width, D, H, W), 2d alike.
@@ -55,6 +59,14 @@ class DynamicHead(nn.Module):
                 weight, bias = parts[layer].unflatten(1, shape), parts[self.depth + layer].unsqueeze(2)
                 x = torch.baddbmm(bias, weight, x if layer == 0 else functional.relu(x))
         return x.unflatten(2, features.shape[2:])
+
+    def compute_conv_feature_map_size(self, size: Sequence[int]) -> int:
+        """Return the elements that training keeps for one sample of this size, for planners.
+
+        nnU-Net's unit is 4 bytes (see :class:`~nnunet_ext.base.deformable_encoder.DeformableEncoder`): float32 inputs
+        of all layers, and logits before and after they are bounded.
+        """
+        return math.prod(size) * (self.depth * self.width + 2 * self.heads)
 
     def places_of(self, heads: int) -> Tensor:
         """Return where, in a vector of this head, the parameters of its first ``heads`` outputs stand.

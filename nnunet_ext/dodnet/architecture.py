@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nnunet_ext.base.bounded import bounded
 from nnunet_ext.base.dynamic_head import DynamicHead
 from nnunet_ext.base.unet_check import check_unet
+from nnunet_ext.dodnet.card import WIDTH
 from nnunet_ext.multi_dataset.input_stems import InputStems
 from nnunet_ext.multi_dataset.task_network import TaskNetwork
 
@@ -60,22 +61,30 @@ class DoDNet(TaskNetwork):
         check_unet(unet)
         self.encoder = unet.encoder
         self.decoder = unet.decoder
-        layers = unet.decoder.seg_layers
-        self._scales = len(layers) if deep_supervision else 1
-        for scale in range(len(layers) - self._scales):
-            layers[scale] = nn.Identity()  # unused weights would have no gradient, which DDP wants for every parameter
+        layers = list(reversed(unet.decoder.seg_layers))
+        # not under their old name, which -pretrained_weights leaves out; no unused ones: DDP wants every gradient
+        self.pre_heads = nn.ModuleList(layers if deep_supervision else layers[:1])
+        self.decoder.seg_layers = nn.ModuleList(nn.Identity() for _ in layers)
         InputStems.put_into(unet.encoder, channels)
         self.head = DynamicHead(max(heads), width=unet.decoder.num_classes, depth=depth)
         self.controller = nn.Linear(unet.encoder.output_channels[-1] + len(heads), self.head.parameter_count)
-        nn.init.kaiming_normal_(self.controller.weight, a=1e-2)  # as nnU-Net; torch's own learns slower
+        self._initialize_controller()
+
+    @torch.no_grad()
+    def _initialize_controller(self) -> None:
+        """As nnU-Net's layers, for torch's own learns slower; of heads wider than 8, kernels no larger than its."""
+        nn.init.kaiming_normal_(self.controller.weight, a=1e-2)
         nn.init.zeros_(self.controller.bias)
+        if self.head.width > WIDTH:
+            self.controller.weight[: self.head.weight_count] *= math.sqrt(WIDTH / self.head.width)
 
     def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return what does not depend on the task: the head's features over scales and the pooled bottleneck."""
         skips = self.encoder(x)
         features = self.decoder(skips)
         scales = features if isinstance(features, list) else [features]
-        return scales[: self._scales], skips[-1].flatten(2).mean(2)
+        scales = [layer(scale) for layer, scale in zip(self.pre_heads, scales, strict=False)]
+        return scales, skips[-1].flatten(2).mean(2)
 
     def decode(self, shared: tuple[list[Tensor], Tensor], tasks: Tensor) -> Tensor | list[Tensor]:
         """Return logits for ``tasks`` (B), one for each sample, of as many heads as the task with most has."""
@@ -87,16 +96,12 @@ class DoDNet(TaskNetwork):
         return logits if self.decoder.deep_supervision else logits[0]
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """Return the feature-map elements of one sample, as nnU-Net's planner counts them.
-
-        Those of the dynamic head count twice: they are float32, where nnU-Net's convolutions are float16.
-        """
-        elements, size = 0, list(input_size)
-        for strides in self.encoder.strides[: self._scales if self.decoder.deep_supervision else 1]:
+        """Return the feature-map elements of one sample, as nnU-Net's planner counts them."""
+        elements, size = super().compute_conv_feature_map_size(input_size), list(input_size)
+        for strides in self.encoder.strides[: len(self.pre_heads) if self.decoder.deep_supervision else 1]:
             size = [length // step for length, step in zip(size, strides, strict=True)]
-            elements += math.prod(size)
-        head = self.head.depth * self.head.width + self.head.heads
-        return super().compute_conv_feature_map_size(input_size) + 2 * elements * head
+            elements += self.head.compute_conv_feature_map_size(size)
+        return elements
 
     def adopt(
         self, weights: Mapping[str, Tensor], heads: Sequence[int], places: Sequence[int | None]

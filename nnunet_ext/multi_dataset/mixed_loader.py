@@ -25,7 +25,9 @@ class MixedLoader(TaskLoader):
         schedule: Sample, counted from the beginning of the training -> task; the same in all workers.
         workers: Number of workers, 1 for none.
         first_step: Step of the first batch.
-        batch_size: Samples in a batch.
+        batch_size: Samples in a batch of this process.
+        before: Samples of a step that processes of lower rank draw.
+        together: Samples of a step in all processes.
         heads: Heads of each task.
     """
 
@@ -37,10 +39,12 @@ class MixedLoader(TaskLoader):
         first_step: int,
         *,
         batch_size: int,
+        before: int,
+        together: int,
         heads: Sequence[int],
     ) -> None:
         super().__init__(loaders, schedule, workers, first_step)
-        self._batch_size = batch_size
+        self._batch_size, self._before, self._together = batch_size, before, together
         self._valid = np.arange(max(heads)) < np.array(heads)[:, None]
         self._not_forced = round(batch_size * (1 - loaders[0].oversample_foreground_percent))
         for loader in loaders:
@@ -48,7 +52,7 @@ class MixedLoader(TaskLoader):
 
     def __next__(self) -> dict[str, Any]:
         """Return the next batch."""
-        first = self._next_step() * self._batch_size
+        first = self._next_step() * self._together + self._before
         drawn = [(self._schedule(first + place), place) for place in range(self._batch_size)]
         samples = [self._sample(task, force=place >= self._not_forced) for task, place in sorted(drawn)]
         tasks = np.array([task for task, _ in sorted(drawn)])

@@ -164,8 +164,12 @@ class MultiTaskTrainer(ExtTrainer):
         steps = self.num_iterations_per_epoch
         make: Callable[..., TaskLoader] = TaskLoader
         if self._mixed is not None:
-            make = partial(MixedLoader, batch_size=self.batch_size, heads=self.table.heads)
-            steps *= self.batch_size
+            sizes, rank = self._batch_sizes()
+            before, together = sum(sizes[:rank]), sum(sizes)
+            make = partial(
+                MixedLoader, batch_size=self.batch_size, before=before, together=together, heads=self.table.heads
+            )
+            steps *= together
         schedule = TaskSchedule(shares, steps, self._shared_seed())
         return (
             self._pool(partial(make, train, schedule), self.num_iterations_per_epoch, 1, 1),
@@ -211,6 +215,14 @@ class MultiTaskTrainer(ExtTrainer):
         )
         pool._start()
         return pool
+
+    def _batch_sizes(self) -> tuple[list[int], int]:
+        """Return the batch sizes of all ranks, and this rank."""
+        if not self.is_ddp:
+            return [self.batch_size], 0
+        sizes: list[Any] = [None] * distributed.get_world_size()
+        distributed.all_gather_object(sizes, int(self.batch_size))
+        return sizes, distributed.get_rank()
 
     def _shared_seed(self) -> int:
         """Seed of the task schedule: the knob's, or one that rank 0 draws for all."""
@@ -361,7 +373,7 @@ def read_table(trainer: str, plans: Mapping[str, Any]) -> TaskTable:
     if table is None:
         raise UserError(
             f"{trainer}: expected plans of a collection, got {plans.get('plans_name')!r}, which have no task table. "
-            f"Make a collection (nnunet_ext collect) and plan it (nnunet_ext plan_and_preprocess -pl UniSegPlanner)."
+            f"Make a collection (nnunet_ext collect) and plan it (nnunet_ext plan_and_preprocess)."
         )
     return table
 

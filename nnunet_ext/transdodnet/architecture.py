@@ -107,18 +107,15 @@ class TransDoDNet(TaskNetwork):
         self.head = DynamicHead(max(heads), width=head_width, depth=head_depth)
         last = nn.Linear(hidden_channels, self.head.parameter_count)
         self.controller = nn.Sequential(nn.Linear(hidden_channels, hidden_channels), nn.ReLU(), last)
-        biases = head_width * (head_depth - 1) + max(heads)  # the last of a vector; they start at 0, as nnU-Net's do
-        nn.init.zeros_(last.weight[-biases:])
-        nn.init.zeros_(last.bias[-biases:])
+        for parameter in (last.weight, last.bias):  # made biases start at 0, as nnU-Net's do
+            nn.init.zeros_(parameter[self.head.weight_count :])
         self.from_memory = _projection(encoder, hidden_channels, features[-1])
         self.from_encoder = _projection(encoder, features[-1], features[-1])
-        self.decoder.num_classes = head_width
-        self._scales = len(features) - 1 if deep_supervision else 1
-        lower = [
-            _projection(encoder, number, head_width) if deep_supervision else nn.Identity()
-            for number in reversed(features[1:-1])
-        ]  # unused weights would have no gradient, which DDP wants for every parameter
-        self.decoder.seg_layers = nn.ModuleList([*lower, _projection(encoder, features[0], head_width)])
+        # not the decoder's seg_layers, which -pretrained_weights leaves out; no unused ones: DDP wants every gradient
+        trained = features[:-1] if deep_supervision else features[:1]
+        self.pre_heads = nn.ModuleList(_projection(encoder, number, head_width) for number in trained)
+        self.decoder.seg_layers = nn.ModuleList(nn.Identity() for _ in features[:-1])
+        self.decoder.num_classes = head_width  # what the planner counts for a scale
 
     def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return what serves all tasks: features for the head, a list over scales, and all tasks' kernels (B, T, P)."""
@@ -129,7 +126,7 @@ class TransDoDNet(TaskNetwork):
         kernels = self.controller(self.queries(tokens, [tuple(level.shape[2:]) for level in memory]))
         features = self.decoder([*skips[:-1], self.from_memory(memory[-1]) + self.from_encoder(skips[-1])])
         scales = features if isinstance(features, list) else [features]
-        return scales[: self._scales], kernels
+        return [layer(scale) for layer, scale in zip(self.pre_heads, scales, strict=False)], kernels
 
     def decode(self, shared: tuple[list[Tensor], Tensor], tasks: Tensor) -> Tensor | list[Tensor]:
         """Return logits for ``tasks`` (B), one for each sample, of as many heads as the task with most has."""
@@ -150,9 +147,8 @@ class TransDoDNet(TaskNetwork):
         )
         fused = sum(part.compute_conv_feature_map_size(coarse[-1]) for part in (self.from_memory, self.from_encoder))
         asked = sum(part.compute_conv_feature_map_size(coarse) for part in (self.transformer, self.queries))
-        segmented = sizes[1:][: self._scales if self.decoder.deep_supervision else 1]
-        per_voxel = self.head.width * self.head.depth + 2 * self.head.heads  # in float32; the bounded logits too
-        made = sum(map(math.prod, segmented)) * per_voxel
+        segmented = sizes[1:][: len(self.pre_heads) if self.decoder.deep_supervision else 1]
+        made = sum(map(self.head.compute_conv_feature_map_size, segmented))
         return int(super().compute_conv_feature_map_size(input_size) + projected + fused + asked + made)
 
     def adopt(
@@ -168,6 +164,8 @@ class TransDoDNet(TaskNetwork):
         if theirs.get("content", self.queries.content[:0]).shape == (len(heads), self.queries.content.shape[1]):
             moved = self.queries.adopt(theirs, places)
             adopted |= {f"queries.{name}": tensor for name, tensor in moved.items()}
+        else:
+            adopted.pop("queries._extra_state", None)  # those rounds are of queries that stay behind
         head = DynamicHead(max(heads), width=self.head.width, depth=self.head.depth)
         for name in ("controller.2.weight", "controller.2.bias"):
             ours = self.state_dict()[name].detach().clone()

@@ -31,7 +31,7 @@ class QueryDecoder(nn.Module):
         points: Points that a head samples in each resolution.
         hidden: Hidden channels of the feed-forward part.
         dims: 2 or 3.
-        dropout: Probability, after each part and within the feed-forward part.
+        dropout: Probability, after each part, within the feed-forward part and among the queries' weights.
         deep_norm: Scale the residual branches and start the weights as DeepNorm does.
     """
 
@@ -134,7 +134,7 @@ class _Layer(nn.Module):
     ) -> None:
         super().__init__()
         self.alpha = alpha
-        self.among = nn.MultiheadAttention(channels, heads, batch_first=True)
+        self.among = nn.MultiheadAttention(channels, heads, dropout, batch_first=True)
         self.across = DeformableAttention(channels, levels=levels, heads=heads, points=points, dims=dims)
         self.feed_forward = nn.Sequential(
             nn.Linear(channels, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, channels)

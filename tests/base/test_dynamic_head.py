@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 from torch.testing import assert_close
 
+from nnunet_ext.base.bounded import bounded
 from nnunet_ext.base.dynamic_head import DynamicHead
 
 
@@ -80,3 +81,22 @@ def test_impossible_sizes(sizes):
     heads, width, depth = sizes
     with pytest.raises(ValueError, match="of at least 1"):
         DynamicHead(heads, width=width, depth=depth)
+
+
+@pytest.mark.parametrize(("heads", "width", "depth"), [(3, 8, 3), (20, 8, 3), (2, 16, 2)])
+def test_the_planners_count_is_what_backward_keeps(heads, width, depth):
+    """Bytes of all tensors kept for backward under autocast, bounded logits too; nnU-Net's unit is 4 bytes."""
+    head, size = DynamicHead(heads, width=width, depth=depth), (8, 12, 16)
+    features = torch.randn(1, width, *size, dtype=torch.bfloat16, requires_grad=True)
+    vectors = torch.randn(1, head.parameter_count, requires_grad=True)
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), torch.autocast("cpu", torch.bfloat16):
+        logits = bounded(head(features, vectors))
+    assert logits.shape == (1, heads, *size)
+    measured = sum(part.untyped_storage().nbytes() for part in kept.values()) / 4
+    assert head.compute_conv_feature_map_size(size) == pytest.approx(measured, rel=0.1)

@@ -21,6 +21,7 @@ from nnunet_ext.multi_dataset.mixed_loss import MixedLoss
 from nnunet_ext.multi_dataset.task_schedule import TaskSchedule
 from nnunet_ext.multi_dataset.trainer import MultiTaskTrainer
 from nnunet_ext.multi_head import MultiHeadTrainer
+from nnunet_ext.transdodnet import TransDoDNetTrainer
 from nnunet_ext.uniseg import UniSegTrainer
 
 NAME, PLANS = "Dataset900_Phantoms", "CollectionLitePlans"
@@ -44,9 +45,12 @@ class Loader:
         return {"data": data, "target": target if self.scales > 1 else target[0], "keys": [f"case of {self.task}"]}
 
 
-def mixed_loader(schedule: Any, *, scales: int = 2, workers: int = 1, first_step: int = 0) -> MixedLoader:
+def mixed_loader(
+    schedule: Any, *, scales: int = 2, workers: int = 1, first_step: int = 0, before: int = 0, together: int = 3
+) -> MixedLoader:
     loaders = [Loader(task, scales=scales) for task in range(3)]
-    return MixedLoader(loaders, schedule, workers, first_step, batch_size=3, heads=(4, 2, 3))
+    sizes = {"batch_size": 3, "before": before, "together": together}
+    return MixedLoader(loaders, schedule, workers, first_step, heads=(4, 2, 3), **sizes)
 
 
 def test_samples_of_a_task_stand_together():
@@ -82,6 +86,16 @@ def test_the_order_does_not_depend_on_the_number_of_workers():
         copy = mixed_loader(schedule, workers=2, first_step=4)
         copy.set_thread_id(worker)
         assert [next(copy)["task"].tolist() for _ in range(4)] == expected[worker::2]
+
+
+def test_ranks_share_a_step_of_the_schedule():
+    schedule = TaskSchedule([1, 2, 1], 15, seed=3)
+    ranks = [mixed_loader(schedule, first_step=2, before=before, together=5) for before in (0, 2)]
+    for step in (2, 3):
+        first = 5 * step
+        for rank, before in zip(ranks, (0, 2), strict=True):
+            drawn = range(first + before, first + before + 3)  # these two overlap by a sample: sizes are the caller's
+            assert next(rank)["task"].tolist() == sorted(map(schedule, drawn))
 
 
 # loss
@@ -145,7 +159,7 @@ def trainer(root: Path, kind: type[MultiTaskTrainer], *, one_channel: bool = Tru
     return kind(plans | {"continue_training": False}, "3d_fullres", 0, description, torch.device("cpu"))
 
 
-@pytest.mark.parametrize("kind", [DoDNetTrainer, UniSegTrainer, MultiHeadTrainer])
+@pytest.mark.parametrize("kind", [DoDNetTrainer, TransDoDNetTrainer, UniSegTrainer, MultiHeadTrainer])
 def test_a_training(collection, kind):
     run = trainer(collection, kind)
     run.run_training()
@@ -182,8 +196,9 @@ def test_a_step_is_the_mean_of_its_samples_stock_losses(collection):
         if 1 not in tasks or tasks.count(1) == 1:  # lung's ignored voxels weigh the samples of its cross-entropy
             assert output["loss"] == pytest.approx(np.mean(expected), abs=1e-5)
         assert np.isfinite(output["by_task"]).nonzero()[0].tolist() == sorted(set(tasks))
+        lowest = f"pre_heads.{len(run.network.pre_heads) - 1}."
         for name, parameter in run.network.named_parameters():
-            if ".seg_layers.0." not in name:  # nnU-Net's loss gives the lowest scale weight 0
+            if not name.startswith(lowest):  # nnU-Net's loss gives the lowest scale weight 0
                 assert parameter.grad is not None, name
     assert any(len(set(tasks)) == 2 for tasks in mixtures)
     counts = [sum(tasks.count(task) for tasks in mixtures) for task in range(3)]
