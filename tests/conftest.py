@@ -256,3 +256,19 @@ def collection(planned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     point_nnunet_at(tmp_path, monkeypatch)
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
     return tmp_path
+
+
+@pytest.fixture
+def one_channel(collection: Path) -> Path:
+    """The collection with only those tasks that can be mixed in a batch: organs, lung, kidney; mixed batches are on."""
+    plans_name, name = "CollectionLitePlans", "Dataset900_Phantoms"
+    file = collection / "preprocessed" / name / f"{plans_name}.json"
+    plans = json.loads(file.read_text())
+    tasks = [task for task in plans["collection"]["tasks"] if task["channels"] == 1]
+    for each in (file, *(file.parents[1] / task["dataset"] / f"{plans_name}_{name}.json" for task in tasks)):
+        content = json.loads(each.read_text())
+        content["collection"]["tasks"] = tasks
+        content["nnunet_ext"]["multi_dataset"] = {"mixed_batches": True}
+        each.write_text(json.dumps(content))
+    (collection / "raw" / name / "dataset.json").unlink()  # the manifest has all tasks
+    return collection

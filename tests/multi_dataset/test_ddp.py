@@ -1,4 +1,7 @@
-"""Two processes with gloo: the same tasks in the same steps, own cases, and a final validation with one case."""
+"""Two processes with gloo: the same tasks in the same steps, own cases, and a final validation with one case.
+
+With mixed batches each process takes its part of a step's tasks.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,16 @@ HERE = Path(__file__)
 NAME, PLANS = "Dataset900_Phantoms", "CollectionLitePlans"
 
 
-def rank(root: Path, number: int) -> None:
+def rank(root: Path, number: int, name: str) -> None:
     """What one process does; its findings go into a file."""
     import nnunetv2.training.nnUNetTrainer.nnUNetTrainer as stock
+    import numpy as np
     import torch
     from torch import distributed
 
-    from nnunet_ext.uniseg import UniSegTrainer
+    from nnunet_ext import sockets
 
-    sys.path.insert(0, str(HERE.parents[1]))
+    sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "helpers")]
     from conftest import point_nnunet_at
 
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -32,9 +36,10 @@ def rank(root: Path, number: int) -> None:
         monkeypatch.setattr(stock, "DDP", lambda network, device_ids: wrap(network))
         folder = root / "preprocessed" / NAME
         plans: dict[str, Any] = json.loads((folder / f"{PLANS}.json").read_text()) | {"continue_training": False}
-        plans["nnunet_ext"] = {"num_epochs": 1, "num_iterations_per_epoch": 5, "num_val_iterations_per_epoch": 5}
+        plans["nnunet_ext"] |= {"num_iterations_per_epoch": 5, "seed": None}
         description = json.loads((folder / "dataset.json").read_text())
-        trainer = UniSegTrainer(plans, "3d_fullres", 0, description, torch.device("cpu"))
+        kind: Any = sockets.load("trainers", name)
+        trainer = kind(plans, "3d_fullres", 0, description, torch.device("cpu"))
         store = f"file://{root / 'store'}"
         distributed.init_process_group("gloo", init_method=store, rank=number, world_size=2)
         trainer.is_ddp, trainer.local_rank = True, number
@@ -45,13 +50,12 @@ def rank(root: Path, number: int) -> None:
         outputs = []
         for _ in range(5):
             batch = next(trainer.dataloader_train)
-            seen["train"].append(batch["task"])
+            seen["train"].append(np.atleast_1d(batch["task"]).tolist())
             seen["cases"].append([float(batch["data"].sum()), len(batch["data"])])
             outputs.append(trainer.train_step(batch))
         trainer.on_train_epoch_end(outputs)
-        seen["losses"] = [
-            trainer.task_logger.my_fantastic_logging[f"loss of {task}"][0] for task in trainer.task_logger.tasks
-        ]
+        logged = trainer.task_logger
+        seen["losses"] = [logged.my_fantastic_logging[f"loss of {task}"][0] for task in logged.tasks]
         seen["weights"] = [float(parameter.detach().double().sum()) for parameter in trainer.network.parameters()]
         seen["val"] = [next(trainer.dataloader_val)["task"] for _ in range(5)]
         trainer.perform_actual_validation()
@@ -60,18 +64,34 @@ def rank(root: Path, number: int) -> None:
         distributed.destroy_process_group()
 
 
-@pytest.mark.slow
-def test_two_ranks(collection: Path) -> None:
-    code = f"import runpy; runpy.run_path({str(HERE)!r})['rank'](__import__('pathlib').Path({str(collection)!r}), {{}})"
+def two_ranks(root: Path, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    code = "import runpy; from pathlib import Path; "
+    code += f"runpy.run_path({str(HERE)!r})['rank'](Path({str(root)!r}), {{}}, {name!r})"
     children = [subprocess.Popen([sys.executable, "-c", code.format(number)]) for number in (0, 1)]
     assert [child.wait(timeout=300) for child in children] == [0, 0]
-    first, second = (json.loads((collection / f"rank{number}.json").read_text()) for number in (0, 1))
-    assert first["train"] == second["train"]
-    assert first["val"] == second["val"] == [0, 1, 2, 3, 4]
+    first, second = (json.loads((root / f"rank{number}.json").read_text()) for number in (0, 1))
     for (mine, samples), (other, others) in zip(first["cases"], second["cases"], strict=True):
         assert mine != other
         assert samples == others == 1
     assert first["weights"] == second["weights"]
     assert first["losses"] == second["losses"]
-    model = collection / "results" / NAME / f"UniSegTrainer__{PLANS}__3d_fullres"
-    assert len(json.loads((model / "fold_0" / "validation" / "tasks.json").read_text())) == 5
+    assert first["val"] == second["val"]
+    model = root / "results" / NAME / f"{name}__{PLANS}__3d_fullres"
+    assert len(json.loads((model / "fold_0" / "validation" / "tasks.json").read_text())) == len(first["losses"])
+    return first, second
+
+
+@pytest.mark.slow
+def test_a_task_for_each_step(collection: Path) -> None:
+    first, second = two_ranks(collection, "UniSegTrainer")
+    assert first["train"] == second["train"]
+    assert first["val"] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.slow
+def test_a_task_for_each_sample(one_channel: Path) -> None:
+    first, second = two_ranks(one_channel, "DoDNetTrainer")
+    assert first["train"] != second["train"]
+    drawn = [task for tasks in first["train"] + second["train"] for task in tasks]
+    assert sorted(drawn.count(task) for task in range(3)) == [3, 3, 4]  # ten samples of one schedule
+    assert first["val"] == [0, 1, 2, 0, 1]

@@ -137,31 +137,16 @@ def test_scales_go_to_each_tasks_loss():
 # training
 
 
-def mixed_plans(root: Path, **knobs: Any) -> dict[str, Any]:
-    plans = json.loads((root / "preprocessed" / NAME / f"{PLANS}.json").read_text())
-    plans["nnunet_ext"]["multi_dataset"] = {"mixed_batches": True}
+def trainer(root: Path, kind: type[MultiTaskTrainer], **knobs: Any) -> MultiTaskTrainer:
+    folder = root / "preprocessed" / NAME
+    plans, description = (json.loads((folder / f"{name}.json").read_text()) for name in (PLANS, "dataset"))
     plans["nnunet_ext"] |= knobs
-    return plans
-
-
-def trainer(root: Path, kind: type[MultiTaskTrainer], *, one_channel: bool = True, **knobs: Any) -> MultiTaskTrainer:
-    plans = mixed_plans(root, **knobs)
-    if one_channel:
-        tasks = [task for task in plans["collection"]["tasks"] if task["name"] in TASKS]
-        plans["collection"]["tasks"] = tasks
-        for task in tasks:
-            file = root / "preprocessed" / task["dataset"] / f"{PLANS}_{NAME}.json"
-            member = json.loads(file.read_text())
-            member["collection"]["tasks"] = tasks
-            file.write_text(json.dumps(member))
-        (root / "raw" / NAME / "dataset.json").unlink(missing_ok=True)  # which has all tasks
-    description = json.loads((root / "preprocessed" / NAME / "dataset.json").read_text())
     return kind(plans | {"continue_training": False}, "3d_fullres", 0, description, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("kind", [DoDNetTrainer, TransDoDNetTrainer, UniSegTrainer, MultiHeadTrainer])
-def test_a_training(collection, kind):
-    run = trainer(collection, kind)
+def test_a_training(one_channel, kind):
+    run = trainer(one_channel, kind)
     run.run_training()
     history = run.task_logger.my_fantastic_logging
     assert all(math.isfinite(history[f"loss of {task}"][0]) for task in TASKS)
@@ -170,8 +155,8 @@ def test_a_training(collection, kind):
     assert set(json.loads((Path(run.output_folder) / "validation" / "tasks.json").read_text())) == set(TASKS)
 
 
-def test_a_step_is_the_mean_of_its_samples_stock_losses(collection):
-    run = trainer(collection, DoDNetTrainer)
+def test_a_step_is_the_mean_of_its_samples_stock_losses(one_channel):
+    run = trainer(one_channel, DoDNetTrainer)
     run.initialize()
     run.dataloader_train, run.dataloader_val = run.get_dataloaders()
     run.on_train_epoch_start()
@@ -211,5 +196,5 @@ def test_a_step_is_the_mean_of_its_samples_stock_losses(collection):
 def test_images_of_different_channels_are_refused(collection):
     message = r"knob multi_dataset.mixed_batches expects tasks with one number of channels, found organs 1, lesion 2,"
     with pytest.raises(UserError, match=message):
-        trainer(collection, DoDNetTrainer, one_channel=False)
+        trainer(collection, DoDNetTrainer, multi_dataset={"mixed_batches": True})
     assert not list((collection / "results").iterdir())
