@@ -22,7 +22,7 @@ class TasksPredictor(nnUNetPredictor):
     """Stock prediction with a collection's model, for all tasks at once.
 
     Tasks whose images are preprocessed alike form a group. For each group an image is read and preprocessed once, and
-    per sliding window and mirroring the network's task-independent part runs once, its decoder once for each task.
+    per sliding window and mirroring the network's part that does not know the task runs once.
     The labels are bit-identical to those of ``nnUNetv2_predict`` on the tasks' views.
 
     Start it with ``initialize_from_trained_model_folder`` on the collection's model folder.

@@ -11,10 +11,10 @@ pytestmark = pytest.mark.slow
 
 
 def test_three_ways_to_compute_the_head():
-    text = run_benchmark("dynamic_head.py", "--batch", "2", "--patch", "16", "16", "16", "--rounds", "3")
+    text = run_benchmark("dynamic_head.py", "--batch", "2", "--patch", "32", "32", "32", "--rounds", "5")
     ratios = {name.strip(): float(ratio) for name, ratio in re.findall(r"cpu, (.*?)\s*: .* ms, +([\d.]+) x ours", text)}
     assert sorted(ratios) == ["batched matrix product (ours)", "grouped convolution", "loop over samples"]
-    assert ratios["batched matrix product (ours)"] == 1
+    assert ratios["grouped convolution"] > 1
 
 
 def test_seven_tasks_cost_little_more_than_one():
