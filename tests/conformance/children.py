@@ -93,8 +93,10 @@ def spawned() -> dict[str, type]:
 def without_dropout(network: torch.nn.Module) -> None:
     """Switch dropout off, so that two steps from the same weights are equal."""
     for module in network.modules():
-        if isinstance(module, torch.nn.Dropout):
+        if isinstance(module, torch.nn.Dropout | torch.nn.Dropout2d | torch.nn.Dropout3d):
             module.p = 0.0
+        elif isinstance(module, torch.nn.MultiheadAttention):
+            module.dropout = 0.0
 
 
 def return_it(trainer: type) -> type:
