@@ -107,8 +107,8 @@ def _check_names(cases: list[Case]) -> None:
     wrong = [case for case in cases if not CASE.fullmatch(case.name)]
     if wrong:
         raise UserError(
-            f"{wrong[0].images[0]}: expected an unlabelled case named without '/' and not ending in '_seg', got "
-            f"{wrong[0].name!r}. Rename it.{more(len(wrong) - 1)}"
+            f"{wrong[0].images[0]}: expected a case named without '/', not starting with '.' or ending in "
+            f"'_seg', got {wrong[0].name!r}. Rename it.{more(len(wrong) - 1)}"
         )
 
 

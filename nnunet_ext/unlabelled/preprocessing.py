@@ -57,11 +57,13 @@ def preprocess_unlabelled(
     """
     cases = find_unlabelled(raw_folder)
     places = [UnlabelledData(preprocessed_folder, plans, name) for name in configurations]
-    todo = [(data, data.missing(cases, again=again)) for data in places if not data.is_cascade]
+    todo = {
+        (data.place, data.digest): (data, data.missing(cases, again=again)) for data in places if not data.is_cascade
+    }
     if check:
-        wanted = {case.name for _, missing in todo for case in missing}
+        wanted = {case.name for _, missing in todo.values() for case in missing}
         check_images_un(raw_folder, [case for case in cases if case.name in wanted], show_progress=progress)
-    for data, missing in todo:
+    for data, missing in todo.values():  # configurations that share their data are one
         if not missing and data.marker.problem(data.digest) is None and data.marker.cases() == _names(cases):
             logger.info("%s: %d unlabelled cases, preprocessed already", data.place, len(cases))
             continue
