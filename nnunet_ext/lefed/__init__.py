@@ -1,0 +1,3 @@
+"""LeFeD: two decoders whose disagreement on unlabelled images teaches the encoder."""
+
+from nnunet_ext.lefed.architecture import LeFeD as LeFeD
