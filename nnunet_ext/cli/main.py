@@ -18,6 +18,7 @@ from nnunet_ext.cli.phantoms import Phantoms
 from nnunet_ext.cli.plan_and_preprocess import PlanAndPreprocess
 from nnunet_ext.cli.predict import Predict
 from nnunet_ext.cli.predict_tasks import PredictTasks
+from nnunet_ext.cli.preprocess_unlabelled import PreprocessUnlabelled
 from nnunet_ext.cli.sockets import Sockets
 from nnunet_ext.cli.task_views import TaskViews
 from nnunet_ext.cli.train import Train
@@ -31,6 +32,7 @@ COMMANDS: dict[str, type[Command]] = {
         Phantoms,
         Collect,
         PlanAndPreprocess,
+        PreprocessUnlabelled,
         Train,
         Predict,
         PredictTasks,
