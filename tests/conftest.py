@@ -203,16 +203,20 @@ def _half_labelled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
     @functools.cache
     def prepare(labels: str) -> Path:
         from nnunet_ext.cli.main import main
-        from nnunet_ext.phantoms import phantom_case, write_nifti, write_phantom_dataset
+        from nnunet_ext.phantoms import write_phantom_dataset
         from nnunet_ext.unlabelled.preprocessing import preprocess_unlabelled
 
         root = tmp_path_factory.mktemp("half_labelled")
-        options = {option: option in labels for option in ("regions", "ignore")}
-        folder = write_phantom_dataset(root / "raw", HALF_LABELLED, cases=5, seed=700, shape=(16, 24, 24), **options)
-        (folder / "imagesUn").mkdir()
-        for index in range(3):
-            image, _ = phantom_case(np.random.default_rng((700, 2, index)), shape=(16, 24, 22 + index))
-            write_nifti(folder / "imagesUn" / f"case_{9 - index}_0000.nii.gz", image[0], (2.5, 1.0, 1.0))
+        folder = write_phantom_dataset(
+            root / "raw",
+            HALF_LABELLED,
+            cases=5,
+            unlabelled=3,
+            seed=700,
+            shape=(16, 24, 24),
+            regions="regions" in labels,
+            ignore="ignore" in labels,
+        )
         with pytest.MonkeyPatch.context() as monkeypatch:
             _point_nnunet_at(root, monkeypatch)
             monkeypatch.setenv("nnUNet_n_proc_DA", "1")  # stock planning needs one

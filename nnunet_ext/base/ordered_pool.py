@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
+
+QUIET, PATIENCE = 0.25, 5.0  # seconds
+
+
+class _Pool(MultiThreadedAugmenter):
+    """Stock pool that ends in silence."""
+
+    def _finish(self, timeout: int = 10, force: bool = False) -> None:
+        """Stop the workers when they rest; one that ends while its batch is received leaves a traceback behind."""
+        if self.was_initialized and not force and not self.abort_event.is_set():
+            self.pause_event.set()
+            begin = last = monotonic()
+            while monotonic() < min(last + QUIET, begin + PATIENCE):
+                if not self.pin_memory_queue.empty():
+                    self.pin_memory_queue.get_nowait()
+                    last = monotonic()
+                sleep(self.wait_time)
+        super()._finish(timeout, force)
 
 
 def ordered_pool(
@@ -34,8 +53,6 @@ def ordered_pool(
     seeds = None
     if entropy is not None:
         seeds = [int(seed) for seed in np.random.SeedSequence(entropy).generate_state(workers)]
-    pool = MultiThreadedAugmenter(
-        loader, None, workers, num_cached_per_queue=2, seeds=seeds, pin_memory=pin_memory, wait_time=0.002
-    )
+    pool = _Pool(loader, None, workers, num_cached_per_queue=2, seeds=seeds, pin_memory=pin_memory, wait_time=0.002)
     pool._start()
     return pool

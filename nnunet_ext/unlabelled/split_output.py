@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from torch import Tensor
 
-Output = TypeVar("Output", Tensor, list[Tensor])
+Logits = Tensor | list[Tensor]
 
 
-def split_output(output: Output, target: Tensor | list[Tensor]) -> tuple[Output, Output]:
+def split_output(output: Logits, target: Logits) -> tuple[Logits, Logits]:
     """Split logits into those of the labelled samples, which come first and have a target, and of the others.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from nnunet_ext.unlabelled.ema import Ema
 from nnunet_ext.unlabelled.trainer import SemiSupervisedTrainer
@@ -21,7 +21,7 @@ class TeacherTrainer(SemiSupervisedTrainer):
         """Return the teacher, whose network returns logits of full resolution."""
         if self._teacher is None:
             self._teacher = Ema(self.bare_network, self.knobs["unlabelled"]["ema_decay"])
-            self._teacher.network.decoder.deep_supervision = False
+            cast(Any, self._teacher.network).decoder.deep_supervision = False
         return self._teacher
 
     def train_step(self, batch: dict) -> dict:

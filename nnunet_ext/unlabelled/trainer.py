@@ -21,7 +21,7 @@ from nnunet_ext.base.ordered_pool import ordered_pool
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.errors import UserError
 from nnunet_ext.unlabelled.annotated_only import AnnotatedOnly
-from nnunet_ext.unlabelled.preprocessing import UnlabelledData, check_unlabelled
+from nnunet_ext.unlabelled.preprocessing import check_unlabelled, unlabelled_folder
 from nnunet_ext.unlabelled.ramp import gaussian_ramp
 from nnunet_ext.unlabelled.two_streams import TwoStreams
 
@@ -89,7 +89,7 @@ class SemiSupervisedTrainer(ExtTrainer):
         cases = check_unlabelled(*data)
         with no_workers():
             train, val = super().get_dataloaders()
-        unlabelled = self._unlabelled_loader(UnlabelledData(*data).place, cases)
+        unlabelled = self._unlabelled_loader(unlabelled_folder(*data), cases)
         if self.knobs["seed"] is not None:
             for loader in (train.data_loader, val.data_loader, unlabelled):
                 _choose_no_algorithm_by_time(loader.transforms)

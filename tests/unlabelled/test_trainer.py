@@ -84,7 +84,7 @@ def test_only_unlabelled_cases_are_drawn_and_all_of_them(half_labelled: Make):
     trainer.initialize()
     loader = trainer.get_dataloaders()[0].data_loader.unlabelled
     drawn = {key for _ in range(12) for key in next(loader)["keys"]}
-    assert drawn == {"case_7", "case_8", "case_9"}
+    assert drawn == {"unlabelled_000", "unlabelled_001", "unlabelled_002"}
 
 
 def test_with_a_seed_batches_are_the_same_for_any_number_of_workers(half_labelled: Make, monkeypatch):
@@ -157,7 +157,7 @@ def test_a_training_ends_with_its_workers_stopped_and_everything_written(half_la
     fold = Path(trainer.output_folder)
     assert (fold / "checkpoint_final.pth").is_file()
     assert trainer.loss.unlabelled == 2 * 3 * 2
-    assert "case_9" not in (preprocessed(trainer) / "splits_final.json").read_text()
+    assert "unlabelled" not in (preprocessed(trainer) / "splits_final.json").read_text()
     trainer.perform_actual_validation()
     assert len(json.loads((fold / "validation" / "summary.json").read_text())["metric_per_case"]) == 1
 
