@@ -13,6 +13,7 @@ from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.demo import Demo
 from nnunet_ext.cli.doctor import Doctor
 from nnunet_ext.cli.export_backbone import ExportBackbone
+from nnunet_ext.cli.hide_labels import HideLabels
 from nnunet_ext.cli.info import Info
 from nnunet_ext.cli.phantoms import Phantoms
 from nnunet_ext.cli.plan_and_preprocess import PlanAndPreprocess
@@ -31,6 +32,7 @@ COMMANDS: dict[str, type[Command]] = {
         Demo,
         Phantoms,
         Collect,
+        HideLabels,
         PlanAndPreprocess,
         PreprocessUnlabelled,
         Train,
