@@ -204,10 +204,9 @@ def _half_labelled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
     def prepare(labels: str) -> Path:
         from nnunet_ext.cli.main import main
         from nnunet_ext.phantoms import write_phantom_dataset
-        from nnunet_ext.unlabelled.preprocessing import preprocess_unlabelled
 
         root = tmp_path_factory.mktemp("half_labelled")
-        folder = write_phantom_dataset(
+        write_phantom_dataset(
             root / "raw",
             HALF_LABELLED,
             cases=5,
@@ -222,9 +221,6 @@ def _half_labelled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
             monkeypatch.setenv("nnUNet_n_proc_DA", "1")  # stock planning needs one
             words = ["-d", "700", "-pl", "LitePlanner", "-c", "2d", "3d_fullres", "-np", "1", "-npfp", "1"]
             assert main(["plan_and_preprocess", *words, "--no_pbar", "--no_check"]) == 0
-            planned = root / "preprocessed" / HALF_LABELLED
-            plans = json.loads((planned / "LitePlans.json").read_text())
-            preprocess_unlabelled(folder, planned, plans, "2d", "3d_fullres", progress=False)
         return root
 
     return prepare

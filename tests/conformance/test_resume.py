@@ -71,6 +71,24 @@ def test_killed_between_epochs(trainer: str, plans: str) -> None:
     assert after["lrs"] == pytest.approx(lrs)
 
 
+@pytest.mark.row(
+    "killed between two epochs, then --c: losses and weights of an uninterrupted run",
+    of="unlabelled images",
+    why="stock loaders do not go on where they were",
+)
+def test_repeats_an_uninterrupted_run(trainer: str, plans: str) -> None:
+    killed(children.die_between_epochs, 2, trainer=trainer, plans=plans)
+    whole = variant(trainer, "plain", f"{plans}Whole", num_epochs=EPOCHS)
+    found, expected = (
+        read_checkpoint(train(trainer, "plain", "3d_fullres", 0, *flags, plans=of) / "checkpoint_final.pth")
+        for flags, of in ((("--c",), plans), ((), whole))
+    )
+    for key in ("train_losses", "val_losses"):
+        assert found["logging"][key] == expected["logging"][key]
+    for name, tensor in expected["network_weights"].items():
+        assert torch.equal(found["network_weights"][name], tensor), name
+
+
 @pytest.mark.row("killed while {checkpoint} is written, then --c")
 @pytest.mark.parametrize(
     ("checkpoint", "epoch", "done"),

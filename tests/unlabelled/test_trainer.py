@@ -112,6 +112,16 @@ def test_with_a_seed_a_continued_run_goes_on_in_the_order_of_batches(half_labell
     assert whole[6]["step"] == 6
 
 
+def test_with_a_seed_ranks_draw_other_batches(half_labelled: Make):
+    trainer = half_labelled(IdleTrainer, seed=4)
+    trainer.initialize()
+    (one,) = batches(trainer, 1)
+    trainer.local_rank = 1
+    (two,) = batches(trainer, 1)
+    assert not torch.equal(one["data"], two["data"])
+    assert not torch.equal(one["unlabelled"], two["unlabelled"])
+
+
 def test_without_a_seed_nothing_repeats(half_labelled: Make, monkeypatch):
     monkeypatch.setenv("nnUNet_n_proc_DA", "2")
     trainer = half_labelled(IdleTrainer, seed=None)
@@ -136,13 +146,13 @@ def test_a_step_is_stocks_on_the_labelled_samples_where_the_loss_asks_for_no_mor
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_a_control_with_the_same_seed_draws_other_batches_but_validates_alike(half_labelled: Make):
+def test_labelled_batches_do_not_depend_on_the_unlabelled_ones(half_labelled: Make):
     first, second = (half_labelled(IdleTrainer, seed=4, unlabelled={"batch_size": size}) for size in (1, 3))
     first.initialize()
     second.initialize()
     (one,), (two,) = batches(first, 1), batches(second, 1)
-    assert torch.equal(one["data"], two["data"])  # whatever the unlabelled ones are
-    assert len(two["unlabelled"]) == 3
+    assert torch.equal(one["data"], two["data"])
+    assert [len(batch["unlabelled"]) for batch in (one, two)] == [1, 3]
 
 
 def running_children() -> int:
