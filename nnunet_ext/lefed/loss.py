@@ -15,6 +15,7 @@ from torch.nn import functional
 from nnunet_ext.lefed.architecture import LeFeDOutput
 from nnunet_ext.unlabelled.discrepancy import discrepancy
 from nnunet_ext.unlabelled.probabilities import probabilities
+from nnunet_ext.unlabelled.target_at import target_at
 
 SMOOTH = 1e-5
 SIDE_WEIGHTS = (0.8, 0.6, 0.4, 0.2, 0.1)
@@ -89,7 +90,7 @@ class LeFeDLoss(nn.Module):
         for level, logits in enumerate(side):
             size = target.shape[2:] if full else side[min(level, len(side) - 2)].shape[2:]
             weight = self.side_weights[min(level, len(self.side_weights) - 1)]
-            total = total + weight * self.supervised(_logits_at(logits, size), _target_at(target, size))
+            total = total + weight * self.supervised(_logits_at(logits, size), target_at(target, size))
         return total
 
 
@@ -132,9 +133,3 @@ def _logits_at(logits: Tensor, size: Sequence[int]) -> Tensor:
         return logits
     mode = ("linear", "bilinear", "trilinear")[len(size) - 1]
     return functional.interpolate(logits, size=tuple(size), mode=mode, align_corners=True)
-
-
-def _target_at(target: Tensor, size: Sequence[int]) -> Tensor:
-    if target.shape[2:] == tuple(size):
-        return target
-    return functional.interpolate(target.float(), size=tuple(size), mode="nearest-exact").to(target.dtype)
