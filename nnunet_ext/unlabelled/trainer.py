@@ -23,7 +23,7 @@ from nnunet_ext.errors import UserError
 from nnunet_ext.unlabelled.annotated_only import AnnotatedOnly
 from nnunet_ext.unlabelled.preprocessing import check_unlabelled, unlabelled_folder
 from nnunet_ext.unlabelled.ramp import gaussian_ramp
-from nnunet_ext.unlabelled.two_streams import TwoStreams
+from nnunet_ext.unlabelled.two_streams import IMAGES_ONLY, TwoStreams
 
 TRAINING, VALIDATION = 1, 2  # with a seed they draw different random numbers
 
@@ -51,6 +51,8 @@ class SemiSupervisedTrainer(ExtTrainer):
             batch that DDP ranks cannot share. Validation and prediction need no unlabelled image.
     """
 
+    unlabelled_entries: tuple[tuple[str, str], ...] = IMAGES_ONLY  # see TwoStreams
+
     def initialize(self) -> None:
         """Build network, optimiser and loss; refused for a cascade's second stage."""
         if self.is_cascaded:
@@ -64,9 +66,10 @@ class SemiSupervisedTrainer(ExtTrainer):
     def _check_ddp_batch(self) -> None:
         super()._check_ddp_batch()
         if self.is_ddp and self._unlabelled_batch_size() < 1:
+            samples = self._joint_unlabelled_batch_size()
             raise UserError(
-                f"-num_gpus {distributed.get_world_size()}: expected at least as many unlabelled samples in a batch, "
-                f"got {self._joint_unlabelled_batch_size()}. Use fewer, or raise the knob unlabelled.batch_size."
+                f"-num_gpus {distributed.get_world_size()}: expected an unlabelled sample for each, got {samples} in a "
+                f"batch. Use -num_gpus {samples}, or raise the knob unlabelled.batch_size."
             )
 
     def _joint_unlabelled_batch_size(self) -> int:
@@ -134,6 +137,7 @@ class SemiSupervisedTrainer(ExtTrainer):
             unlabelled,
             first_step=self.current_epoch * steps,
             seed=None if seed is None else (seed, self.local_rank, purpose),
+            entries=self.unlabelled_entries,
         )
         return ordered_pool(make, share=share, pin_memory=self.device.type == "cuda")
 
@@ -144,9 +148,12 @@ class SemiSupervisedTrainer(ExtTrainer):
         try:
             super().run_training()
         finally:
-            for loader in (self.dataloader_train, self.dataloader_val):
-                if isinstance(loader, MultiThreadedAugmenter):
-                    loader._finish()
+            self._stop_workers()
+
+    def _stop_workers(self) -> None:
+        for loader in (self.dataloader_train, self.dataloader_val):
+            if isinstance(loader, MultiThreadedAugmenter):
+                loader._finish()
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch as stock does; with a seed its random numbers depend on nothing that was before."""

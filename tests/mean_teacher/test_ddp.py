@@ -63,7 +63,7 @@ def test_two_ranks(half_labelled: Callable[..., Any], tmp_path: Path, configurat
         subprocess.Popen([sys.executable, "-c", code.format(number)], env=os.environ | {"OMP_NUM_THREADS": "1"})
         for number in (0, 1)
     ]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    assert [process.wait(timeout=600) for process in processes] == [0, 0]
     first, second = (torch.load(tmp_path / f"rank{number}.pth", weights_only=False) for number in (0, 1))
     assert first["losses"] == second["losses"]
     assert first["parts"] == second["parts"]

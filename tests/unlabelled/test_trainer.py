@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
 from torch import Tensor, nn
 
 from nnunet_ext.baseline import NNUNetBaselineTrainer
@@ -122,6 +123,17 @@ def test_with_a_seed_ranks_draw_other_batches(half_labelled: Make):
     assert not torch.equal(one["unlabelled"], two["unlabelled"])
 
 
+@pytest.mark.parametrize("seed", [4, None])
+def test_with_a_seed_no_algorithm_is_chosen_by_its_time(half_labelled: Make, seed):
+    trainer = half_labelled(IdleTrainer, seed=seed)
+    trainer.initialize()
+    streams = trainer.get_dataloaders()[0].data_loader
+    for loader in (streams.labelled, streams.unlabelled):
+        inner = [getattr(transform, "transform", None) for transform in loader.transforms.transforms]
+        blurs = [transform.benchmark for transform in inner if isinstance(transform, GaussianBlurTransform)]
+        assert blurs == [seed is None]
+
+
 def test_without_a_seed_nothing_repeats(half_labelled: Make, monkeypatch):
     monkeypatch.setenv("nnUNet_n_proc_DA", "2")
     trainer = half_labelled(IdleTrainer, seed=None)
@@ -224,7 +236,7 @@ def test_ranks_share_the_unlabelled_batch(half_labelled: Make, monkeypatch, size
     if of_ranks is None:
         trainer.local_rank = 2
         with pytest.raises(
-            UserError, match=r"-num_gpus 3: expected at least as many unlabelled samples in a batch, got 2"
+            UserError, match=r"-num_gpus 3: expected an unlabelled sample for each, got 2 .*-num_gpus 2"
         ):
             trainer._check_ddp_batch()
         return
