@@ -21,6 +21,7 @@ from nnunet_ext.cli.predict import Predict
 from nnunet_ext.cli.predict_tasks import PredictTasks
 from nnunet_ext.cli.preprocess_unlabelled import PreprocessUnlabelled
 from nnunet_ext.cli.sockets import Sockets
+from nnunet_ext.cli.strip import Strip
 from nnunet_ext.cli.task_views import TaskViews
 from nnunet_ext.cli.train import Train
 from nnunet_ext.cli.variant import Variant
@@ -40,6 +41,7 @@ COMMANDS: dict[str, type[Command]] = {
         PredictTasks,
         TaskViews,
         ExportBackbone,
+        Strip,
         Variant,
         Info,
         Doctor,
