@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from nnunet_ext.bcp.loss import BCPLoss
 from nnunet_ext.bcp.pseudo_labels import pseudo_labels
@@ -54,21 +52,22 @@ class BCPTrainer(TeacherTrainer):
     loss_parts = ("supervised_loss", "pseudo_label_loss")
     loss: BCPLoss
 
-    def get_dataloaders(self) -> tuple[Any, Any]:
-        """Two streams, if the batch can be halved."""
+    def _check_ddp_batch(self) -> None:
+        super()._check_ddp_batch()
         plans, batch = self.plans_manager.plans_name, self.configuration_manager.batch_size
-        if self.batch_size < 2:
+        on_each = batch // distributed.get_world_size() if self.is_ddp else batch
+        if on_each < 2:
             raise UserError(
                 f"plans {plans!r}, configuration {self.configuration_name!r}: BCPTrainer pastes pairs of labelled "
-                f"images and expects a batch of at least 2 on each GPU, got {self.batch_size}. Raise batch_size in the "
-                f"plans, or use fewer GPUs."
+                f"images and expects a batch of at least 2 on each GPU, got {on_each}. Raise batch_size in the plans, "
+                f"or use fewer GPUs."
             )
-        if self.knobs["unlabelled"]["batch_size"] not in (None, batch):
+        unlabelled = self.knobs["unlabelled"]["batch_size"]
+        if unlabelled not in (None, batch):
             raise UserError(
                 f"plans {plans!r}: BCPTrainer expects as many unlabelled samples in a batch as labelled ones, {batch}, "
-                f"got the knob unlabelled.batch_size {self.knobs['unlabelled']['batch_size']}. Set it to null."
+                f"got the knob unlabelled.batch_size {unlabelled}. Set it to null."
             )
-        return super().get_dataloaders()
 
     def _build_loss(self) -> BCPLoss:
         labels = self.label_manager

@@ -10,14 +10,15 @@ import numpy as np
 import torch
 
 LABELLED, UNLABELLED = 0, 1
+IMAGES_ONLY = (("unlabelled", "data"),)
 
 
 class TwoStreams:
     """Iterator over batches of a labelled and an unlabelled loader.
 
     A batch is that of the labelled loader, with its ``step``, counted from the beginning of the training, and
-    ``unlabelled`` (Bu, C, D, H, W), images only: nothing else leaves the unlabelled loader, so nothing can train on
-    them as background.
+    ``unlabelled`` (Bu, C, D, H, W), images only: unless ``entries`` says so, nothing else leaves the unlabelled loader,
+    so nothing can train on them as background.
 
     Give it to batchgenerators' ``MultiThreadedAugmenter``, which asks its workers in turn: each worker has a copy and
     makes every n-th batch. With a seed a batch depends on nothing but its step, whatever the number of workers and
@@ -29,6 +30,7 @@ class TwoStreams:
         workers: Number of workers, 1 for none.
         first_step: Step of the first batch.
         seed: Seeds every batch, in numpy and torch.
+        entries: What a batch takes of the unlabelled loader's: name in the batch and there.
     """
 
     def __init__(
@@ -39,12 +41,14 @@ class TwoStreams:
         workers: int = 1,
         first_step: int = 0,
         seed: tuple[int, ...] | None = None,
+        entries: tuple[tuple[str, str], ...] = IMAGES_ONLY,
     ) -> None:
         self.labelled = labelled
         self.unlabelled = unlabelled
         self._workers = workers
         self._first_step = first_step
         self._seed = seed
+        self._entries = entries
         self._step = first_step
 
     def set_thread_id(self, worker: int) -> None:
@@ -68,7 +72,8 @@ class TwoStreams:
             batch = next(self.labelled) | {"step": step}
         if self.unlabelled is not None:
             with self._seeded(step, UNLABELLED):
-                batch["unlabelled"] = next(self.unlabelled)["data"]
+                drawn = next(self.unlabelled)
+                batch |= {name: drawn[entry] for name, entry in self._entries}
         return batch
 
     @contextlib.contextmanager

@@ -147,16 +147,22 @@ def test_draws_depend_on_seed_and_step_alone(half_labelled: Make):
 def test_a_batch_of_one_is_refused(half_labelled: Make):
     trainer = half_labelled(BCPTrainer)
     trainer.configuration_manager.configuration["batch_size"] = 1
-    trainer.initialize()
     with pytest.raises(UserError, match=r"expects a batch of at least 2 on each GPU, got 1\. Raise batch_size"):
-        trainer.get_dataloaders()
+        trainer.initialize()
+
+
+def test_one_pair_for_two_gpus_is_refused(half_labelled: Make, monkeypatch):
+    trainer = half_labelled(BCPTrainer)
+    trainer.is_ddp = True
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    with pytest.raises(UserError, match=r"expects a batch of at least 2 on each GPU, got 1\. .* use fewer GPUs"):
+        trainer.initialize()
 
 
 def test_another_number_of_unlabelled_samples_is_refused(half_labelled: Make):
     trainer = half_labelled(BCPTrainer, unlabelled={"batch_size": 3})
-    trainer.initialize()
     with pytest.raises(UserError, match=r"as many unlabelled samples in a batch as labelled ones, 2, got .* 3\. Set"):
-        trainer.get_dataloaders()
+        trainer.initialize()
 
 
 @pytest.mark.parametrize("knob", [{"box": 1}, {"warm_up": 1}, {"largest_component": 1.5}, {"pseudo_label_weight": -1}])
