@@ -93,7 +93,7 @@ def spawned() -> dict[str, type]:
 def without_dropout(network: torch.nn.Module) -> None:
     """Switch dropout off, so that two steps from the same weights are equal."""
     for module in network.modules():
-        if isinstance(module, torch.nn.Dropout):
+        if isinstance(module, torch.nn.Dropout | torch.nn.Dropout2d | torch.nn.Dropout3d):
             module.p = 0.0
 
 
@@ -121,12 +121,12 @@ def ddp_steps(rank: int, store: str, words: list[str], given: str, out: str) -> 
     trainer.initialize()
     start = torch.load(given)
     trainer.bare_network.load_state_dict(start["weights"])
-    trainer.set_deep_supervision_enabled(True)
+    trainer.set_deep_supervision_enabled(trainer.enable_deep_supervision)
     without_dropout(trainer.network)
     batch = start["batch"]
     half = batch | {
-        "data": batch["data"].chunk(2)[rank],
-        "target": [target.chunk(2)[rank] for target in batch["target"]],
+        **{name: batch[name].chunk(2)[rank] for name in ("data", "unlabelled") if name in batch},
+        "target": _half(batch["target"], rank),
     }
     trainer.on_train_epoch_start()
     outputs = [trainer.train_step(half)]
@@ -140,3 +140,7 @@ def ddp_steps(rank: int, store: str, words: list[str], given: str, out: str) -> 
     trainer.save_checkpoint(f"{out}.pth")
     distributed.barrier()
     distributed.destroy_process_group()
+
+
+def _half(target: torch.Tensor | list[torch.Tensor], rank: int) -> torch.Tensor | list[torch.Tensor]:
+    return [scale.chunk(2)[rank] for scale in target] if isinstance(target, list) else target.chunk(2)[rank]
