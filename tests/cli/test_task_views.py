@@ -40,7 +40,7 @@ def test_one_fold(untrained):
     ("words", "text"),
     [
         (f"{WORDS} -f 7", "fold_7: expected a fold, found none. Trained: 0, 1."),
-        (f"{WORDS} -tr UniSegTrainr", "expected a trained model, found none. Trained here (-tr__-p__-c): MultiHead"),
+        (f"{WORDS} -tr UniSegTrainr", "expected a trained model, found none. Trained here (-tr__-p__-c): DoDNet"),
         ("task_views -d 899", "expected data set '899', found none. Legal: Dataset900_Shared, "),
         (
             "task_views -d 904 -p CollectionLitePlans_Dataset900_Shared",

