@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from small_unet import small_unet
 from torch import nn
 from torch.testing import assert_close
 
@@ -15,22 +16,9 @@ KINDS = ("transposed", "linear", "nearest")
 
 
 def unet(two_d: bool = False) -> PlainConvUNet:
-    return PlainConvUNet(
-        input_channels=1,
-        n_stages=3,
-        features_per_stage=[4, 6, 8],
-        conv_op=nn.Conv2d if two_d else nn.Conv3d,
-        kernel_sizes=[[3, 3], [1, 3], [3, 3]] if two_d else [[1, 3, 3], [3, 3, 3], [3, 3, 3]],
-        strides=[[1, 1], [2, 1], [2, 2]] if two_d else [[1, 1, 1], [1, 2, 2], [2, 2, 2]],
-        n_conv_per_stage=1,
-        num_classes=3,
-        n_conv_per_stage_decoder=[2, 1],
-        conv_bias=True,
-        norm_op=nn.InstanceNorm2d if two_d else nn.InstanceNorm3d,
-        norm_op_kwargs={"affine": True},
-        nonlin=nn.LeakyReLU,
-        nonlin_kwargs={"inplace": True},
-    )
+    strides = [[1, 1], [2, 1], [2, 2]] if two_d else [[1, 1, 1], [1, 2, 2], [2, 2, 2]]
+    kernels = [[3, 3], [1, 3], [3, 3]] if two_d else [[1, 3, 3], [3, 3, 3], [3, 3, 3]]
+    return small_unet("plain", strides, kernels, decoder_convolutions=[2, 1], deep_supervision=False)
 
 
 @pytest.mark.parametrize("two_d", [False, True])

@@ -7,19 +7,15 @@ import copy
 import pytest
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
+from small_unet import GEOMETRIES, small_unet
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.testing import assert_close
 
 from nnunet_ext.lefed.architecture import Fed, LeFeD, LeFeDOutput
 
-STRIDES = {
-    "3d": ([[1, 1, 1], [2, 2, 2], [2, 2, 2]], [[3, 3, 3]] * 3, (8, 8, 8)),
-    "3d anisotropic": ([[1, 1, 1], [1, 2, 2], [2, 2, 2]], [[1, 3, 3], [3, 3, 3], [3, 3, 3]], (4, 8, 12)),
-    "2d": ([[1, 1], [2, 2], [2, 1]], [[3, 3]] * 3, (16, 8)),
-}
 SIZES = {
-    "3d": [(8, 8, 8), (4, 4, 4), (2, 2, 2)],
+    "3d": [(8, 16, 12), (4, 8, 6), (2, 4, 3)],
     "3d anisotropic": [(4, 8, 12), (4, 4, 6), (2, 2, 3)],
     "2d": [(16, 8), (8, 4), (4, 4)],
 }
@@ -27,41 +23,18 @@ FEATURES = [4, 6, 8]
 
 
 def unet(kind: str, geometry: str, *, deep_supervision: bool = False) -> PlainConvUNet | ResidualEncoderUNet:
-    strides, kernels, _ = STRIDES[geometry]
-    two_d = len(strides[0]) == 2
-    common = {
-        "input_channels": 2,
-        "n_stages": 3,
-        "features_per_stage": FEATURES,
-        "num_classes": 3,
-        "conv_op": nn.Conv2d if two_d else nn.Conv3d,
-        "kernel_sizes": kernels,
-        "strides": strides,
-        "n_conv_per_stage_decoder": [2, 1],
-        "conv_bias": True,
-        "norm_op": nn.InstanceNorm2d if two_d else nn.InstanceNorm3d,
-        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-        "nonlin": nn.LeakyReLU,
-        "nonlin_kwargs": {"inplace": True},
-        "deep_supervision": deep_supervision,
-    }
-    if kind == "plain":
-        return PlainConvUNet(n_conv_per_stage=[1, 2, 2], **common)
-    return ResidualEncoderUNet(n_blocks_per_stage=[1, 2, 2], **common)
-
-
-@pytest.fixture(params=["plain", "resenc"])
-def kind(request) -> str:
-    return request.param
-
-
-@pytest.fixture(params=list(STRIDES))
-def geometry(request) -> str:
-    return request.param
+    return small_unet(
+        kind,
+        *GEOMETRIES[geometry][:2],
+        channels=2,
+        convolutions=[1, 2, 2],
+        decoder_convolutions=[2, 1],
+        deep_supervision=deep_supervision,
+    )
 
 
 def images(geometry: str, samples: int = 2) -> Tensor:
-    return torch.randn(samples, 2, *STRIDES[geometry][2])
+    return torch.randn(samples, 2, *GEOMETRIES[geometry][2])
 
 
 def shifts(geometry: str, samples: int = 2) -> list[Tensor]:

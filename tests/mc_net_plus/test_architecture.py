@@ -7,48 +7,25 @@ import copy
 import pytest
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
+from small_unet import GEOMETRIES, small_unet
 from torch import Tensor, nn
 
 from nnunet_ext.mc_net_plus.architecture import MCNetPlus, MCNetPlusOutput
 
-SIZE = {"3d": (4, 8, 8), "2d": (16, 8)}
-
 
 def unet(kind: str, geometry: str, *, deep_supervision: bool = False) -> PlainConvUNet | ResidualEncoderUNet:
-    two_d = geometry == "2d"
-    common = {
-        "input_channels": 2,
-        "n_stages": 3,
-        "features_per_stage": [4, 6, 8],
-        "num_classes": 3,
-        "conv_op": nn.Conv2d if two_d else nn.Conv3d,
-        "kernel_sizes": [[3, 3]] * 3 if two_d else [[1, 3, 3], [3, 3, 3], [3, 3, 3]],
-        "strides": [[1, 1], [2, 2], [2, 1]] if two_d else [[1, 1, 1], [1, 2, 2], [2, 2, 2]],
-        "n_conv_per_stage_decoder": [2, 1],
-        "conv_bias": True,
-        "norm_op": nn.InstanceNorm2d if two_d else nn.InstanceNorm3d,
-        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-        "nonlin": nn.LeakyReLU,
-        "nonlin_kwargs": {"inplace": True},
-        "deep_supervision": deep_supervision,
-    }
-    if kind == "plain":
-        return PlainConvUNet(n_conv_per_stage=[1, 2, 2], **common)
-    return ResidualEncoderUNet(n_blocks_per_stage=[1, 2, 2], **common)
-
-
-@pytest.fixture(params=["plain", "resenc"])
-def kind(request) -> str:
-    return request.param
-
-
-@pytest.fixture(params=list(SIZE))
-def geometry(request) -> str:
-    return request.param
+    return small_unet(
+        kind,
+        *GEOMETRIES[geometry][:2],
+        channels=2,
+        convolutions=[1, 2, 2],
+        decoder_convolutions=[2, 1],
+        deep_supervision=deep_supervision,
+    )
 
 
 def images(geometry: str) -> Tensor:
-    return torch.randn(2, 2, *SIZE[geometry])
+    return torch.randn(2, 2, *GEOMETRIES[geometry][2])
 
 
 def test_encoder_and_first_decoder_are_the_plans_own_bit_by_bit(kind, geometry):
@@ -69,7 +46,7 @@ def test_train_mode_returns_three_different_decoders_the_first_one_first(kind, g
     x = images(geometry)
     output = network(x)
     assert isinstance(output, MCNetPlusOutput)
-    assert [tuple(logits.shape) for logits in output.logits] == [(2, 3, *SIZE[geometry])] * 3
+    assert [tuple(logits.shape) for logits in output.logits] == [(2, 3, *GEOMETRIES[geometry][2])] * 3
     assert torch.equal(output.logits[0], network.eval()(x)[0])
     assert [decoder.transpconvs[0][0].mode for decoder in network.further_decoders] == [
         "bilinear" if geometry == "2d" else "trilinear",
@@ -125,7 +102,7 @@ def test_what_is_not_stock_is_named_apart_and_heads_as_nnunet_knows_them(kind):
 
 def test_feature_map_size_counts_all_decoders():
     """By hand: (4, 8, 8) with 4 features (1 convolution, up-sampling, 3 logits), (4, 4, 4) with 6 (2, up-sampling)."""
-    stock = unet("plain", "3d")
+    stock = unet("plain", "3d anisotropic")
     added = 2 * (4 * 8 * 8 * (4 + 4 + 3) + 4 * 4 * 4 * (2 * 6 + 6))
     expected = stock.compute_conv_feature_map_size((4, 8, 8)) + added
     assert MCNetPlus(stock).compute_conv_feature_map_size((4, 8, 8)) == expected
