@@ -91,6 +91,7 @@ class Run:
         Raises:
             UserError: It, or a training that has begun, has other settings.
         """
+        new = self._resolved
         if self.file.is_file():
             record = read_record(self.file)
             if differences := _differences({key: record[key] for key in self._identity}, self._identity):
@@ -101,8 +102,7 @@ class Run:
         for file in (begun, self._model / "plans.json"):
             if not file.is_file():
                 continue
-            old, new = (knobs.resolve(each, self.setting.c) for each in (folders.read_json(file), self._plans))
-            if differences := knobs.changed(old, new):
+            if differences := knobs.changed(knobs.resolve(folders.read_json(file), self.setting.c), new):
                 raise _changed(file, differences)
         return None
 

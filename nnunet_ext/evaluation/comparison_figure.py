@@ -27,7 +27,7 @@ def comparison_figure(runs: Sequence[ComparedRun]) -> Figure:
 
     names = by_name(runs)
     colours = {seed: COLOURS[i % len(COLOURS)] for i, seed in enumerate(sorted({run.seed for run in runs}))}
-    figure = Figure(figsize=(11, 1.6 + 0.5 * len(names)), layout="constrained")
+    figure = Figure(figsize=(11, 2.2 + 0.5 * len(names)), layout="constrained")
     for axes, (metric, title) in zip(figure.subplots(1, 2, sharey=True), TITLES.items(), strict=True):
         for row, own in enumerate(names.values()):
             for run in own:
