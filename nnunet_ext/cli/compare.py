@@ -126,9 +126,9 @@ class Compare(Command):
 
     def _prepare(self, setting: Setting, runs: Sequence[Run]) -> None:
         folders.check_writable(self.o, f"-o {self.o}")
-        setting.scored.check()
         if setting.scored.cases:
             setting.scored.link_images(self.o / "images")
+            setting.scored.check()
         for run in runs:
             run.write_plans()
 

@@ -74,8 +74,6 @@ class ScoredCases:
         """
         from tqdm import tqdm
 
-        if not self.cases:
-            return
         legal = RawDataset(Path(), self.description).legal_labels()
         channels = len(RawDataset(Path(), self.description).channel_names)
         reader = find_reader(self.description, self.cases[0].images[0])
