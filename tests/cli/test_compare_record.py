@@ -9,7 +9,7 @@ from nnunet_ext.errors import UserError
 
 
 def record(name, fold="0", cases=("a", "b"), classes=("organ",)):
-    return {"name": name, "fold": fold, "cases": {case: dict.fromkeys(classes, {}) for case in cases}}
+    return {"name": name, "fold": fold, "cases": {case: {key: {} for key in classes} for case in cases}}
 
 
 def test_whole_records_are_read(tmp_path):
