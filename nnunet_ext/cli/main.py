@@ -10,6 +10,7 @@ from nnunet_ext import __version__
 from nnunet_ext.base.nearest import nearest
 from nnunet_ext.cli.collect import Collect
 from nnunet_ext.cli.command import Command
+from nnunet_ext.cli.compare import Compare
 from nnunet_ext.cli.demo import Demo
 from nnunet_ext.cli.doctor import Doctor
 from nnunet_ext.cli.export_backbone import ExportBackbone
@@ -43,6 +44,7 @@ COMMANDS: dict[str, type[Command]] = {
         ExportBackbone,
         Strip,
         Variant,
+        Compare,
         Info,
         Doctor,
         Sockets,

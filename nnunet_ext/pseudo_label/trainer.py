@@ -167,13 +167,16 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
         if marker.problem(digest) is None:
             return digest
         self._on_first_rank(self.pseudo_labels.begin, digest)
-        self.print_to_log_file(f"Predicting {len(cases)} unlabelled cases into {self.pseudo_labels.place}")
+        missing = [case for case in cases if not self.pseudo_labels.has(case)]
+        self._wait()
+        self.print_to_log_file(
+            f"Predicting {len(missing)} of {len(cases)} unlabelled cases: {self.pseudo_labels.place}"
+        )
         self.set_deep_supervision_enabled(False)
-        mine = cases if not self.is_ddp else cases[self.local_rank :: distributed.get_world_size()]
+        mine = missing[self.local_rank :: distributed.get_world_size()] if self.is_ddp else missing
         dataset, predictor = nnUNetDatasetBlosc2(str(folder), cases), self._predictor()
         for case in tqdm(mine, "predicting unlabelled images", disable=self.local_rank != 0):
-            if not self.pseudo_labels.has(case):
-                self._predict(case, dataset, predictor)
+            self._predict(case, dataset, predictor)
         self._on_first_rank(self.pseudo_labels.finish, digest)
         return digest
 
@@ -213,10 +216,13 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
 
     def _on_first_rank(self, function: Callable[[str], None], digest: str) -> None:
         """Call a function in one process, while the others wait before and after."""
-        if self.is_ddp:
-            distributed.barrier()
+        self._wait()
         if self.local_rank == 0:
             function(digest)
+        self._wait()
+
+    def _wait(self) -> None:
+        """Wait until all ranks are here."""
         if self.is_ddp:
             distributed.barrier()
 
