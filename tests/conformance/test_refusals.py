@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from stock import (
     COLLECTION_TRAINERS,
@@ -19,6 +20,7 @@ from stock import (
     write_plans,
 )
 
+from nnunet_ext.base.checkpoints import read_checkpoint
 from nnunet_ext.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -26,10 +28,17 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.row("a patch so small that one deep-supervision scale remains (stock nnU-Net trains on NaN)")
 def test_small_patch(trainer: str, refuses: Any) -> None:
+    """Methods that replace nnU-Net's deep supervision train on it."""
     prepare_for(trainer, "too small")
+    fold = run_folder(trainer, "too small", "3d_fullres") / "fold_0"
+    if trainer in ("LeFeDTrainer", "MCNetPlusTrainer"):
+        train(trainer, "too small", "3d_fullres")
+        logged = read_checkpoint(fold / "checkpoint_final.pth")["logging"]
+        assert np.isfinite([*logged["train_losses"], *logged["val_losses"]]).all()
+        return
     with refuses(UserError, match="expected at least 3 network stages, got 2"):
         train(trainer, "too small", "3d_fullres")
-    assert not list(run_folder(trainer, "too small", "3d_fullres").glob("fold_0/*.pth"))
+    assert not list(fold.glob("*.pth"))
 
 
 @pytest.mark.row("unknown knob in the plans")
