@@ -198,7 +198,9 @@ def point_nnunet_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     get_context = multiprocessing.get_context
     monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: _ThreadContext(get_context(method)))
     monkeypatch.setattr("nnunetv2.utilities.utils.Pool", ThreadPool)
-    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    process, set_num_threads = os.getpid(), torch.set_num_threads
+    # not of this process; a forked worker with more than one thread would hang
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None if os.getpid() == process else set_num_threads(n))
 
 
 def _write_untrained_model(root: Path, trainer: str) -> None:
