@@ -77,6 +77,7 @@ def write_phantom_dataset(
     *,
     cases: int = 10,
     unseen: int = 0,
+    unlabelled: int = 0,
     seed: int = 0,
     shape: tuple[int, int, int] = (20, 48, 40),
     spacing: tuple[float, float, float] = (2.5, 1.0, 1.0),
@@ -91,6 +92,7 @@ def write_phantom_dataset(
         name: ``Dataset999_Phantom`` or the like.
         cases: Training cases.
         unseen: Further cases in ``imagesTs`` and ``labelsTs``.
+        unlabelled: Further cases in ``imagesUn``, which have no label.
         seed: Equal seeds write equal data.
         shape: Voxels (D, H, W) of the first case; others are up to a tenth smaller along H and W.
         spacing: Voxel size in mm, same axis order.
@@ -102,12 +104,14 @@ def write_phantom_dataset(
         The data set's folder.
     """
     folder = raw / name
-    for part, prefix, number in (("Tr", "case", cases), ("Ts", "unseen", unseen)):
+    parts = (("Tr", "case", cases), ("Ts", "unseen", unseen), ("Un", "unlabelled", unlabelled))
+    for stream, (part, prefix, number) in enumerate(parts):
         if number:
             (folder / f"images{part}").mkdir(parents=True, exist_ok=True)
+        if number and part != "Un":
             (folder / f"labels{part}").mkdir(parents=True, exist_ok=True)
         for index in range(number):
-            rng = np.random.default_rng((seed, part == "Ts", index))
+            rng = np.random.default_rng((seed, stream, index))
             smaller = rng.integers(0, np.asarray(shape) // 10 + 1) if index else np.zeros(3, int)
             size = (shape[0], int(shape[1] - smaller[1]), int(shape[2] - smaller[2]))
             image, label = phantom_case(rng, shape=size, spacing=spacing, channels=channels)
@@ -116,7 +120,8 @@ def write_phantom_dataset(
             case = f"{prefix}_{index:03d}"
             for channel in range(channels):
                 write_nifti(folder / f"images{part}" / f"{case}_{channel:04d}.nii.gz", image[channel], spacing)
-            write_nifti(folder / f"labels{part}" / f"{case}.nii.gz", label, spacing)
+            if part != "Un":
+                write_nifti(folder / f"labels{part}" / f"{case}.nii.gz", label, spacing)
     (folder / "dataset.json").write_text(json.dumps(_description(cases, channels, regions, ignore), indent=2))
     return folder
 

@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import functools
 import json
 import multiprocessing
 import os
@@ -27,6 +28,8 @@ PHANTOM_KNOBS = {
     "initial_lr": 3e-3,
     "seed": 0,
 }
+HALF_LABELLED = "Dataset700_Half"
+SHORT = {"num_epochs": 2, "num_iterations_per_epoch": 3, "num_val_iterations_per_epoch": 1, "seed": 0}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -195,7 +198,9 @@ def point_nnunet_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     get_context = multiprocessing.get_context
     monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: _ThreadContext(get_context(method)))
     monkeypatch.setattr("nnunetv2.utilities.utils.Pool", ThreadPool)
-    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    process, set_num_threads = os.getpid(), torch.set_num_threads
+    # not of this process; a forked worker with more than one thread would hang
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None if os.getpid() == process else set_num_threads(n))
 
 
 def _write_untrained_model(root: Path, trainer: str) -> None:
@@ -272,3 +277,72 @@ def one_channel(collection: Path) -> Path:
         each.write_text(json.dumps(content))
     (collection / "raw" / name / "dataset.json").unlink()  # the manifest has all tasks
     return collection
+
+
+@pytest.fixture(scope="session")
+def _half_labelled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    @functools.cache
+    def prepare(labels: str) -> Path:
+        from nnunet_ext.cli.main import main
+        from nnunet_ext.phantoms import write_phantom_dataset
+
+        root = tmp_path_factory.mktemp("half_labelled")
+        write_phantom_dataset(
+            root / "raw",
+            HALF_LABELLED,
+            cases=5,
+            unlabelled=3,
+            seed=700,
+            shape=(16, 24, 24),
+            regions="regions" in labels,
+            ignore="ignore" in labels,
+        )
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            point_nnunet_at(root, monkeypatch)
+            monkeypatch.setenv("nnUNet_n_proc_DA", "1")  # stock planning needs one
+            words = ["-d", "700", "-pl", "LitePlanner", "-c", "2d", "3d_fullres", "-np", "1", "-npfp", "1"]
+            assert main(["plan_and_preprocess", *words, "--no_pbar", "--no_check"]) == 0
+        return root
+
+    return prepare
+
+
+@pytest.fixture
+def half_labelled(
+    _half_labelled: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """A preprocessed phantom data set of five labelled and three unlabelled cases, which a test may change.
+
+    The function makes a trainer on it, in ``results/NAME`` (``run``), of plans with these knobs::
+
+        half_labelled(MeanTeacherTrainer, "2d", labels="regions ignore", seed=1, unlabelled={"batch_size": 3})
+    """
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+
+    def make(
+        trainer: type[Any],
+        configuration: str = "3d_fullres",
+        *,
+        labels: str = "plain",
+        run: str = "results",
+        fold: int | str = 0,
+        continued: bool = False,
+        **knobs: Any,
+    ) -> Any:
+        import torch
+
+        root = tmp_path / labels
+        if not root.exists():
+            shutil.copytree(_half_labelled(labels), root)
+        workers = os.environ["nnUNet_n_proc_DA"]
+        point_nnunet_at(root, monkeypatch)
+        monkeypatch.setenv("nnUNet_n_proc_DA", workers)
+        monkeypatch.setenv("nnUNet_results", str(root / run))
+        planned = root / "preprocessed" / HALF_LABELLED
+        plans = json.loads((planned / "LitePlans.json").read_text())
+        plans["nnunet_ext"] = SHORT | knobs
+        plans["continue_training"] = continued
+        description = json.loads((planned / "dataset.json").read_text())
+        return trainer(plans, configuration, fold, description, torch.device("cpu"))
+
+    return make

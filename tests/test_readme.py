@@ -1,4 +1,4 @@
-"""The README's section on collections, command by command as it stands there."""
+"""The README's sections on collections and unlabelled images, command by command as they stand there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,9 @@ def blocks(heading: str) -> list[str]:
     return re.findall(r"```bash\n(.*?)```", section, flags=re.DOTALL)
 
 
-@pytest.mark.slow
-def test_several_datasets_one_network(tmp_path: Path) -> None:
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[[str], None]:
+    """Run a block in ``tmp_path``, where nnU-Net's folders are."""
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         sockets.VARIABLE: str(sockets.folder("trainers")),
@@ -41,6 +43,21 @@ def test_several_datasets_one_network(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
+    return run
+
+
+def scores(root: Path, run: Callable[[str], None], truth: Path, predicted: str) -> list[float]:
+    """Dice of each class, by nnU-Net's own evaluation."""
+    summary = root / f"{predicted.replace('/', '_')}.json"
+    run(
+        f"nnUNetv2_evaluate_folder {truth} {predicted} -o {summary} -djfile {predicted}/dataset.json "
+        f"-pfile {predicted}/plans.json"
+    )
+    return [values["Dice"] for values in json.loads(summary.read_text())["mean"].values()]
+
+
+@pytest.mark.slow
+def test_several_datasets_one_network(tmp_path: Path, run: Callable[[str], None]) -> None:
     train, predict = blocks("Several datasets, one network")
     run(train)
     run(predict)
@@ -53,13 +70,19 @@ def test_several_datasets_one_network(tmp_path: Path) -> None:
     assert len(list(one_checkpoint)) == 1
     for dataset, classes in TASKS.items():
         member = tmp_path / "raw" / f"Dataset{dataset}"
-        summary = tmp_path / f"{dataset}.json"
         run(
             f"nnUNetv2_predict -d {dataset[:3]} -c 3d_fullres -f 0 -tr UniSegTrainer -device cpu -npp 0 -nps 0 "
-            f"-p {VIEW.split('__')[1]} -i {member}/imagesTs -o out_{dataset} && "
-            f"nnUNetv2_evaluate_folder {member}/labelsTs out_{dataset} -o {summary} "
-            f"-djfile out_{dataset}/dataset.json -pfile out_{dataset}/plans.json"
+            f"-p {VIEW.split('__')[1]} -i {member}/imagesTs -o out_{dataset}"
         )
-        dice = [values["Dice"] for values in json.loads(summary.read_text())["mean"].values()]
+        dice = scores(tmp_path, run, member / "labelsTs", f"out_{dataset}")
         assert len(dice) == classes
         assert np.min(dice) > 0.7, (dataset, dice)
+
+
+@pytest.mark.slow
+def test_unlabelled_images(tmp_path: Path, run: Callable[[str], None]) -> None:
+    (everything,) = blocks("Unlabelled images")
+    run(everything)
+    dice = scores(tmp_path, run, tmp_path / "raw" / "Dataset901_Organs" / "labelsTs", "predicted/few_labels")
+    assert len(dice) == 2
+    assert np.min(dice) > 0.7, dice

@@ -15,6 +15,7 @@ from nnunet_ext.errors import UserError
 
 # of two that are equally new the earlier name is taken: best knows its own score, latest of the same epoch does not
 RESUMABLE = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")
+EXTRA = "nnunet_ext"  # key of what a trainer adds to nnU-Net's checkpoint
 
 
 def read_checkpoint(file: str | Path) -> dict[str, Any]:
@@ -39,6 +40,7 @@ class SafeCheckpoints:
       leaves the older file whole.
     * ``--c`` goes on from the newest whole checkpoint, whichever of final, latest and best that is. A truncated one is
       reported and passed over.
+    * What a trainer keeps beside network and optimiser (:meth:`extra_state`) travels in it.
     """
 
     continue_training: bool
@@ -55,6 +57,9 @@ class SafeCheckpoints:
         try:
             super().save_checkpoint(str(partial))  # type: ignore[misc]
             if self.local_rank == 0 and not self.disable_checkpointing:  # type: ignore[attr-defined]
+                if extra := self.extra_state():
+                    checkpoint = torch.load(partial, map_location="cpu", weights_only=False)
+                    torch.save(checkpoint | {EXTRA: extra}, partial)
                 with partial.open("rb+") as file:
                     os.fsync(file.fileno())
                 partial.replace(filename)
@@ -74,8 +79,21 @@ class SafeCheckpoints:
         """
         if self.continue_training and Path(filename_or_checkpoint).parent == Path(self.output_folder):
             filename_or_checkpoint = str(self._newest_whole_checkpoint())
-        self.check_checkpoint(read_checkpoint(filename_or_checkpoint), filename_or_checkpoint)
+        checkpoint = read_checkpoint(filename_or_checkpoint)
+        self.check_checkpoint(checkpoint, filename_or_checkpoint)
         super().load_checkpoint(filename_or_checkpoint)  # type: ignore[misc]
+        self.load_extra_state(checkpoint.get(EXTRA, {}))
+
+    def extra_state(self) -> dict[str, Any]:
+        """Return what the checkpoint shall hold beyond nnU-Net's own; asked for on rank 0 only. By default nothing."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`extra_state` returned; network and optimiser are loaded already.
+
+        Args:
+            state: On the CPU; empty if the checkpoint has none, because an older version wrote it.
+        """
 
     def check_checkpoint(self, checkpoint: dict[str, Any], filename: str) -> None:
         """Refuse a checkpoint that another trainer wrote.

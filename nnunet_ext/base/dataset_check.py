@@ -32,7 +32,7 @@ def check_dataset(folder: Path, *, show_progress: bool = True) -> None:
     cases = dataset.cases()
     _check_count(dataset.description["numTraining"], len(cases), dataset.file)
     _check_files(cases)
-    _read_all(cases, dataset, legal, show_progress)
+    check_cases(cases, dataset, legal=legal, show_progress=show_progress)
 
 
 def check_images(folder: Path, dataset_json: dict[str, Any], *, show_progress: bool = True) -> None:
@@ -45,7 +45,46 @@ def check_images(folder: Path, dataset_json: dict[str, Any], *, show_progress: b
         raise UserError(f"{folder}: expected a folder of images, found none. Mend the path after -i.")
     described = RawDataset(folder, dataset_json)
     cases = list_images(folder, described.file_ending, len(described.channel_names))
-    _read_all(cases, described, (), show_progress)
+    check_cases(cases, described, show_progress=show_progress)
+
+
+def check_cases(
+    cases: list[Case],
+    dataset: RawDataset,
+    *,
+    legal: tuple[int, ...] = (),
+    filled: bool = False,
+    show_progress: bool = True,
+) -> None:
+    """Read and check cases in threads.
+
+    Args:
+        cases: At least one.
+        dataset: The data set that describes them.
+        legal: Values that a label file may hold.
+        filled: Refuse an empty image.
+        show_progress: Show a progress bar.
+
+    Raises:
+        UserError: The first problem found, and how many more cases have one.
+    """
+    from tqdm import tqdm
+
+    reader = find_reader(dataset.description, cases[0].images[0])
+
+    def problem(case: Case) -> str | None:
+        try:
+            check_case(case, reader, len(dataset.channel_names), legal, filled=filled)
+        except UserError as error:
+            return str(error)
+        return None
+
+    # nnU-Net's readers print what we say in one line
+    with redirect_stdout(io.StringIO()), ThreadPoolExecutor(min(MAX_THREADS, usable_cores())) as pool:
+        found = list(tqdm(pool.map(problem, cases), "checking cases", len(cases), disable=not show_progress))
+    problems = [text for text in found if text]
+    if problems:
+        raise UserError(problems[0] + more(len(problems) - 1))
 
 
 def _check_count(expected: Any, found: int, file: Path) -> None:
@@ -67,24 +106,3 @@ def _check_files(cases: list[Case]) -> None:
                 f"{missing[0]}: expected the {kind} of a training case, found no file. Add it, or remove "
                 f"the case.{more(len(missing) - 1)}"
             )
-
-
-def _read_all(cases: list[Case], dataset: RawDataset, legal: tuple[int, ...], show_progress: bool) -> None:
-    """Read and check all cases in threads."""
-    from tqdm import tqdm
-
-    reader = find_reader(dataset.description, cases[0].images[0])
-
-    def problem(case: Case) -> str | None:
-        try:
-            check_case(case, reader, len(dataset.channel_names), legal)
-        except UserError as error:
-            return str(error)
-        return None
-
-    # nnU-Net's readers print what we say in one line
-    with redirect_stdout(io.StringIO()), ThreadPoolExecutor(min(MAX_THREADS, usable_cores())) as pool:
-        found = list(tqdm(pool.map(problem, cases), "checking cases", len(cases), disable=not show_progress))
-    problems = [text for text in found if text]
-    if problems:
-        raise UserError(problems[0] + more(len(problems) - 1))

@@ -11,13 +11,15 @@ from nnunet_ext.base.unet_check import check_unet
 
 
 def decoder_like(
-    unet: PlainConvUNet | ResidualEncoderUNet, classes: int, kernel_sizes: Sequence[Sequence[int]] | None = None
+    unet: PlainConvUNet | ResidualEncoderUNet,
+    classes: int | None = None,
+    kernel_sizes: Sequence[Sequence[int]] | None = None,
 ) -> UNetDecoder:
     """Return a new decoder on the encoder of ``unet``, of the form of its own decoder, with fresh weights.
 
     Args:
         unet: The network that the plans describe.
-        classes: Channels of the segmentation heads.
+        classes: Channels of the segmentation heads; as many as its own decoder has by default.
         kernel_sizes: Kernel size of each stage, full resolution first; the encoder's by default. nnU-Net v1 shifts them
             by one stage: ``unet.encoder.kernel_sizes[1:]``.
 
@@ -34,7 +36,7 @@ def decoder_like(
         encoder.kernel_sizes = [*kernel_sizes, before[-1]]  # where a UNetDecoder reads them
     decoder = UNetDecoder(
         encoder,
-        classes,
+        unet.decoder.num_classes if classes is None else classes,
         [len(stage.convs) for stage in stages],
         unet.decoder.deep_supervision,
         nonlin_first=_nonlin_first(unet.decoder),

@@ -53,7 +53,9 @@ def find_reader(description: dict[str, Any], example: Path) -> BaseReaderWriter:
         ) from error
 
 
-def check_case(case: Case, reader: BaseReaderWriter, channels: int, legal: tuple[int, ...]) -> None:
+def check_case(
+    case: Case, reader: BaseReaderWriter, channels: int, legal: tuple[int, ...], *, filled: bool = False
+) -> None:
     """Read a case and refuse what is wrong with it.
 
     Args:
@@ -61,6 +63,7 @@ def check_case(case: Case, reader: BaseReaderWriter, channels: int, legal: tuple
         reader: nnU-Net's reader.
         channels: Image channels of the data set.
         legal: Values that a label file may hold.
+        filled: Refuse an empty image: one value in all voxels of all channels.
 
     Raises:
         UserError: The first problem.
@@ -74,6 +77,11 @@ def check_case(case: Case, reader: BaseReaderWriter, channels: int, legal: tuple
         raise UserError(
             f"{case.images[0]}: expected {channels} channel{'s' * (channels > 1)} of case {case.name!r} as "
             f"in dataset.json, found {found}. Add the missing ones as _0001, _0002 ..."
+        )
+    if filled and all(np.ptp(channel) == 0 for array, _ in images for channel in array):
+        raise UserError(
+            f"{case.images[0]}: expected an image of case {case.name!r}, found it empty: {first.flat[0]:g} in all "
+            f"voxels. Export it again or remove the case."
         )
     if case.label is not None:
         label, properties = read_label(case.label, reader, legal)

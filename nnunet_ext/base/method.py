@@ -62,11 +62,11 @@ def integer(minimum: int) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= minimum
 
 
-def number(minimum: float, *, exclusive: bool = False) -> Callable[[Any], bool]:
-    """Legal values: finite numbers from ``minimum`` up, or above it if ``exclusive``."""
+def number(minimum: float, *, exclusive: bool = False, below: float = float("inf")) -> Callable[[Any], bool]:
+    """Legal values: finite numbers from ``minimum`` up, or above it if ``exclusive``, and less than ``below``."""
 
     def accepts(value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value < float("inf"):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value < below:
             return False
         return value > minimum if exclusive else value >= minimum
 

@@ -74,7 +74,7 @@ class Collect(Command):
         found = collect(
             name,
             selections,
-            Folders(raw, _if_there("nnUNet_preprocessed"), _if_there("nnUNet_results")),
+            Folders(raw, if_there("nnUNet_preprocessed"), if_there("nnUNet_results")),
             spacing=self.spacing,
             normalization=self.normalization,
             network_of=None
@@ -114,7 +114,7 @@ def _find(word: str) -> RawDataset:
     return find_member(place.parent, place.name, word)
 
 
-def _if_there(variable: str) -> Path | None:
-    """A folder of nnU-Net's that collecting only looks into."""
+def if_there(variable: str) -> Path | None:
+    """Return a folder of nnU-Net's that is only looked into."""
     value = os.environ.get(variable)
     return Path(value) if value and Path(value).is_dir() else None

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nnunet_ext.base.link import link
 from nnunet_ext.cli import folders
 from nnunet_ext.errors import UserError
 
@@ -69,7 +70,7 @@ def bring_data(raw: Path, data: Path | None) -> Path:
 
         return write_phantom_dataset(raw, PHANTOM, cases=20, unseen=6, shape=(20, 64, 56), spacing=(2.5, 1.0, 1.0))
     place = raw / data.resolve().name
-    _link(data, place)
+    link(data, place)
     return place
 
 
@@ -95,8 +96,8 @@ def unseen_cases(dataset: Path, splits: Path, out: Path) -> Unseen:
     unseen.labels.mkdir()
     for name, (channels, label) in cases.items():
         for index, file in enumerate(channels):
-            _link(file, unseen.images / f"{name}_{index:04d}{ending}")
-        _link(label, unseen.labels / f"{name}{ending}")
+            link(file, unseen.images / f"{name}_{index:04d}{ending}")
+        link(label, unseen.labels / f"{name}{ending}")
     return unseen
 
 
@@ -111,14 +112,3 @@ def _training_files(dataset: Path, description: dict[str, Any], case: str) -> tu
         return [dataset / file for file in entry["images"]], dataset / entry["label"]
     ending = description["file_ending"]
     return image_files(dataset / "imagesTr", case, ending), dataset / "labelsTr" / f"{case}{ending}"
-
-
-def _link(source: Path, target: Path) -> None:
-    """Link, or copy where the file system has no links."""
-    try:
-        target.symlink_to(source.resolve(), target_is_directory=source.is_dir())
-    except OSError:
-        if source.is_dir():
-            shutil.copytree(source, target)
-        else:
-            shutil.copy2(source, target)

@@ -10,15 +10,19 @@ from nnunet_ext import __version__
 from nnunet_ext.base.nearest import nearest
 from nnunet_ext.cli.collect import Collect
 from nnunet_ext.cli.command import Command
+from nnunet_ext.cli.compare import Compare
 from nnunet_ext.cli.demo import Demo
 from nnunet_ext.cli.doctor import Doctor
 from nnunet_ext.cli.export_backbone import ExportBackbone
+from nnunet_ext.cli.hide_labels import HideLabels
 from nnunet_ext.cli.info import Info
 from nnunet_ext.cli.phantoms import Phantoms
 from nnunet_ext.cli.plan_and_preprocess import PlanAndPreprocess
 from nnunet_ext.cli.predict import Predict
 from nnunet_ext.cli.predict_tasks import PredictTasks
+from nnunet_ext.cli.preprocess_unlabelled import PreprocessUnlabelled
 from nnunet_ext.cli.sockets import Sockets
+from nnunet_ext.cli.strip import Strip
 from nnunet_ext.cli.task_views import TaskViews
 from nnunet_ext.cli.train import Train
 from nnunet_ext.cli.variant import Variant
@@ -30,13 +34,17 @@ COMMANDS: dict[str, type[Command]] = {
         Demo,
         Phantoms,
         Collect,
+        HideLabels,
         PlanAndPreprocess,
+        PreprocessUnlabelled,
         Train,
         Predict,
         PredictTasks,
         TaskViews,
         ExportBackbone,
+        Strip,
         Variant,
+        Compare,
         Info,
         Doctor,
         Sockets,

@@ -24,7 +24,8 @@ class PlanAndPreprocess(Command):
     """Fingerprint, plan and preprocess with our planners or nnU-Net's; takes nnUNetv2_plan_and_preprocess's flags.
 
     Beyond the stock command it checks the data first, finds planners of nnunet_ext, and writes knobs into the plans
-    (--set num_epochs=50 ba_net.boundary_width=5); knobs of earlier plans of the same name are carried over.
+    (--set num_epochs=50 ba_net.boundary_width=5); knobs of earlier plans of the same name are carried over. Images in
+    imagesUn, which have no labels, are preprocessed apart from the others and never planned with.
     """
 
     name: ClassVar[str] = "plan_and_preprocess"
@@ -94,6 +95,9 @@ class PlanAndPreprocess(Command):
 
         from nnunet_ext.base.dataset_check import check_dataset
 
+        for place, manifest in zip(raw, collections, strict=True):
+            if manifest is None:
+                self._check_unlabelled(place)
         checked, fingerprinted = [], []
         for place, manifest in zip(raw, collections, strict=True):
             checked += collection.members(manifest) if manifest else [place]
@@ -111,6 +115,13 @@ class PlanAndPreprocess(Command):
             not self.no_pbar,
         )
 
+    def _check_unlabelled(self, place: Path) -> None:
+        from nnunet_ext.unlabelled.images_un import check_images_un, find_unlabelled, has_unlabelled
+
+        if has_unlabelled(place):
+            cases = find_unlabelled(place)
+            check_images_un(place, [] if self.no_check else cases, show_progress=not self.no_pbar)
+
     def _preprocess(self, number: int, plans_name: str) -> None:
         from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess
 
@@ -120,11 +131,32 @@ class PlanAndPreprocess(Command):
         if table is None:
             self._check_configurations(plans_name, plans["configurations"])
             preprocess([number], plans_name, self.c, processes, self.verbose, not self.no_pbar)
+            self._preprocess_unlabelled(number, plans, min(processes))
             return
         of_each = dict(zip(self.c, processes if len(processes) > 1 else processes * len(self.c), strict=False))
         collection.preprocess_members(
             table, plans_name, of_each[CONFIGURATION], again=self.clean, verbose=self.verbose, progress=not self.no_pbar
         )
+
+    def _preprocess_unlabelled(self, number: int, plans: dict[str, Any], processes: int) -> None:
+        from nnunet_ext.unlabelled.images_un import has_unlabelled
+        from nnunet_ext.unlabelled.preprocessing import preprocess_unlabelled
+
+        raw, planned = (
+            folders.dataset("nnUNet_raw", number),
+            [name for name in self.c if name in plans["configurations"]],
+        )
+        if has_unlabelled(raw):
+            preprocess_unlabelled(
+                raw,
+                folders.dataset("nnUNet_preprocessed", number),
+                plans,
+                *planned,
+                processes=processes,
+                progress=not self.no_pbar,
+                again=self.clean,
+                check=False,
+            )
 
     def _named_configurations(self) -> list[str]:
         """What the user gave after -c."""

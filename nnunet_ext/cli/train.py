@@ -34,13 +34,18 @@ class Train(Command):
         """Train with nnU-Net's entry point."""
         sockets.open_door()
         if not {"-h", "--help"} & set(self.words):
-            self._check()
+            self.check()
         from nnunetv2.run.run_training import run_training_entry
 
         run_stock("nnUNetv2_train", run_training_entry, self.words)
         return 0
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Refuse what nnU-Net would end with a traceback on.
+
+        Raises:
+            UserError: The first problem.
+        """
         if len(self.words) < 3 or any(word.startswith("-") for word in self.words[:3]):
             raise UserError(
                 f"expected DATASET CONFIGURATION FOLD first, got {' '.join(self.words[:3])!r}. "

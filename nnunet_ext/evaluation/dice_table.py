@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from nnunet_ext.evaluation.markdown_table import markdown_table
+
 
 def dice_table(summaries: dict[str, dict[str, Any]], names: dict[str, str], seconds: dict[str, float]) -> str:
     """Write a Markdown table: a row per class, the foreground mean and the training time; a column per trainer.
@@ -22,16 +24,8 @@ def dice_table(summaries: dict[str, dict[str, Any]], names: dict[str, str], seco
         rows.append([name, *(_score(summary["mean"][key]["Dice"]) for summary in summaries.values())])
     rows.append(["foreground mean", *(_score(summary["foreground_mean"]["Dice"]) for summary in summaries.values())])
     rows.append(["training, seconds", *(f"{seconds[trainer]:.0f}" for trainer in summaries)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    header, *body = (_line(row, widths) for row in rows)
-    rule = "|".join(["", "-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:]), ""])
-    return "\n".join([header, rule, *body])
+    return markdown_table(rows)
 
 
 def _score(value: float | None) -> str:
     return "none" if value is None or math.isnan(value) else f"{value:.3f}"
-
-
-def _line(row: list[str], widths: list[int]) -> str:
-    cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-    return f"| {' | '.join(cells)} |"

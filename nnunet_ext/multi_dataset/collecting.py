@@ -55,6 +55,18 @@ class Folders:
             if place.is_dir()
         }
 
+    def check_number(self, name: str, option: str) -> None:
+        """Refuse a new data set whose number, given by ``option``, another one has.
+
+        Raises:
+            UserError: It is not free.
+        """
+        others = sorted(other for other in self.datasets() if int(other[7:10]) == int(name[7:10]) and other != name)
+        if others:
+            raise UserError(
+                f"{name}: expected a free number, {others[0]} has it too. Choose another number after {option}."
+            )
+
 
 @dataclass(frozen=True)
 class Collected:
@@ -312,13 +324,7 @@ def _merge_note(signature: Signature) -> str:
 
 def _check_place(collection: str, folders: Folders) -> Manifest | None:
     """Return the manifest that is there, if any; refuse a folder or number that something else has."""
-    others = sorted(
-        name for name in folders.datasets() if int(name[7:10]) == int(collection[7:10]) and name != collection
-    )
-    if others:
-        raise UserError(
-            f"{collection}: expected a free number, {others[0]} has it too. Choose another number after -d."
-        )
+    folders.check_number(collection, "-d")
     place = folders.raw / collection
     if not place.is_dir() or not any(place.iterdir()):
         return None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from nnunet_ext.base.cores import usable_cores
 from nnunet_ext.base.image_check import Case, find_reader, read_label
 from nnunet_ext.base.raw_dataset import RawDataset
+from nnunet_ext.base.reference import reference
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.folds import FILE, Folds, folds_of, restrict
 from nnunet_ext.multi_dataset.label_subset import IGNORE, LabelSubset, class_values, label_subset
@@ -81,7 +81,7 @@ class Part:
         found["source"] = self.record
         found["dataset"] = {
             name: {
-                "images": [_reference(image, self.source.folder.parent) for image in case.images],
+                "images": [reference(image, self.source.folder.parent) for image in case.images],
                 "label": f"labelsTr/{name}{ending}",
             }
             for name, case in self.source_cases().items()
@@ -208,12 +208,6 @@ def _staging(raw: Path, parts: Mapping[str, Part]) -> Iterator[dict[str, Path]]:
     finally:
         for place in places.values():
             shutil.rmtree(place, ignore_errors=True)
-
-
-def _reference(image: Path, raw: Path) -> str:
-    """An image as seen from a folder in nnUNet_raw: relative, so that nnUNet_raw can be moved as a whole."""
-    image, raw = (Path(os.path.abspath(path)) for path in (image, raw))
-    return f"../{image.relative_to(raw).as_posix()}" if image.is_relative_to(raw) else str(image)
 
 
 def _write_json(file: Path, content: Any) -> None:

@@ -21,9 +21,9 @@ from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.preprocessing_hash import preprocessing_hash
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
-from nnunet_ext.multi_dataset.completion import preprocessing_hash
 from nnunet_ext.multi_dataset.folds import FILE as FOLDS
 from nnunet_ext.multi_dataset.folds import STOCK_FOLDS, Folds, default_folds, folds_of, restrict
 from nnunet_ext.multi_dataset.manifest import Manifest, ManifestTask, is_collection, read_manifest
@@ -135,7 +135,7 @@ class CollectionPlanner:
         folder, tasks = Path(nnUNet_preprocessed), []
         for member, task in zip(self._members, self.table.tasks, strict=True):
             plans = read_json(folder / task.dataset / f"{member.plans_identifier}.json")
-            digest = preprocessing_hash(folder / task.dataset, plans, CONFIGURATION)
+            digest = preprocessing_hash(folder / task.dataset, plans, plans["configurations"][CONFIGURATION])
             tasks.append(replace(task, preprocessing=digest))
         self.table = replace(self.table, tasks=tuple(tasks))
         for member, task in zip(self._members, tasks, strict=True):

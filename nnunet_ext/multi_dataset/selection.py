@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nnunet_ext.base.case_list import read_case_list
 from nnunet_ext.base.nearest import nearest
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
@@ -92,20 +93,8 @@ def _labels(selection: Selection, value: str) -> Selection:
 
 
 def _cases(selection: Selection, value: str) -> Selection:
-    try:
-        lines = Path(value).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{selection.word}: expected {value} to be a text file with one case on each line, got {error}. Mend the "
-            f"path after cases=."
-        ) from error
-    cases = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
     legal = {case.name for case in selection.dataset.cases()}
-    for case in cases:
-        if case not in legal:
-            raise UserError(
-                f"{value}: unknown case {case!r} of {selection.dataset.folder.name}. {nearest(case, legal)}"
-            )
+    cases = read_case_list(Path(value), legal, selection.dataset.folder.name, selection.word)
     return replace(selection, cases=cases)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -13,15 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
-from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 from nnunetv2.paths import nnUNet_raw, nnUNet_results
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
-from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch import Tensor, distributed, nn
 
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.knobs import is_set, resolve
+from nnunet_ext.base.no_workers import no_workers
+from nnunet_ext.base.ordered_pool import ordered_pool
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.as_planned import check_as_planned
@@ -140,7 +138,7 @@ class MultiTaskTrainer(ExtTrainer):
         """One stock loader and transform chain for each member, behind one ordered pool of workers each way."""
         train, val, validated = [], [], []
         for number in range(len(self.members)):
-            with self.on_task(number), _no_workers():
+            with self.on_task(number), no_workers():
                 trains, validates = map(bool, self.do_split())
                 self._check_fold(self.members[number])
                 if not trains:
@@ -196,25 +194,13 @@ class MultiTaskTrainer(ExtTrainer):
 
     def _pool(self, make: Callable[..., TaskLoader], steps: int, share: int, stream: int) -> Any:
         """Start the workers: nnU-Net's number of them, or a ``share``-th of it."""
-        workers = -(-get_allowed_n_proc_DA() // share)
-        loader = make(workers=max(workers, 1), first_step=self.current_epoch * steps)
-        if workers == 0:
-            return SingleThreadedAugmenter(loader, None)
-        seeds = None
-        if self.knobs["seed"] is not None:
-            entropy = np.random.SeedSequence((self.knobs["seed"], stream, self.local_rank, self.current_epoch))
-            seeds = [int(seed) for seed in entropy.generate_state(workers)]
-        pool = MultiThreadedAugmenter(
-            loader,
-            None,
-            workers,
-            num_cached_per_queue=2,
-            seeds=seeds,
+        seed = self.knobs["seed"]
+        return ordered_pool(
+            partial(make, first_step=self.current_epoch * steps),
+            share=share,
+            entropy=None if seed is None else (seed, stream, self.local_rank, self.current_epoch),
             pin_memory=self.device.type == "cuda",
-            wait_time=0.002,
         )
-        pool._start()
-        return pool
 
     def _batch_sizes(self) -> tuple[list[int], int]:
         """Return the batch sizes of all ranks, and this rank."""
@@ -412,18 +398,3 @@ def _check_manifest(table: TaskTable) -> None:
     """Refuse a manifest that was edited since planning; the raw data may be elsewhere."""
     if nnUNet_raw.is_set() and table.manifest is not None:
         check_as_planned(Path(str(nnUNet_raw)) / table.collection, table.manifest)
-
-
-@contextlib.contextmanager
-def _no_workers() -> Iterator[None]:
-    """Let nnU-Net make loaders without worker processes."""
-    variable = "nnUNet_n_proc_DA"
-    before = os.environ.get(variable)
-    os.environ[variable] = "0"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before

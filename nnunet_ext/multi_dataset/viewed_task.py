@@ -12,8 +12,8 @@ from typing import Any
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.preprocessing_hash import OF_CONFIGURATION, OF_PLANS
 from nnunet_ext.errors import UserError
-from nnunet_ext.multi_dataset.completion import OF_CONFIGURATION, OF_PLANS
 from nnunet_ext.multi_dataset.pooling import INTENSITIES
 from nnunet_ext.multi_dataset.task_table import Task, TaskTable
 

@@ -52,6 +52,20 @@ class OtherTrainer(SafeCheckpoints, StockTrainer):
     pass
 
 
+class WithMore(Trainer):
+    """Keeps a tensor beside the network."""
+
+    def __init__(self, folder: Path, more: dict, **options: bool) -> None:
+        super().__init__(folder, **options)
+        self.more = more
+
+    def extra_state(self) -> dict:
+        return self.more
+
+    def load_extra_state(self, state: dict) -> None:
+        self.more = state
+
+
 def saved(folder: Path, **epochs: int) -> None:
     trainer = Trainer(folder)
     for name, trainer.epoch in epochs.items():
@@ -79,6 +93,49 @@ def test_a_write_that_dies_half_way_leaves_the_older_file(tmp_path, monkeypatch)
 
     monkeypatch.setattr(torch, "save", dies)
     with pytest.raises(UserError, match=r"No space left on device.*Older checkpoints are whole.*--c"):
+        trainer.save_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint_latest.pth"]
+    assert read_checkpoint(tmp_path / "checkpoint_latest.pth")["current_epoch"] == 7
+
+
+def test_more_than_nnunet_keeps_travels_in_the_same_file(tmp_path):
+    trainer = WithMore(tmp_path, {"teacher": torch.tensor([2.0, 3.0])})
+    trainer.epoch = 7
+    file = tmp_path / "checkpoint_latest.pth"
+    trainer.save_checkpoint(str(file))
+    assert list(tmp_path.iterdir()) == [file]
+    checkpoint = torch.load(file, weights_only=False)
+    assert checkpoint["current_epoch"] == 7
+    assert checkpoint["network_weights"]["w"][0] == 7
+    continued = WithMore(tmp_path, {}, continue_training=True)
+    continued.load_checkpoint(str(file))
+    assert continued.epoch == 7
+    assert continued.more["teacher"].tolist() == [2, 3]
+
+
+def test_a_checkpoint_that_holds_nothing_more(tmp_path):
+    WithMore(tmp_path, {}).save_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
+    assert "nnunet_ext" not in torch.load(tmp_path / "checkpoint_latest.pth", weights_only=False)
+    trainer = WithMore(tmp_path, {"teacher": 1})
+    trainer.load_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
+    assert trainer.more == {}
+
+
+def test_a_write_of_more_that_dies_half_way_leaves_the_older_file(tmp_path, monkeypatch):
+    trainer = WithMore(tmp_path, {"teacher": 1})
+    trainer.epoch = 7
+    trainer.save_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
+    save = torch.save
+
+    def dies(checkpoint, filename):
+        if "nnunet_ext" in checkpoint:
+            Path(filename).write_bytes(b"half of a checkp")
+            raise OSError(28, "No space left on device")
+        save(checkpoint, filename)
+
+    monkeypatch.setattr(torch, "save", dies)
+    trainer.epoch = 8
+    with pytest.raises(UserError, match="No space left on device"):
         trainer.save_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint_latest.pth"]
     assert read_checkpoint(tmp_path / "checkpoint_latest.pth")["current_epoch"] == 7

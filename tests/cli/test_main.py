@@ -13,7 +13,8 @@ def test_overview_names_every_command(capsys, words):
     assert main(words) == 0
     text = capsys.readouterr().out
     expected = {"demo", "plan_and_preprocess", "train", "predict", "variant", "info", "doctor", "sockets"}
-    expected |= {"collect", "predict_tasks", "task_views", "export_backbone"}
+    expected |= {"collect", "predict_tasks", "task_views", "export_backbone", "preprocess_unlabelled", "hide_labels"}
+    expected |= {"strip", "compare"}
     assert expected <= set(COMMANDS)
     assert all(f"\n  {name} " in text for name in COMMANDS)
 

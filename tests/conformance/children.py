@@ -123,12 +123,12 @@ def ddp_steps(rank: int, store: str, words: list[str], given: str, out: str) -> 
     trainer.initialize()
     start = torch.load(given)
     trainer.bare_network.load_state_dict(start["weights"])
-    trainer.set_deep_supervision_enabled(True)
+    trainer.set_deep_supervision_enabled(trainer.enable_deep_supervision)
     without_dropout(trainer.network)
     batch = start["batch"]
     half = batch | {
-        "data": batch["data"].chunk(2)[rank],
-        "target": [target.chunk(2)[rank] for target in batch["target"]],
+        **{name: batch[name].chunk(2)[rank] for name in ("data", "unlabelled") if name in batch},
+        "target": _half(batch["target"], rank),
     }
     trainer.on_train_epoch_start()
     outputs = [trainer.train_step(half)]
@@ -142,3 +142,7 @@ def ddp_steps(rank: int, store: str, words: list[str], given: str, out: str) -> 
     trainer.save_checkpoint(f"{out}.pth")
     distributed.barrier()
     distributed.destroy_process_group()
+
+
+def _half(target: torch.Tensor | list[torch.Tensor], rank: int) -> torch.Tensor | list[torch.Tensor]:
+    return [scale.chunk(2)[rank] for scale in target] if isinstance(target, list) else target.chunk(2)[rank]

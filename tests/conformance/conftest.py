@@ -5,9 +5,9 @@ A new trainer joins by its file in ``trainers/``. A new row is one function::
     @pytest.mark.row("what the row tests", expensive=True)
     def test_it(trainer: str) -> None: ...
 
-A row runs for every trainer. ``of="collections"`` or ``of="data sets"`` with ``why=`` says that it has no meaning for
-the others. Trainers of collections run it on a collection (see ``stock.py``); in a configuration that collections do
-not have, which a parameter or ``configuration=`` tells, their cell is the refusal.
+A row runs for every trainer. ``of="collections"``, ``of="data sets"`` or ``of="unlabelled images"`` with ``why=`` says
+that it has no meaning for the others. Trainers of collections run it on a collection (see ``stock.py``); in a
+configuration that collections do not have, which a parameter or ``configuration=`` tells, their cell is the refusal.
 
 ``expensive`` leaves one trainer in turn in the fixed subset; the other cells carry the mark ``matrix``. So do the cells
 of all trainers of collections but one in turn: they share their code. ``level`` says so where a row does not go through
@@ -37,7 +37,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # stock.py and the like, also in child processes
 
 from report import Cell, Table  # noqa: E402
-from stock import COLLECTION_TRAINERS, train  # noqa: E402
+from stock import COLLECTION_TRAINERS, SEMI_SUPERVISED_TRAINERS, train  # noqa: E402
 
 from nnunet_ext import sockets  # noqa: E402
 from nnunet_ext.errors import UserError  # noqa: E402
@@ -46,6 +46,7 @@ TRAINERS = sockets.names("trainers")
 TRAINERS_OF = {
     None: TRAINERS,
     "collections": COLLECTION_TRAINERS,
+    "unlabelled images": SEMI_SUPERVISED_TRAINERS,
     "data sets": [trainer for trainer in TRAINERS if trainer not in COLLECTION_TRAINERS],
 }
 NOT_OF_COLLECTIONS = ("2d", "3d_lowres")

@@ -2,6 +2,9 @@
 
 A collection trainer trains on a collection of the phantom data set and a small companion. Stock commands then predict,
 evaluate and share the *model* of that data set: its task view. For other trainers model and run are one folder.
+
+Every phantom data set has unlabelled images beside the labelled ones, which semi-supervised trainers need and others
+never see.
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ from nnunet_ext.multi_dataset.lite_planner import CollectionLitePlanner
 from nnunet_ext.multi_dataset.task_table import member_plans_name
 from nnunet_ext.multi_dataset.trainer import MultiTaskTrainer
 from nnunet_ext.phantoms import write_phantom_dataset
+from nnunet_ext.unlabelled.trainer import SemiSupervisedTrainer
 
 ENTRY_POINTS: dict[str, Callable[[], object]] = {
     "nnUNetv2_train": run_training_entry,
@@ -69,7 +73,7 @@ PHANTOMS: dict[str, tuple[int, dict[str, Any]]] = {
     "anisotropic": (807, {"shape": (10, 40, 40), "spacing": (5.0, 1.0, 1.0)}),
     "too small": (808, {"shape": (8, 10, 10)}),
 }
-USUAL = {"cases": 5, "unseen": 1, "shape": (16, 32, 32), "spacing": (1.5, 1.0, 1.0)}
+USUAL = {"cases": 5, "unseen": 1, "unlabelled": 2, "shape": (16, 32, 32), "spacing": (1.5, 1.0, 1.0)}
 
 
 def stock(command: str, *words: object) -> None:
@@ -82,9 +86,13 @@ def stock(command: str, *words: object) -> None:
         sys.argv = before
 
 
-COLLECTION_TRAINERS = tuple(
-    name for name in sockets.names("trainers") if issubclass(sockets.load("trainers", name), MultiTaskTrainer)
-)
+def trainers_of(kind: type) -> tuple[str, ...]:
+    """Return the names of our trainers of a kind."""
+    return tuple(name for name in sockets.names("trainers") if issubclass(sockets.load("trainers", name), kind))
+
+
+COLLECTION_TRAINERS = trainers_of(MultiTaskTrainer)
+SEMI_SUPERVISED_TRAINERS = trainers_of(SemiSupervisedTrainer)
 
 
 def dataset(data: str) -> str:
@@ -129,7 +137,14 @@ def prepare_collection(data: str) -> int:
     The plans have the name of the data set's own.
     """
     options = USUAL | PHANTOMS[data][1]
-    options |= {"channels": 3, "cases": 3, "unseen": 0, "regions": not options.get("regions", False), "ignore": False}
+    options |= {
+        "channels": 3,
+        "cases": 3,
+        "unseen": 0,
+        "unlabelled": 0,
+        "regions": not options.get("regions", False),
+        "ignore": False,
+    }
     number = prepare(data)
     write_phantom_dataset(folder("nnUNet_raw", data).parent, companion(data), seed=number + 50, **options)
     words = ["collect", "-d", number + 100, "-n", "Collection", "--no_pbar", number + 50, number]
@@ -289,7 +304,7 @@ def initialized(
     ready = get_trainer_from_args(number, configuration, 0, trainer, plans, False, torch.device("cpu"))
     ready.initialize()
     batch = next(batch for batch in ready.get_dataloaders()[0] if batch.get("task", 1) == 1)  # 0 is the companion's
-    ready.set_deep_supervision_enabled(True)
+    ready.set_deep_supervision_enabled(ready.enable_deep_supervision)
     ready.network.train()
     without_dropout(ready.network)
     return ready, batch

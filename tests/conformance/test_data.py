@@ -7,9 +7,11 @@ import json
 import os
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stock import (
+    SEMI_SUPERVISED_TRAINERS,
     check_predicted_and_evaluate,
     check_trained,
     dataset_to_train,
@@ -23,6 +25,9 @@ from stock import (
     whole_path,
     write_plans,
 )
+
+from nnunet_ext.cli.main import main as nnunet_ext
+from nnunet_ext.errors import UserError
 
 pytestmark = pytest.mark.slow
 PLANNERS = ("ExperimentPlanner", "nnUNetPlannerResEncM", "BANetPlanner", "BANetResEncMPlanner", "CoTrPlanner")
@@ -98,9 +103,13 @@ def planned_by(planner: str, dataset: str) -> str:
 
 @pytest.mark.row("3d_lowres -> 3d_cascade_fullres, {labels}", configuration="3d_lowres")
 @pytest.mark.parametrize("labels", ["plain", "regions", "regions+ignore"])
-def test_cascade(trainer: str, labels: str, tmp_path: Path) -> None:
+def test_cascade(trainer: str, labels: str, tmp_path: Path, refuses: Any) -> None:
     name = prepare_cascade(trainer, labels)
     check_trained(train(trainer, labels, "3d_lowres", "all", plans=name))
+    if trainer in SEMI_SUPERVISED_TRAINERS:
+        with refuses(UserError, match="expected a configuration of one stage"):
+            train(trainer, labels, "3d_cascade_fullres", plans=name)
+        return
     check_trained(train(trainer, labels, "3d_cascade_fullres", plans=name))
     lowres = predict(trainer, labels, "3d_lowres", tmp_path / "lowres", folds=["all"], plans=name)
     predictions = predict(
@@ -125,5 +134,8 @@ def prepare_cascade(trainer: str, data: str) -> str:
     }
     configurations["3d_cascade_fullres"] = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
     name = write_plans(trainer, data, plans, "LiteCascadePlans")
-    stock("nnUNetv2_preprocess", "-d", prepare_for(trainer, data), "-plans_name", name, "-c", "3d_lowres", "-np", 2)
+    number = prepare_for(trainer, data)
+    stock("nnUNetv2_preprocess", "-d", number, "-plans_name", name, "-c", "3d_lowres", "-np", 2)
+    words = ["-d", number, "-p", name, "-c", "3d_lowres", "-np", 1, "--no_pbar"]
+    assert nnunet_ext(["preprocess_unlabelled", *map(str, words)]) == 0
     return name

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from stock import (
     COLLECTION_TRAINERS,
+    PLANS,
     cheapest,
+    folder,
     initialized,
     prepare_for,
     read_plans,
@@ -17,6 +20,7 @@ from stock import (
     write_plans,
 )
 
+from nnunet_ext.base.checkpoints import read_checkpoint
 from nnunet_ext.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -24,10 +28,17 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.row("a patch so small that one deep-supervision scale remains (stock nnU-Net trains on NaN)")
 def test_small_patch(trainer: str, refuses: Any) -> None:
+    """Methods that replace nnU-Net's deep supervision train on it."""
     prepare_for(trainer, "too small")
+    fold = run_folder(trainer, "too small", "3d_fullres") / "fold_0"
+    if trainer in ("LeFeDTrainer", "MCNetPlusTrainer"):
+        train(trainer, "too small", "3d_fullres")
+        logged = read_checkpoint(fold / "checkpoint_final.pth")["logging"]
+        assert np.isfinite([*logged["train_losses"], *logged["val_losses"]]).all()
+        return
     with refuses(UserError, match="expected at least 3 network stages, got 2"):
         train(trainer, "too small", "3d_fullres")
-    assert not list(run_folder(trainer, "too small", "3d_fullres").glob("fold_0/*.pth"))
+    assert not list(fold.glob("*.pth"))
 
 
 @pytest.mark.row("unknown knob in the plans")
@@ -59,3 +70,32 @@ def test_no_knobs(trainer: str) -> None:
     ready, _ = initialized(trainer, "plain", cheapest(trainer), write_plans(trainer, "plain", plans, "LiteBare"))
     steps = 2 * 50 if trainer in COLLECTION_TRAINERS else 250
     assert (ready.num_epochs, ready.num_iterations_per_epoch, ready.initial_lr) == (1000, steps, 1e-2)
+
+
+@pytest.mark.row(
+    "unlabelled images that are not preprocessed", of="unlabelled images", why="takes labelled images only"
+)
+def test_no_unlabelled_images(trainer: str, refuses: Any) -> None:
+    prepare_for(trainer, "plain")
+    place = folder("nnUNet_preprocessed", "plain") / f"{PLANS}_{cheapest(trainer)}_unlabelled"
+    away = place.rename(place.with_name("away"))
+    name = variant(trainer, "plain", "LiteNoUnlabelled")
+    command = f"Run nnunet_ext preprocess_unlabelled -d 801 -p {name} -c {cheapest(trainer)}"
+    try:
+        with refuses(UserError, match=f"expected preprocessed unlabelled images of plans '{name}'.*{command}"):
+            train(trainer, "plain", cheapest(trainer), plans=name)
+    finally:
+        away.rename(place)
+    run = run_folder(trainer, "plain", cheapest(trainer), name)
+    assert not [file for file in run.rglob("*") if file.is_file() and not file.name.startswith("training_log")]
+
+
+@pytest.mark.row(
+    "unlabelled images preprocessed by earlier plans", of="unlabelled images", why="takes labelled images only"
+)
+def test_stale_unlabelled_images(trainer: str, refuses: Any) -> None:
+    plans = read_plans(trainer, "plain")
+    plans["configurations"][cheapest(trainer)]["resampling_fn_data_kwargs"]["order"] = 1
+    name = write_plans(trainer, "plain", plans, "LiteStale")
+    with refuses(UserError, match="found those of earlier plans or labels"):
+        train(trainer, "plain", cheapest(trainer), plans=name)

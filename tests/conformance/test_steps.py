@@ -21,6 +21,7 @@ from stock import (
     prepare_for,
     read_checkpoint,
     read_plans,
+    variant,
     write_plans,
 )
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -32,8 +33,9 @@ STEP = "step level"
 
 
 def check_gradients(network: torch.nn.Module) -> None:
-    """Gradients are finite; the one head whose deep-supervision weight is 0 may have none."""
-    without = [name for name, parameter in network.named_parameters() if parameter.grad is None]
+    """Trained parameters' gradients are finite; the one head whose deep-supervision weight is 0 may have none."""
+    trained = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    without = [name for name, parameter in trained.items() if parameter.grad is None]
     assert len({name.rpartition(".")[0] for name in without}) <= 2, without
     for name, parameter in network.named_parameters():
         assert parameter.grad is None or parameter.grad.isfinite().all(), name
@@ -44,15 +46,28 @@ def check_gradients(network: torch.nn.Module) -> None:
     ("labels", "configuration", "batch_dice"),
     [("plain", "2d", True), ("plain", "3d_fullres", False), ("regions", "2d", True)],
 )
-def test_ddp(trainer: str, labels: str, configuration: str, batch_dice: bool, tmp_path: Path) -> None:
+def test_ddp(
+    trainer: str,
+    labels: str,
+    configuration: str,
+    batch_dice: bool,
+    tmp_path: Path,
+    refuses: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if trainer == "BCPTrainer":  # pastes pairs; tests/unlabelled/test_ddp.py has two
+        with refuses(UserError, match="expects a batch of at least 2 on each GPU, got 1"):
+            on_two_ranks(trainer, labels, configuration, PLANS, monkeypatch).initialize()
+        return
     assert read_plans(trainer, labels)["configurations"][configuration]["batch_dice"] is batch_dice
-    joined, batch = initialized(trainer, labels, configuration)
+    plans = variant(trainer, labels, "LiteOnePass", lefed={"passes": 1})  # rounding grows from step to step
+    joined, batch = initialized(trainer, labels, configuration, plans)
     start, out = tmp_path / "start.pth", tmp_path / "out"
-    given = {name: batch[name] for name in ("data", "target", "task") if name in batch}
+    given = {name: batch[name] for name in ("data", "target", "task", "unlabelled", "step") if name in batch}
     torch.save({"weights": joined.network.state_dict(), "batch": given}, start)
     loss = float(joined.train_step(batch)["loss"])
 
-    words = [str(prepare_for(trainer, labels)), configuration, trainer, PLANS]
+    words = [str(prepare_for(trainer, labels)), configuration, trainer, plans]
     ranks = [
         children.start(children.ddp_steps, rank, str(tmp_path / "store"), words, str(start), str(out))
         for rank in (0, 1)
@@ -63,7 +78,8 @@ def test_ddp(trainer: str, labels: str, configuration: str, batch_dice: bool, tm
 
     found = [torch.load(f"{out}.{rank}") for rank in (0, 1)]
     assert sum(rank["loss"] for rank in found) / 2 == pytest.approx(loss, rel=1e-3)
-    for name, parameter in joined.network.named_parameters():
+    trained = {name: parameter for name, parameter in joined.network.named_parameters() if parameter.requires_grad}
+    for name, parameter in trained.items():
         expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         for rank in found:
             torch.testing.assert_close(rank["gradients"][name], expected, rtol=1e-3, atol=1e-5, msg=name)
@@ -78,12 +94,20 @@ def test_uneven_ddp(trainer: str, refuses: Any, monkeypatch: pytest.MonkeyPatch)
     plans = read_plans(trainer, "plain")
     plans["configurations"][configuration]["batch_size"] = batch
     name = write_plans(trainer, "plain", plans, "LiteUneven")
-    number = str(prepare_for(trainer, "plain"))
-    uneven = get_trainer_from_args(number, configuration, 0, trainer, name, False, torch.device("cpu"))
-    uneven.is_ddp = True
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    uneven = on_two_ranks(trainer, "plain", configuration, name, monkeypatch)
     with refuses(UserError, match=f"-num_gpus 2: expected .* the plans' batch size {batch}"):
         uneven.initialize()
+
+
+def on_two_ranks(
+    trainer: str, data: str, configuration: str, plans: str, monkeypatch: pytest.MonkeyPatch
+) -> nnUNetTrainer:
+    """Return a trainer that takes itself for one of two."""
+    number = str(prepare_for(trainer, data))
+    ready = get_trainer_from_args(number, configuration, 0, trainer, plans, False, torch.device("cpu"))
+    ready.is_ddp = True
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    return ready
 
 
 @pytest.mark.row("torch.compile without graph breaks (aot_eager), {configuration}", level=STEP)

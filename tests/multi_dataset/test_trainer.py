@@ -316,7 +316,7 @@ def test_a_member_that_was_deleted_or_changed_since(collection):
     ):
         trainer(collection)
     plans_file.write_text(plans.replace('"transpose_forward"', '"transpose_forwards"'))
-    with pytest.raises(UserError, match="the member was planned again since it was preprocessed"):
+    with pytest.raises(UserError, match="they were planned again since they were preprocessed"):
         trainer(collection)
     plans_file.write_text(plans)
     data = folder / f"{PLANS}_{NAME}_3d_fullres"

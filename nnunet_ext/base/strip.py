@@ -1,0 +1,144 @@
+"""Models of stock nnU-Net out of models that have a plain U-Net inside."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from torch import Tensor, nn
+
+from nnunet_ext.base.checkpoints import read_checkpoint
+from nnunet_ext.base.one_line import one_line
+from nnunet_ext.errors import UserError
+
+TRAINER = nnUNetTrainer.__name__
+OF_MODEL = ("dataset.json", "dataset_fingerprint.json")
+OF_FOLD = ("progress.png", "validation/summary.json")  # nnU-Net's export to a zip wants both
+
+
+def strip(
+    model: Path, trainer: type[nnUNetTrainer], folds: Sequence[str], checkpoint_name: str, plans_name: str
+) -> Path:
+    """Write a model as one of stock nnU-Net, beside it: encoder, decoder and nothing else.
+
+    Whatever a method needs in training only stays behind. That the rest predicts the same is tried on an image of
+    noise, not presumed. Validation results travel, as they are the same.
+
+    Args:
+        model: Folder ``TRAINER__PLANS__CONFIGURATION`` in nnUNet_results.
+        trainer: Its trainer.
+        folds: Folds to write.
+        checkpoint_name: Name of the checkpoint file, here and there.
+        plans_name: Name of the new model's plans.
+
+    Returns:
+        The new model's folder, ``nnUNetTrainer__PLANS_NAME__CONFIGURATION``.
+
+    Raises:
+        UserError: The network is no plain U-Net in prediction; the new model is there already; cannot be written.
+    """
+    configuration = model.name.rpartition("__")[2]
+    target = model.with_name(f"{TRAINER}__{plans_name}__{configuration}")
+    files = {fold: target / f"fold_{fold}" / checkpoint_name for fold in folds}
+    present = next((file for file in files.values() if file.exists()), None)
+    if present is not None:
+        raise UserError(f"{present}: expected no such checkpoint yet, found one. Choose another name with --as.")
+    stripped = {fold: _stripped(model, trainer, fold, checkpoint_name, plans_name) for fold in folds}
+    try:
+        target.mkdir(exist_ok=True)
+        plans = json.loads((model / "plans.json").read_text()) | {"plans_name": plans_name}
+        (target / "plans.json").write_text(json.dumps(plans, indent=4))
+        _copy(OF_MODEL, model, target)
+        for fold, file in files.items():
+            file.parent.mkdir(exist_ok=True)
+            _copy(OF_FOLD, model / file.parent.name, file.parent)
+            partial = file.with_name(f"{file.name}.partial")
+            torch.save(stripped[fold], partial)
+            partial.replace(file)
+    except (OSError, RuntimeError) as error:  # RuntimeError: torch's word for a full disk
+        raise UserError(
+            f"{target}: expected to write a model, got {one_line(error)!r}. Free space or mend its rights."
+        ) from error
+    return target
+
+
+def _copy(names: Sequence[str], source: Path, target: Path) -> None:
+    for name in names:
+        if (source / name).is_file():
+            (target / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(source / name, target / name)
+
+
+def _stripped(
+    model: Path, trainer: type[nnUNetTrainer], fold: str, checkpoint_name: str, plans_name: str
+) -> dict[str, Any]:
+    file = model / f"fold_{fold}" / checkpoint_name
+    checkpoint = read_checkpoint(file)
+    arguments = checkpoint["init_args"]
+    description = json.loads((model / "dataset.json").read_text())
+    whole, plain = (
+        _network(kind, arguments["plans"], arguments["configuration"], description) for kind in (trainer, nnUNetTrainer)
+    )
+    whole.load_state_dict(checkpoint["network_weights"])
+    weights = _weights_of(plain, checkpoint["network_weights"], file)
+    plain.load_state_dict(weights)
+    if not _predict_alike(whole, plain):
+        raise UserError(
+            f"{file}: expected a network that predicts with the plans' U-Net alone, but {trainer.__name__} does not, "
+            f"or its knobs have it otherwise. Predict with the model as it is."
+        )
+    kept = {name: value for name, value in checkpoint.items() if name != "nnunet_ext"}
+    return kept | {
+        "network_weights": weights,
+        "optimizer_state": _at_rest(checkpoint["optimizer_state"], plain),
+        "trainer_name": TRAINER,
+        "init_args": arguments | {"plans": arguments["plans"] | {"plans_name": plans_name}},
+        "stripped_from": {"trainer": trainer.__name__, "plans": arguments["plans"]["plans_name"]},
+    }
+
+
+def _network(
+    trainer: type[nnUNetTrainer], plans: dict[str, Any], configuration: str, description: dict[str, Any]
+) -> nn.Module:
+    """Return a trainer's network as the predictor builds it."""
+    manager = PlansManager(deepcopy(plans))
+    of = manager.get_configuration(configuration)
+    channels = determine_num_input_channels(manager, of, description)
+    heads = manager.get_label_manager(description).num_segmentation_heads
+    return trainer.build_network_architecture(manager, of, channels, heads, enable_deep_supervision=False).eval()
+
+
+def _weights_of(plain: nn.Module, weights: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
+    own = plain.state_dict()
+    missing = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
+    if missing:
+        raise UserError(
+            f"{file}: expected the plans' U-Net in the network, but {missing[0]!r} is not there or of another shape. "
+            f"Predict with the model as it is."
+        )
+    return {name: weights[name] for name in own}
+
+
+@torch.no_grad()
+def _predict_alike(whole: nn.Module, plain: Any) -> bool:
+    """Compare logits of an image of noise, of twice the size that the bottleneck needs."""
+    first = next(plain.encoder.parameters())
+    size = [2] * (first.ndim - 2)
+    for stride in plain.encoder.strides:
+        size = [length * step for length, step in zip(size, stride, strict=True)]
+    image = torch.randn(1, first.shape[1], *size, generator=torch.Generator().manual_seed(0))
+    return torch.equal(whole(image), plain(image))
+
+
+def _at_rest(state: dict[str, Any], plain: nn.Module) -> dict[str, Any]:
+    """Return an optimiser's state of the same settings, for fewer parameters and without momentum."""
+    group = state["param_groups"][0] | {"params": list(range(len(list(plain.parameters()))))}
+    return {"state": {}, "param_groups": [group]}

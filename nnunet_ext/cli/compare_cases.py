@@ -1,0 +1,119 @@
+"""The cases that ``nnunet_ext compare`` scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunet_ext.base.image_check import Case, check_case, find_reader
+from nnunet_ext.base.link import link
+from nnunet_ext.base.raw_dataset import RawDataset, list_images
+from nnunet_ext.cli import folders
+from nnunet_ext.errors import UserError
+from nnunet_ext.unlabelled.hidden_labels import HIDDEN, TEST, scored_cases
+
+VALIDATION, FOLDERS = "validation", "test images"
+CHOICES = (TEST, HIDDEN, VALIDATION)
+
+
+@dataclass(frozen=True)
+class ScoredCases:
+    """Cases with labels, and where they come from.
+
+    Args:
+        origin: ``test images``, ``test``, ``hidden_labels`` or ``validation``.
+        description: dataset.json.
+        cases: Images and labels; none if they are the fold's validation cases, which training predicts.
+    """
+
+    origin: str
+    description: dict[str, Any]
+    cases: tuple[Case, ...] = ()
+
+    @classmethod
+    def find(cls, dataset: str, score: str | None, images: Path | None, labels: Path | None) -> ScoredCases:
+        """Take the folders if given, else what ``nnunet_ext hide_labels`` set apart, else the validation cases.
+
+        Args:
+            dataset: Number or name.
+            score: One of the choices, instead of the first that there is.
+            images: Folder of test images.
+            labels: Folder of their labels.
+
+        Raises:
+            UserError: There are none such, or a label is missing.
+        """
+        description = folders.read_json(folders.dataset("nnUNet_preprocessed", dataset) / "dataset.json")
+        if (images is None) != (labels is None) or (images is not None and score is not None):
+            raise UserError("--test_images: expected --test_labels beside it and no --score. Give both, or neither.")
+        if images is not None and labels is not None:
+            return cls(FOLDERS, description, _from_folders(images, labels, description))
+        origin = score or next((key for key in (TEST, HIDDEN) if description.get(key)), VALIDATION)
+        if origin == VALIDATION:
+            return cls(origin, description)
+        return cls(origin, description, tuple(scored_cases(folders.dataset("nnUNet_raw", dataset), origin)))
+
+    @property
+    def ending(self) -> str:
+        """Ending of images and labels."""
+        return self.description["file_ending"]
+
+    @property
+    def classes(self) -> dict[str, Any]:
+        """The foreground's labels by class name; several labels make a region."""
+        labels = self.description["labels"].items()
+        return {name: value for name, value in labels if name != "ignore" and value != 0}
+
+    def check(self) -> None:
+        """Read all files and refuse what is wrong with them, before hours of training.
+
+        Raises:
+            UserError: The first problem.
+        """
+        from tqdm import tqdm
+
+        legal = RawDataset(Path(), self.description).legal_labels()
+        channels = len(RawDataset(Path(), self.description).channel_names)
+        reader = find_reader(self.description, self.cases[0].images[0])
+        for case in tqdm(self.cases, desc="checking the cases to score", leave=False):
+            check_case(case, reader, channels, legal)
+
+    def link_images(self, folder: Path) -> None:
+        """Put links to the images into a folder, named as nnUNetv2_predict wants them.
+
+        Raises:
+            UserError: Something else is in the folder.
+        """
+        wanted = {
+            folder / f"{case.name}_{index:04d}{self.ending}": image
+            for case in self.cases
+            for index, image in enumerate(case.images)
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        if other := sorted(set(folder.iterdir()) - set(wanted)):
+            raise UserError(
+                f"{folder}: expected the images to score and nothing else, found {other[0].name}. Choose another -o."
+            )
+        for target, image in wanted.items():
+            if target.is_symlink():
+                target.unlink()
+            if not target.exists():
+                link(image, target)
+
+
+def _from_folders(images: Path, labels: Path, description: dict[str, Any]) -> tuple[Case, ...]:
+    ending = description["file_ending"]
+    channels = len(RawDataset(Path(), description).channel_names)
+    cases = [Case(c.name, c.images, labels / f"{c.name}{ending}") for c in list_images(images, ending, channels)]
+    missing = _without_label(cases)
+    if missing:
+        raise UserError(
+            f"{missing[0].label}: expected the label of test image {missing[0].name!r}, found no file. Add it."
+        )
+    return tuple(cases)
+
+
+def _without_label(cases: Sequence[Case]) -> list[Case]:
+    return [case for case in cases if case.label is None or not case.label.is_file()]

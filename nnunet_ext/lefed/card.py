@@ -1,0 +1,89 @@
+"""The card of LeFeD."""
+
+from nnunet_ext.base.method import Knob, Method, integer, number, one_of
+
+
+def _weights(value: object) -> bool:
+    return isinstance(value, list) and value != [] and all(map(number(0), value))
+
+
+CARD = Method(
+    key="lefed",
+    title="LeFeD",
+    summary="Semi-supervised: two decoders agree on unlabelled images; where they do not is fed back to the encoder",
+    papers=(
+        "Zeng et al., Consistency-guided differential decoding for enhancing semi-supervised medical image "
+        "segmentation, IEEE TMI 2025, https://doi.org/10.1109/TMI.2024.3429340",
+    ),
+    trainers=("LeFeDTrainer",),
+    supports=("2d", "3d_fullres", "3d_lowres", "regions", "ignore label"),
+    knobs=(
+        Knob("passes", 3, "optimiser steps on each batch; the authors' is 3", integer(1), "an integer >= 1"),
+        Knob(
+            "feedback_scale",
+            1e-3,
+            "of the decoders' difference, what is added in the next pass; the authors' is 1e-3",
+            number(0),
+            "a number >= 0",
+        ),
+        Knob(
+            "bottleneck_dropout", 0.3, "channels dropped at the bottleneck", number(0, below=1), "a number >= 0 and < 1"
+        ),
+        Knob(
+            "head_dropout",
+            0.5,
+            "channels dropped before each decoder's head",
+            number(0, below=1),
+            "a number >= 0 and < 1",
+        ),
+        Knob(
+            "consistency_weight",
+            1.0,
+            "weight of the decoders' difference, from the first step on; the authors' is 1",
+            number(0),
+            "a number >= 0",
+        ),
+        Knob(
+            "side_weights",
+            [0.8, 0.6, 0.4, 0.2, 0.1],
+            "weights of the side heads, full resolution first; the last is for all lower ones",
+            _weights,
+            "a list of numbers >= 0, at least one",
+        ),
+        Knob(
+            "side_at_full_size",
+            None,
+            "side heads are compared at the image's size, as the authors do; null: for up to 4 classes or regions",
+            one_of(None, True, False),
+            "true, false or null",
+        ),
+        Knob(
+            "supervised_loss",
+            "dice_and_ce",
+            "nnU-Net's Dice + cross-entropy, or the authors' squared_dice",
+            one_of("dice_and_ce", "squared_dice"),
+            "'dice_and_ce' or 'squared_dice'",
+        ),
+        Knob(
+            "own_decoder",
+            False,
+            "decoder 1 gets up-sampling with normalisation, as the authors'; nnunet_ext strip then has no plain U-Net",
+            one_of(True, False),
+            "true or false",
+        ),
+        Knob(
+            "mean_of_decoders",
+            False,
+            "predict the mean of both decoders, as the authors did at first",
+            one_of(True, False),
+            "true or false",
+        ),
+        Knob(
+            "accumulate",
+            False,
+            "run a batch as two halves: the same gradients, about half the memory, a forward pass more",
+            one_of(True, False),
+            "true or false",
+        ),
+    ),
+)

@@ -1,0 +1,31 @@
+"""The card of Mean Teacher."""
+
+from nnunet_ext.base.method import Knob, Method, number
+
+CARD = Method(
+    key="mean_teacher",
+    title="Mean Teacher",
+    summary="On unlabelled images the network agrees with a teacher, the moving average of itself, that sees noise",
+    papers=(
+        "Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 2017, https://arxiv.org/abs/1703.01780",
+        "Yu et al., Uncertainty-aware self-ensembling model, MICCAI 2019, https://arxiv.org/abs/1907.07034",
+    ),
+    trainers=("MeanTeacherTrainer",),
+    supports=("2d", "3d_fullres", "3d_lowres", "regions", "ignore label", "unlabelled images"),
+    knobs=(
+        Knob(
+            "consistency_weight",
+            0.1,
+            "weight of the agreement with the teacher after its ramp (unlabelled.ramp)",
+            number(0),
+            "a number >= 0",
+        ),
+        Knob(
+            "noise",
+            0.1,
+            "standard deviation of the noise on the teacher's images, cut off at twice of it",
+            number(0),
+            "a number >= 0",
+        ),
+    ),
+)

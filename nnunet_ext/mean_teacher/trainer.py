@@ -1,0 +1,56 @@
+"""nnU-Net's trainer with a mean teacher on unlabelled images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nnunet_ext.mean_teacher.loss import MeanTeacherLoss
+from nnunet_ext.unlabelled.probabilities import probabilities
+from nnunet_ext.unlabelled.teacher_trainer import TeacherTrainer
+
+
+class MeanTeacherTrainer(TeacherTrainer):
+    """Mean Teacher [0] in the form of [1] without its uncertainty, on any nnU-Net plans.
+
+    The student is the plans' own network, trained as stock nnU-Net does. Its probabilities of the unlabelled images
+    are drawn to those of the teacher, the moving average of its weights, which sees the same patches with noise. The
+    student predicts; its checkpoints load into stock nnU-Net.
+
+    Knobs (plans blocks ``nnunet_ext.mean_teacher`` and ``nnunet_ext.unlabelled``): ``consistency_weight``, ``noise``;
+    ``batch_size``, ``ramp``, ``ema_decay``.
+
+    What differs from [1], and why:
+
+    * The teacher is in eval mode; theirs has dropout and batch statistics on. nnU-Net's networks have neither.
+    * The average is over parameters and buffers, for plans with batch norm; theirs over parameters.
+    * The weight grows with every step over 0.4 of the training, however long it is; theirs by a step each 150
+      iterations, and reaches its full value at the very end.
+    * Supervision, optimiser and augmentation are nnU-Net's. The noise of 0.1 supposes images of unit variance, which
+      z-scores are, but not all of nnU-Net's schemes for other images.
+
+    [0] Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 2017, https://arxiv.org/abs/1703.01780
+    [1] Yu et al., Uncertainty-aware self-ensembling model, MICCAI 2019, https://arxiv.org/abs/1907.07034
+    (https://github.com/yulequan/UA-MT at 88ed29a; nothing of it is used here)
+    """
+
+    loss_parts = ("supervised_loss", "consistency_loss")
+    loss: MeanTeacherLoss
+
+    def _build_loss(self) -> MeanTeacherLoss:
+        return MeanTeacherLoss(super()._build_loss(), regions=self.label_manager.has_regions)
+
+    def train_step(self, batch: dict) -> dict:
+        """Ask the teacher, then step."""
+        images = batch["unlabelled"].to(self.device, non_blocking=True)
+        weight = self.knobs["mean_teacher"]["consistency_weight"] * self.ramped(batch["step"])
+        self.loss.expect(self._teachers_probabilities(images), weight)
+        return super().train_step(batch | {"unlabelled": images})
+
+    @torch.no_grad()
+    def _teachers_probabilities(self, images: Tensor) -> Tensor:
+        noise = self.knobs["mean_teacher"]["noise"]
+        noisy = images + (noise * torch.randn_like(images)).clamp(-2 * noise, 2 * noise)
+        with self.autocast():
+            logits = self.teacher().network(noisy)
+        return probabilities(logits, regions=self.label_manager.has_regions)

@@ -1,0 +1,33 @@
+"""The card of pseudo-labels."""
+
+from nnunet_ext.base.method import Knob, Method, number
+
+
+def _between_0_and_1(value: object) -> bool:
+    return number(0, exclusive=True, below=1)(value)
+
+
+CARD = Method(
+    key="pseudo_label",
+    title="Pseudo-labels",
+    summary="Semi-supervised: train, predict the unlabelled images, train anew on labels and predictions; one command",
+    papers=("Lee, Pseudo-label, ICML workshop on challenges in representation learning, 2013",),
+    trainers=("PseudoLabelTrainer",),
+    supports=("2d", "3d_fullres", "3d_lowres", "regions", "ignore label", "unlabelled images"),
+    knobs=(
+        Knob(
+            "supervised_share",
+            0.5,
+            "share of the epochs that train on labelled images alone; the others train anew on both",
+            _between_0_and_1,
+            "a number > 0 and < 1",
+        ),
+        Knob(
+            "pseudo_label_weight",
+            1.0,
+            "weight of pseudo-labelled samples in the mean loss of a batch; labelled ones have 1",
+            number(0),
+            "a number >= 0",
+        ),
+    ),
+)

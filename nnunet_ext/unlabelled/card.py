@@ -1,0 +1,39 @@
+"""The card of unlabelled images: what all semi-supervised trainers share."""
+
+from nnunet_ext.base.method import Knob, Method, integer, number, optional
+
+
+def _share(value: object) -> bool:
+    return number(0)(value) and value <= 1  # type: ignore[operator]
+
+
+CARD = Method(
+    key="unlabelled",
+    title="Unlabelled images",
+    summary="Images without labels (folder imagesUn) beside the labelled ones",
+    trainers=(),
+    supports=("2d", "3d_fullres", "3d_lowres", "regions", "ignore label"),
+    knobs=(
+        Knob(
+            "batch_size",
+            None,
+            "unlabelled samples in a batch, beside the labelled ones; null: as many as those",
+            optional(integer(1)),
+            "an integer >= 1, or null",
+        ),
+        Knob(
+            "ramp",
+            0.4,
+            "share of the training over which the weight of unlabelled samples grows; 0: none, the weight is constant",
+            _share,
+            "a number from 0 to 1",
+        ),
+        Knob(
+            "ema_decay",
+            0.99,
+            "of a teacher's weights in a step, the share that stays; the rest is the student's",
+            lambda value: _share(value) and value < 1,
+            "a number >= 0 and < 1",
+        ),
+    ),
+)

@@ -1,0 +1,157 @@
+"""A copy of a labelled data set in which most labels are hidden, to measure what unlabelled images are worth.
+
+The copy is a dataset.json that refers to the source's files, so no image is copied. It has nnU-Net's key ``dataset``
+(the labelled cases), ``unlabelled`` (:mod:`nnunet_ext.unlabelled.images_un`) and two keys that no loader reads::
+
+    "hidden_labels": {"case_7": "../Dataset020_LeftAtrium/labelsTr/case_7.nii.gz"}
+    "test": {"case_9": {"images": ["../..."], "label": "../..."}}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunet_ext.base.image_check import Case
+from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.raw_dataset import RawDataset
+from nnunet_ext.base.reference import reference
+from nnunet_ext.errors import UserError
+from nnunet_ext.unlabelled.images_un import KEY, find_unlabelled, has_unlabelled
+
+SOURCE, HIDDEN, TEST = "labels_hidden_from", "hidden_labels", "test"
+DESCRIBING = (
+    "channel_names",
+    "modality",
+    "labels",
+    "regions_class_order",
+    "file_ending",
+    "overwrite_image_reader_writer",
+    "reference",
+    "licence",
+    "license",
+)
+
+
+def choose_labelled(cases: Collection[str], keep: int, seed: int) -> tuple[str, ...]:
+    """Choose cases at random; of one seed a smaller choice is part of a larger one.
+
+    Raises:
+        UserError: There are not enough to hide at least one.
+    """
+    if not 1 <= keep < len(cases):
+        raise UserError(
+            f"--keep {keep}: expected a number from 1 to {len(cases) - 1}, which hides at least one of {len(cases)} "
+            f"labels, got {keep}. Correct it."
+        )
+    names = sorted(cases)
+    return tuple(names[index] for index in np.random.default_rng(seed).permutation(len(names))[:keep])
+
+
+def hide_labels(
+    source: RawDataset, place: Path, labelled: Collection[str], test: Collection[str] = ()
+) -> dict[str, int]:
+    """Write a copy in which only some cases are labelled; the same call again changes nothing.
+
+    Args:
+        source: The labelled data set.
+        place: The copy's folder in nnUNet_raw.
+        labelled: Its cases that stay labelled.
+        test: Its cases that are to be neither trained on nor seen unlabelled.
+
+    Returns:
+        How many cases are labelled, unlabelled and for testing.
+
+    Raises:
+        UserError: Cases are wanted for two purposes, none is left to hide, files are missing, or the folder holds
+            something else.
+    """
+    content = _description(source, place.parent, labelled, test)
+    file = place / "dataset.json"
+    there = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+    if there and (not file.is_file() or read_json(file) != content):
+        raise UserError(
+            f"{place}: expected no folder, or a copy with these cases, found another data set ({there[0]}). Choose "
+            f"another number after -o, or delete the folder."
+        )
+    if not there:
+        place.mkdir(exist_ok=True)
+        partial = file.with_suffix(".json.partial")
+        partial.write_text(json.dumps(content, indent=4), encoding="utf-8")
+        partial.replace(file)
+    return {"labelled": len(content["dataset"]), "unlabelled": len(content[KEY]), "test": len(content.get(TEST, ()))}
+
+
+def scored_cases(raw_folder: Path, key: str) -> list[Case]:
+    """Return cases with labels that nothing trains on.
+
+    Args:
+        raw_folder: The copy's folder in nnUNet_raw.
+        key: ``"hidden_labels"`` for the unlabelled cases, ``"test"`` for those set apart.
+
+    Raises:
+        UserError: It is no copy with such cases.
+    """
+    description = RawDataset.read(raw_folder).description
+    if not description.get(key):
+        raise UserError(
+            f"{raw_folder / 'dataset.json'}: expected cases under {key!r}, found none. Make the data set with "
+            f"nnunet_ext hide_labels{' --test FILE' if key == TEST else ''}."
+        )
+    if key == TEST:
+        entries = description[TEST]
+    else:
+        entries = {name: description[KEY][name] | {"label": label} for name, label in description[HIDDEN].items()}
+
+    def path(text: str) -> Path:
+        return Path(os.path.abspath(raw_folder / text))
+
+    return [Case(name, tuple(map(path, entry["images"])), path(entry["label"])) for name, entry in entries.items()]
+
+
+def _description(source: RawDataset, raw: Path, labelled: Collection[str], test: Collection[str]) -> dict[str, Any]:
+    """The copy's dataset.json."""
+    cases = source.cases()
+    _check_purposes(source, cases, labelled, test)
+    hidden = [case for case in cases if case.name not in labelled and case.name not in test]
+    unlabelled = hidden + (find_unlabelled(source.folder) if has_unlabelled(source.folder) else [])
+    found = {key: source.description[key] for key in DESCRIBING if key in source.description}
+    found |= {"numTraining": len(labelled), SOURCE: source.folder.name}
+    found["dataset"] = {case.name: _entry(case, raw) for case in cases if case.name in labelled}
+    found[KEY] = {case.name: {"images": _entry(case, raw)["images"]} for case in unlabelled}
+    found[HIDDEN] = {case.name: _entry(case, raw)["label"] for case in hidden}
+    if test:
+        found[TEST] = {case.name: _entry(case, raw) for case in cases if case.name in test}
+    return found
+
+
+def _entry(case: Case, raw: Path) -> dict[str, Any]:
+    entry: dict[str, Any] = {"images": [reference(image, raw) for image in case.images]}
+    return entry if case.label is None else entry | {"label": reference(case.label, raw)}
+
+
+def _check_purposes(
+    source: RawDataset, cases: Sequence[Case], labelled: Collection[str], test: Collection[str]
+) -> None:
+    both = sorted(set(labelled) & set(test))
+    if both:
+        raise UserError(
+            f"{source.folder.name}: expected a case to be labelled or for testing, found {both[0]!r} named for both. "
+            f"Remove it from --labelled or --test."
+        )
+    if not labelled or len(labelled) + len(test) >= len(cases):
+        raise UserError(
+            f"{source.folder.name}: expected of {len(cases)} cases at least one to stay labelled and one to be hidden, "
+            f"got {len(labelled)} labelled and {len(test)} for testing. Name others."
+        )
+    for case in cases:
+        for file in (*case.images, *([case.label] if case.label else [])):
+            if not file.is_file():
+                raise UserError(
+                    f"{file}: expected a file of case {case.name!r}, found none. Add it or remove the case."
+                )

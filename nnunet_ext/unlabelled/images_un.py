@@ -1,0 +1,128 @@
+"""The unlabelled images of a raw data set: those in ``imagesUn/``, or those that dataset.json lists.
+
+``imagesUn/`` holds files named as in ``imagesTr``. dataset.json may instead say where they are, relative to the data
+set's folder, as nnU-Net's own key ``dataset`` does for labelled cases::
+
+    "unlabelled": {"case_7": {"images": ["../Dataset003_Liver/imagesTr/case_7_0000.nii.gz"]}}
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from nnunet_ext.base.dataset_check import check_cases
+from nnunet_ext.base.image_check import Case
+from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.one_line import more
+from nnunet_ext.base.raw_dataset import RawDataset, list_images
+from nnunet_ext.errors import UserError
+
+FOLDER = "imagesUn"
+KEY = "unlabelled"
+CASE = re.compile(r"(?!\.)[^/\\]+(?<!_seg)")  # becomes a file's name; nnU-Net takes CASE_seg for another case's label
+
+
+def has_unlabelled(raw_folder: Path) -> bool:
+    """Whether a raw data set says that it has unlabelled images; they may be wrong."""
+    if (raw_folder / FOLDER).is_dir():
+        return True
+    file = raw_folder / "dataset.json"
+    description = read_json(file) if file.is_file() else None
+    return isinstance(description, dict) and KEY in description
+
+
+def find_unlabelled(raw_folder: Path) -> list[Case]:
+    """Return the unlabelled cases by name; no image is read.
+
+    Raises:
+        UserError: There is none, one is labelled too, or has the wrong number of channels.
+    """
+    dataset = RawDataset.read(raw_folder)
+    images_un = raw_folder / FOLDER
+    if images_un.is_dir() and KEY in dataset.description:
+        raise UserError(
+            f"{dataset.file}: expected unlabelled images either in {FOLDER} or under {KEY!r}, found both. Remove one."
+        )
+    if KEY in dataset.description:
+        cases = _listed(dataset)
+    elif images_un.is_dir():
+        cases = list_images(images_un, dataset.file_ending, len(dataset.channel_names))
+    else:
+        raise UserError(
+            f"{images_un}: expected unlabelled images named CASE_0000{dataset.file_ending}, found no folder. Put them "
+            f"there, or list them in dataset.json under {KEY!r}."
+        )
+    _check_names(cases)
+    _check_not_labelled(cases, dataset)
+    return cases
+
+
+def check_images_un(raw_folder: Path, cases: list[Case], *, show_progress: bool = True) -> None:
+    """Read unlabelled cases and refuse what is wrong with them.
+
+    Args:
+        raw_folder: The data set's folder in nnUNet_raw.
+        cases: Some of its unlabelled cases.
+        show_progress: Show a progress bar.
+
+    Raises:
+        UserError: The first image that is unreadable, empty or of another number of channels.
+    """
+    if cases:
+        check_cases(cases, RawDataset.read(raw_folder), filled=True, show_progress=show_progress)
+
+
+def _listed(dataset: RawDataset) -> list[Case]:
+    listed = dataset.description[KEY]
+    if not isinstance(listed, dict) or not listed:
+        raise UserError(
+            f'{dataset.file}: expected {KEY!r} to be {{"CASE": {{"images": [...]}}, ...}} with at least one case, got '
+            f"{listed!r}. List them, or remove the key and use {FOLDER}."
+        )
+    return [Case(name, _images(name, entry, dataset)) for name, entry in sorted(listed.items())]
+
+
+def _images(name: str, entry: Any, dataset: RawDataset) -> tuple[Path, ...]:
+    place = f"{dataset.file}: {KEY!r}, case {name!r}"
+    images = entry.get("images") if isinstance(entry, dict) else None
+    if not isinstance(images, list) or not images or not all(isinstance(image, str) for image in images):
+        raise UserError(f'{place}: expected {{"images": ["PATH", ...]}}, got {entry!r}. Correct it.')
+    channels = len(dataset.channel_names)
+    if len(images) not in (1, channels):  # a single file may hold several channels (RGB): read later
+        raise UserError(
+            f"{place}: expected {channels} channel{'s' * (channels > 1)} as in dataset.json, found {len(images)} "
+            f"images. List one for each."
+        )
+    found = tuple(Path(os.path.abspath(dataset.folder / os.path.expandvars(image))) for image in images)
+    missing = next((file for file in found if not file.is_file()), None)
+    if missing is not None:
+        raise UserError(f"{place}: expected image {missing}, found no file. Add it or remove the case.")
+    return found
+
+
+def _check_names(cases: list[Case]) -> None:
+    wrong = [case for case in cases if not CASE.fullmatch(case.name)]
+    if wrong:
+        raise UserError(
+            f"{wrong[0].images[0]}: expected a case named without '/', not starting with '.' or ending in "
+            f"'_seg', got {wrong[0].name!r}. Rename it.{more(len(wrong) - 1)}"
+        )
+
+
+def _check_not_labelled(cases: list[Case], dataset: RawDataset) -> None:
+    """Refuse cases that are labelled too, under the same name or another."""
+    labelled = dataset.cases()
+    names = {case.name for case in labelled}
+    owners = {image.resolve(): case.name for case in labelled for image in case.images}
+    both = {case.name: case.name for case in cases if case.name in names}
+    both |= {case.name: owners[image.resolve()] for case in cases for image in case.images if image.resolve() in owners}
+    if both:
+        name, other = next(iter(both.items()))
+        alias = "" if name == other else f" as {other!r}"
+        raise UserError(
+            f"{dataset.folder}: expected case {name!r} to be labelled or unlabelled, found it both{alias}. Remove it "
+            f"from one.{more(len(both) - 1)}"
+        )

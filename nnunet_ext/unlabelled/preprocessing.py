@@ -1,0 +1,143 @@
+"""Preprocess unlabelled images by the plans of the labelled ones, into a folder of their own.
+
+nnU-Net trains on every case in its data folder and would take a case without a label as background only. So these lie
+beside it, in ``<data_identifier>_unlabelled``, with a marker (:mod:`nnunet_ext.base.data_marker`): other plans, other
+labels or missing files are noticed before anything is trained on them.
+
+A case's files are written elsewhere and then moved, ``.pkl`` last, so a run that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from nnunet_ext.base.image_check import Case
+from nnunet_ext.errors import UserError
+from nnunet_ext.unlabelled.images_un import check_images_un, find_unlabelled
+from nnunet_ext.unlabelled.unlabelled_data import UnlabelledData
+
+logger = logging.getLogger(__name__)
+
+
+def preprocess_unlabelled(
+    raw_folder: Path,
+    preprocessed_folder: Path,
+    plans: Mapping[str, Any],
+    *configurations: str,
+    processes: int = 1,
+    progress: bool = True,
+    again: bool = False,
+    check: bool = True,
+) -> None:
+    """Preprocess what is missing of a data set's unlabelled images; remove cases whose images are gone.
+
+    Second stages of a cascade are passed over.
+
+    Args:
+        raw_folder: The data set's folder in nnUNet_raw.
+        preprocessed_folder: Its folder in nnUNet_preprocessed.
+        plans: Its plans.
+        *configurations: Names of configurations.
+        processes: Worker processes; 1 stays in this process.
+        progress: Show progress bars.
+        again: Preprocess also what is there.
+        check: Read all images first.
+
+    Raises:
+        UserError: Images are missing or wrong, or a worker was killed; what was done by then stays.
+    """
+    cases = find_unlabelled(raw_folder)
+    places = [UnlabelledData(preprocessed_folder, plans, name) for name in configurations]
+    todo = {
+        (data.place, data.digest): (data, data.missing(cases, again=again)) for data in places if not data.is_cascade
+    }
+    if check:
+        wanted = {case.name for _, missing in todo.values() for case in missing}
+        check_images_un(raw_folder, [case for case in cases if case.name in wanted], show_progress=progress)
+    for data, missing in todo.values():  # configurations that share their data are one
+        if not missing and data.marker.problem(data.digest) is None and data.marker.cases() == _names(cases):
+            logger.info("%s: %d unlabelled cases, preprocessed already", data.place, len(cases))
+            continue
+        _prepare(data, cases, missing)
+        _write_all(data, missing, processes, progress)
+        shutil.rmtree(data.partial)
+        data.marker.finish(data.digest)
+
+
+def check_unlabelled(preprocessed_folder: Path, plans: Mapping[str, Any], configuration: str) -> list[str]:
+    """Return the names of the preprocessed unlabelled cases.
+
+    Args:
+        preprocessed_folder: The data set's folder in nnUNet_preprocessed.
+        plans: The plans.
+        configuration: Name of the configuration.
+
+    Raises:
+        UserError: They were never preprocessed, not all of them, by other plans, or their files were changed.
+    """
+    data = UnlabelledData(preprocessed_folder, plans, configuration)
+    problem = data.marker.problem(data.digest)
+    if problem is not None:
+        raise UserError(
+            f"{data.place}: expected preprocessed unlabelled images of plans {plans['plans_name']!r}, {problem}. Run "
+            f"nnunet_ext preprocess_unlabelled -d {int(plans['dataset_name'][7:10])} -p {plans['plans_name']} "
+            f"-c {configuration}"
+        )
+    return data.marker.cases()
+
+
+def unlabelled_folder(preprocessed_folder: Path, plans: Mapping[str, Any], configuration: str) -> Path:
+    """Return the folder of the preprocessed unlabelled cases; :func:`check_unlabelled` says whether they are there."""
+    return UnlabelledData(preprocessed_folder, plans, configuration).place
+
+
+def _names(cases: Sequence[Case]) -> list[str]:
+    return sorted(case.name for case in cases)
+
+
+def _prepare(data: UnlabelledData, cases: Sequence[Case], missing: Sequence[Case]) -> None:
+    """Leave nothing in the folder but whole cases, then say that it is not complete."""
+    shutil.rmtree(data.partial, ignore_errors=True)  # left by a run that was killed
+    data.partial.mkdir()
+    data.place.mkdir(exist_ok=True)
+    undone = {case.name for case in missing}
+    kept = {file.name for case in cases if case.name not in undone for file in data.files(case)}
+    for file in data.place.iterdir():
+        if file.name not in kept:
+            file.unlink()
+    data.marker.begin(data.digest)  # after the last file of other plans is gone
+
+
+def _write_all(data: UnlabelledData, cases: Sequence[Case], processes: int, progress: bool) -> None:
+    title = f"preprocessing unlabelled images, {data.configuration}"
+    try:
+        for _ in tqdm(_written(data, cases, min(processes, len(cases))), title, len(cases), disable=not progress):
+            pass
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"{data.place}: expected to preprocess with {processes} processes, one was killed: the memory is probably "
+            f"too small. Run it again with -np 1: what is done stays."
+        ) from error
+
+
+def _written(data: UnlabelledData, cases: Sequence[Case], processes: int) -> Iterator[None]:
+    """Write cases, and yield after each."""
+    if processes <= 1:
+        yield from map(data.write, cases)
+        return
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        jobs = [pool.submit(data.write, case) for case in cases]
+        try:
+            for job in as_completed(jobs):
+                yield job.result()
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -1,0 +1,206 @@
+"""The trainer of all semi-supervised methods: labelled and unlabelled images in every step."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
+from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from torch import Tensor, distributed, nn
+
+from nnunet_ext.base.no_workers import no_workers
+from nnunet_ext.base.ordered_pool import ordered_pool
+from nnunet_ext.base.trainer import ExtTrainer
+from nnunet_ext.errors import UserError
+from nnunet_ext.unlabelled.annotated_only import AnnotatedOnly
+from nnunet_ext.unlabelled.preprocessing import check_unlabelled, unlabelled_folder
+from nnunet_ext.unlabelled.ramp import gaussian_ramp
+from nnunet_ext.unlabelled.two_streams import IMAGES_ONLY, TwoStreams
+
+TRAINING, VALIDATION = 1, 2  # with a seed they draw different random numbers
+
+
+class SemiSupervisedTrainer(ExtTrainer):
+    """Stock nnU-Net whose steps see unlabelled images too; a method derives from it and brings network and loss.
+
+    A training batch is the stock one with ``unlabelled`` (Bu, C, D, H, W) and ``step`` (:class:`TwoStreams`).
+    :meth:`train_step` joins the images, the labelled ones first, and lets nnU-Net take its own step on them. So the
+    loss that a method builds in ``_build_loss`` around ``super()._build_loss()`` gets the output of all samples and the
+    target of the labelled ones, and splits the output by the target's length. In validation steps, and wherever else
+    the output has no more samples than the target, it must be the stock loss.
+
+    Knobs (plans block ``nnunet_ext.unlabelled``): ``batch_size``, ``ramp``, ``ema_decay``.
+
+    With the knob ``seed`` each batch depends on nothing but seed, rank and step, and each epoch's dropout and noise on
+    seed, rank and epoch: a training that was killed and continued repeats an uninterrupted one, with any number of
+    workers.
+
+    Unlike stock, samples that hold nothing but the ignore label are left out of Dice losses that are means over
+    samples (:class:`AnnotatedOnly`).
+
+    Raises:
+        UserError: A cascade's second stage; no unlabelled images, or not preprocessed with these plans; an unlabelled
+            batch that DDP ranks cannot share. Validation and prediction need no unlabelled image.
+    """
+
+    unlabelled_entries: tuple[tuple[str, str], ...] = IMAGES_ONLY  # see TwoStreams
+
+    def initialize(self) -> None:
+        """Build network, optimiser and loss; refused for a cascade's second stage."""
+        if self.is_cascaded:
+            raise UserError(
+                f"{type(self).__name__}: expected a configuration of one stage, got {self.configuration_name!r}: it "
+                f"reads predictions of {self.configuration_manager.previous_stage_name!r}, and nnU-Net makes none for "
+                f"unlabelled images. Train 3d_fullres or 3d_lowres."
+            )
+        super().initialize()
+
+    def _check_ddp_batch(self) -> None:
+        super()._check_ddp_batch()
+        if self.is_ddp and self._unlabelled_batch_size() < 1:
+            samples = self._joint_unlabelled_batch_size()
+            raise UserError(
+                f"-num_gpus {distributed.get_world_size()}: expected an unlabelled sample for each, got {samples} in a "
+                f"batch. Use -num_gpus {samples}, or raise the knob unlabelled.batch_size."
+            )
+
+    def _joint_unlabelled_batch_size(self) -> int:
+        """Unlabelled samples in a step of all ranks."""
+        return self.knobs["unlabelled"]["batch_size"] or self.configuration_manager.batch_size
+
+    def _unlabelled_batch_size(self) -> int:
+        """Unlabelled samples in a step of this rank."""
+        samples = self._joint_unlabelled_batch_size()
+        if not self.is_ddp:
+            return samples
+        ranks = distributed.get_world_size()
+        return samples // ranks + (self.local_rank < samples % ranks)
+
+    # loading
+
+    def get_dataloaders(self) -> tuple[Any, Any]:
+        """Stock loaders, the unlabelled one beside the training's, behind one ordered pool of workers each way."""
+        data = (Path(self.preprocessed_dataset_folder_base), self.plans_manager.plans, self.configuration_name)
+        cases = check_unlabelled(*data)
+        with no_workers():
+            train, val = super().get_dataloaders()
+        unlabelled = self._unlabelled_loader(unlabelled_folder(*data), cases)
+        if self.knobs["seed"] is not None:
+            for loader in (train.data_loader, val.data_loader, unlabelled):
+                _choose_no_algorithm_by_time(loader.transforms)
+        return (
+            self._pool(train.data_loader, unlabelled, self.num_iterations_per_epoch, 1, TRAINING),
+            self._pool(val.data_loader, None, self.num_val_iterations_per_epoch, 2, VALIDATION),
+        )
+
+    def _unlabelled_loader(self, folder: Path, cases: list[str]) -> nnUNetDataLoader:
+        """Stock loader of random patches with stock augmentation; what it makes of a label is thrown away."""
+        patch_size = self.configuration_manager.patch_size
+        rotation, dummy_2d, initial_patch_size, mirror_axes = (
+            self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        )
+        transforms = self.get_training_transforms(
+            patch_size,
+            rotation,
+            None,
+            mirror_axes,
+            dummy_2d,
+            use_mask_for_norm=self.configuration_manager.use_mask_for_norm,
+        )
+        dataset = infer_dataset_class(str(folder))(str(folder), cases)
+        loader = nnUNetDataLoader(
+            dataset,
+            self._unlabelled_batch_size(),
+            initial_patch_size,
+            patch_size,
+            self.label_manager,
+            transforms=transforms,
+        )
+        loader.has_ignore = False  # else it looks for annotated voxels
+        return loader
+
+    def _pool(
+        self, labelled: nnUNetDataLoader, unlabelled: nnUNetDataLoader | None, steps: int, share: int, purpose: int
+    ) -> Any:
+        seed = self.knobs["seed"]
+        make = partial(
+            TwoStreams,
+            labelled,
+            unlabelled,
+            first_step=self.current_epoch * steps,
+            seed=None if seed is None else (seed, self.local_rank, purpose),
+            entries=self.unlabelled_entries,
+        )
+        return ordered_pool(make, share=share, pin_memory=self.device.type == "cuda")
+
+    # training
+
+    def run_training(self) -> None:
+        """Train as stock does; the workers stop, whatever happens."""
+        try:
+            super().run_training()
+        finally:
+            self._stop_workers()
+
+    def _stop_workers(self) -> None:
+        for loader in (self.dataloader_train, self.dataloader_val):
+            if isinstance(loader, MultiThreadedAugmenter):
+                loader._finish()
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch as stock does; with a seed its random numbers depend on nothing that was before."""
+        super().on_train_epoch_start()
+        if self.knobs["seed"] is not None:
+            entropy = np.random.SeedSequence((self.knobs["seed"], self.local_rank, self.current_epoch))
+            for_numpy, for_torch = map(int, entropy.generate_state(2))
+            np.random.seed(for_numpy)
+            torch.manual_seed(for_torch)
+
+    def train_step(self, batch: dict) -> dict:
+        """Stock step on the labelled and the unlabelled images."""
+        images = [batch[name].to(self.device, non_blocking=True) for name in ("data", "unlabelled")]
+        return super().train_step(batch | {"data": self.network_input(torch.cat(images))})
+
+    def network_input(self, images: Tensor) -> Any:
+        """Return what the network gets in a training step; it needs a ``to(device, non_blocking=)``.
+
+        Args:
+            images: Labelled and unlabelled samples (B + Bu, C, D, H, W).
+        """
+        return images
+
+    def ramped(self, step: int) -> float:
+        """Return what the weight of unlabelled samples is multiplied by in a step of the training."""
+        length = self.knobs["unlabelled"]["ramp"] * self.num_epochs * self.num_iterations_per_epoch
+        return gaussian_ramp(step, length)
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """``with self.autocast():`` precision is that of stock steps: mixed on CUDA, full elsewhere."""
+        return torch.autocast("cuda") if self.device.type == "cuda" else contextlib.nullcontext()
+
+    def _build_loss(self) -> nn.Module:
+        """Stock loss, of annotated samples."""
+        loss = super()._build_loss()
+        if not self.label_manager.has_ignore_label or self.configuration_manager.batch_dice:
+            return loss
+        ignore_label = None if self.label_manager.has_regions else self.label_manager.ignore_label
+        if not isinstance(loss, DeepSupervisionWrapper):
+            return AnnotatedOnly(loss, ignore_label)
+        loss.loss = AnnotatedOnly(loss.loss, ignore_label)
+        return loss
+
+
+def _choose_no_algorithm_by_time(transforms: Any) -> None:
+    """Let blurring take one algorithm always; stock takes the faster one, whose rounding differs from run to run."""
+    for transform in transforms.transforms:
+        inner = getattr(transform, "transform", transform)
+        if isinstance(inner, GaussianBlurTransform):
+            inner.benchmark = False

@@ -1,0 +1,218 @@
+"""``nnunet_ext compare``: from plans to table, going on where it stopped, and what it refuses."""
+
+import csv
+import json
+import shlex
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from nnunet_ext.baseline.trainer import NNUNetBaselineTrainer
+from nnunet_ext.cli.main import main
+from nnunet_ext.cli.shell import Shell
+from nnunet_ext.cli.stock import run_stock
+
+COMPARE = ["compare", "-d", "700", "-p", "LitePlans", "-c", "3d_fullres", "-device", "cpu", "--epochs", "2"]
+CONTROL = "NNUNetBaselineTrainer"
+
+
+@pytest.fixture
+def root(half_labelled, tmp_path, monkeypatch):
+    """A preprocessed data set; the comparison lies in ``out`` of the working folder."""
+    half_labelled(NNUNetBaselineTrainer)
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "plain/preprocessed/Dataset700_Half/LitePlans.json"
+    block = {"format": 1, "num_iterations_per_epoch": 9, "num_val_iterations_per_epoch": 1}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"nnunet_ext": block}))
+    return tmp_path / "plain"
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """Commands are run in this process; returns them as typed."""
+    from nnunetv2.inference.predict_from_raw_data import predict_entry_point
+    from nnunetv2.run.run_training import run_training_entry
+
+    programs = {"nnUNetv2_train": run_training_entry, "nnUNetv2_predict": predict_entry_point}
+    commands = []
+
+    def run(self, words, *, epochs=0):
+        commands.append(shlex.join(words))
+        run_stock(words[0], programs[words[0]], words[1:])
+
+    monkeypatch.setattr(Shell, "run", run)
+    return commands
+
+
+def record(key: str) -> dict:
+    return json.loads(Path(f"out/runs/{key}.json").read_text())
+
+
+def compare(*words: str) -> int:
+    return main([*COMPARE, "--iterations", "1", "-o", "out", "-tr", *words])
+
+
+def test_validation_cases_then_more_runs_then_other_settings(root, ran, mistake, capfd):
+    assert compare(f"plain net={CONTROL}") == 0
+    train = "nnUNetv2_train 700 3d_fullres 0 -tr NNUNetBaselineTrainer -p LitePlans_plain-net_s0 -device cpu"
+    assert ran == [train]
+    one = record("plain-net_fold0_seed0")
+    cases, hardware, versions = one.pop("cases"), one.pop("hardware"), one.pop("versions")
+    assert one.pop("training_seconds") > 0
+    assert one == {
+        "format": 1,
+        "name": "plain net",
+        "trainer": CONTROL,
+        "knobs": {"num_epochs": 2, "num_iterations_per_epoch": 1, "num_val_iterations_per_epoch": 1},
+        "dataset": "Dataset700_Half",
+        "plans": "LitePlans",
+        "configuration": "3d_fullres",
+        "fold": "0",
+        "seed": 0,
+        "scored": "validation",
+        "epochs": 2,
+        "iterations_per_epoch": 1,
+        "commands": [
+            "nnunet_ext variant -d 700 -p LitePlans --as LitePlans_plain-net_s0 --set num_epochs=2 "
+            "num_iterations_per_epoch=1 seed=0",
+            train,
+        ],
+    }
+    assert hardware["device"] == "cpu"
+    assert {"nnunet_ext", "nnunetv2", "torch"} <= set(versions)
+    validation = root / "results/Dataset700_Half" / f"{CONTROL}__LitePlans_plain-net_s0__3d_fullres/fold_0/validation"
+    for entry in json.loads((validation / "summary.json").read_text())["metric_per_case"]:
+        scores = cases.pop(Path(entry["prediction_file"]).name.removesuffix(".nii.gz"))
+        assert list(scores) == ["organ", "wall", "tumour"]
+        assert [each["dice"] for each in scores.values()] == pytest.approx(
+            [entry["metrics"][label]["Dice"] for label in "123"]
+        )
+    assert cases == {}
+    assert imread("out/figure.png").std() > 0
+
+    capfd.readouterr()
+    assert compare(f"plain net={CONTROL}", f"slow={CONTROL}:initial_lr=0.001") == 0
+    assert ran[1:] == [train.replace("plain-net", "slow")]
+    printed = capfd.readouterr().out
+    assert "Run 1 of 2: plain net, fold 0, seed 0\n  is done: Dice 0." in printed
+    text = Path("out/results.md").read_text()
+    assert text in printed
+    assert [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")] == [
+        "mean ± spread over seeds",
+        "plain net",
+        "slow",
+        "each run",
+        "plain net",
+        "slow",
+    ]
+    rows = list(csv.reader(Path("out/cases.csv").read_text().splitlines()))
+    assert rows[0] == ["name", "fold", "seed", "case", "class", "dice", "hd95_mm"]
+    assert len(rows) == 1 + 2 * 3 * len(record("slow_fold0_seed0")["cases"])
+
+    text = mistake([*COMPARE, "--iterations", "1", "-o", "out", "-tr", f"slow={CONTROL}"])
+    assert text.startswith(
+        "out/runs/slow_fold0_seed0.json: expected the settings that this run began with, got initial_lr: 0.001 -> None."
+    )
+    text = mistake([*COMPARE, "--iterations", "1", "-o", "elsewhere", "-tr", f"slow={CONTROL}"])
+    assert text.startswith(
+        f"{root / 'preprocessed/Dataset700_Half/LitePlans_slow_s0.json'}: expected the settings that this run began "
+        "with, got initial_lr: 0.001 -> 0.01."
+    )
+    assert len(ran) == 2
+
+
+def test_an_interrupted_run_goes_on(root, ran, monkeypatch):
+    images = ["--test_images", str(root / "raw/Dataset700_Half/imagesTr")]
+    images += ["--test_labels", str(root / "raw/Dataset700_Half/labelsTr")]
+    ended = NNUNetBaselineTrainer.on_epoch_end
+
+    def interrupted(self):
+        ended(self)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as first:
+        first.setattr(NNUNetBaselineTrainer, "on_epoch_end", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            compare(CONTROL, "-f", "all", "--seeds", "4", *images)
+    assert not list(Path("out/runs").glob("*"))
+    assert compare(CONTROL, "-f", "all", "--seeds", "4", *images) == 0
+    train = f"nnUNetv2_train 700 3d_fullres all -tr {CONTROL} -p LitePlans_{CONTROL}_s4 -device cpu"
+    key = f"{CONTROL}_foldall_seed4"
+    predict = (
+        f"nnUNetv2_predict -i out/images -o out/predictions/{key} -d 700 -c 3d_fullres -tr {CONTROL} "
+        f"-p LitePlans_{CONTROL}_s4 -f all -chk checkpoint_final.pth -npp 0 -nps 0 -device cpu"
+    )
+    assert ran == [train, f"{train} --c", predict]
+    found = record(key)
+    assert found["commands"][1:] == [train, predict.replace("out/", "")]
+    assert found["scored"] == "test images"
+    for case, scores in found["cases"].items():
+        prediction, truth = (
+            np.asarray(nibabel.load(place / f"{case}.nii.gz").dataobj)
+            for place in (Path("out/predictions") / key, root / "raw/Dataset700_Half/labelsTr")
+        )
+        organ = 2 * ((prediction == 1) & (truth == 1)).sum() / ((prediction == 1).sum() + (truth == 1).sum())
+        assert scores["organ"]["dice"] == pytest.approx(organ)
+    assert len(found["cases"]) == 5
+
+    Path(f"out/runs/{key}.json").unlink()  # as if it had been killed while predicting
+    assert compare(CONTROL, "-f", "all", "--seeds", "4", *images) == 0
+    assert ran[3:] == [predict]
+
+
+def test_cases_that_hide_labels_set_apart(root, ran, monkeypatch):
+    copy = root / "raw/Dataset700_Half"
+    name = sorted((copy / "labelsTr").iterdir())[0].name.removesuffix(".nii.gz")
+    entry = {"images": [f"imagesTr/{name}_0000.nii.gz"], "label": f"labelsTr/{name}.nii.gz"}
+    for file in (copy / "dataset.json", root / "preprocessed/Dataset700_Half/dataset.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"test": {"far": entry}}))
+    assert compare(CONTROL) == 0
+    assert [command.split()[0] for command in ran] == ["nnUNetv2_train", "nnUNetv2_predict"]
+    found = record(f"{CONTROL}_fold0_seed0")
+    assert (list(found["cases"]), found["scored"]) == (["far"], "test")
+    assert Path("out/images/far_0000.nii.gz").resolve() == copy / entry["images"][0]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["nnUNetTrainer"], "-tr nnUNetTrainer: expected a trainer of nnunet_ext, because others take neither seed"),
+        (["BANetTrainr"], "-tr: unknown trainer 'BANetTrainr'. Did you mean 'BANetTrainer'?"),
+        ([f"a={CONTROL}:num_epoch=1"], "-tr 'a': unknown knob 'num_epoch'. Did you mean 'num_epochs'?"),
+        ([CONTROL, "-f", "all"], "-f all: expected cases to score, as this fold trains on all. Give --test_images"),
+        ([CONTROL, "--test_images", "x"], "--test_images: expected --test_labels beside it and no --score."),
+        ([CONTROL, "--seeds", "1", "1"], "--seeds, -f: expected each once"),
+        ([CONTROL, "--score", "test"], "expected cases under 'test', found none."),
+        ([CONTROL, "--epochs", "0"], f"-tr '{CONTROL}': knob 'num_epochs' expects an integer >= 1, got 0."),
+        ([CONTROL, "-c", "3d_lowres"], "unknown configuration '3d_lowres'."),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(root, ran, mistake, words, text):
+    before = sorted(root.rglob("*"))
+    assert text in mistake([*COMPARE, "--iterations", "1", "-o", "out", "-tr", *words])
+    assert sorted(root.rglob("*")) == before
+    assert not Path("out").exists()
+    assert ran == []
+
+
+def test_a_test_image_without_label_and_other_files_among_the_images(root, ran, mistake):
+    raw = root / "raw/Dataset700_Half"
+    words = [*COMPARE, "-o", "out", "-tr", CONTROL, "--test_images", str(raw / "imagesUn"), "--test_labels", str(raw)]
+    assert mistake(words).startswith(f"{raw}/unlabelled_000.nii.gz: expected the label of test image 'unlabelled_000'")
+    Path("out/images").mkdir(parents=True)
+    Path("out/images/mine.txt").touch()
+    words[-4:] = ["--test_images", str(raw / "imagesTr"), "--test_labels", str(raw / "labelsTr")]
+    assert mistake(words).startswith("out/images: expected the images to score and nothing else, found mine.txt.")
+
+
+@pytest.mark.slow
+def test_with_nnunets_own_programs(root, capfd):
+    assert compare("MeanTeacherTrainer") == 0
+    assert record("MeanTeacherTrainer_fold0_seed0")["cases"]
+    log = Path("out/logs/MeanTeacherTrainer_fold0_seed0/01_nnUNetv2_train.log").read_text()
+    assert log.startswith("$ nnUNetv2_train 700 3d_fullres 0 -tr MeanTeacherTrainer")
+    assert compare("MeanTeacherTrainer") == 0
+    assert "is done: " in capfd.readouterr().out

@@ -1,0 +1,105 @@
+"""``nnunet_ext strip``: a stock model that predicts the same, and its mistakes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from nnunetv2.inference.predict_from_raw_data import predict_entry_point
+from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunet_ext import sockets
+from nnunet_ext.cli.main import main
+
+Make = Callable[..., Any]
+
+
+def trained(half_labelled: Make, name: str, **knobs: Any) -> Path:
+    """Train a few steps and return the model's folder."""
+    trainer = half_labelled(sockets.load("trainers", name), num_epochs=1, num_iterations_per_epoch=1, **knobs)
+    trainer.run_training()
+    return Path(trainer.output_folder_base)
+
+
+def words(name: str, *more: str) -> list[str]:
+    return ["strip", "-d", "700", "-c", "3d_fullres", "-tr", name, "-p", "LitePlans", *more]
+
+
+def predict(model: Path, images: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+    """Run nnUNetv2_predict on a model; return the label maps by name."""
+    trainer, plans, configuration = model.name.split("__")
+    options = f"-d 700 -c {configuration} -tr {trainer} -p {plans} -f 0 -device cpu -npp 0 -nps 0 --disable_tta"
+    monkeypatch.setattr(sys, "argv", ["nnUNetv2_predict", "-i", str(images), "-o", str(out), *options.split()])
+    predict_entry_point()
+    return {file.name: np.asarray(nibabel.load(file).dataobj) for file in sorted(out.glob("*.nii.gz"))}
+
+
+@pytest.mark.parametrize("name", ["LeFeDTrainer", "MCNetPlusTrainer"])
+def test_the_stripped_model_is_stock_nnunets_and_predicts_the_same(half_labelled: Make, tmp_path, monkeypatch, name):
+    model = trained(half_labelled, name)
+    images = model.parents[2] / "raw" / model.parent.name / "imagesUn"
+    assert main(words(name)) == 0
+    target = model.with_name(f"nnUNetTrainer__LitePlans{name.removesuffix('Trainer')}__3d_fullres")
+    file = target / "fold_0" / "checkpoint_final.pth"
+    before = torch.load(model / "fold_0" / "checkpoint_final.pth", weights_only=False)
+    after = torch.load(file, weights_only=False)
+    assert len(after["network_weights"]) < len(before["network_weights"])
+    assert after["trainer_name"] == "nnUNetTrainer"
+    assert after["stripped_from"] == {"trainer": name, "plans": "LitePlans"}
+
+    expected = predict(model, images, tmp_path / "whole", monkeypatch)
+    monkeypatch.setenv(sockets.VARIABLE, "")  # as where this package is not installed
+    found = predict(target, images, tmp_path / "stripped", monkeypatch)
+    assert sorted(found) == [f"unlabelled_00{index}.nii.gz" for index in range(3)]
+    assert found.keys() == expected.keys()
+    assert any(labels.any() for labels in expected.values())
+    for case, labels in expected.items():
+        assert np.array_equal(found[case], labels)
+
+    plain = half_labelled(nnUNetTrainer)
+    plain.initialize()
+    load_pretrained_weights(plain.network, str(file))  # -pretrained_weights
+    plain.load_checkpoint(str(file))
+    assert all(
+        torch.equal(tensor, before["network_weights"][key]) for key, tensor in plain.network.state_dict().items()
+    )
+    assert plain.optimizer.param_groups[0]["momentum"] == 0.99
+
+
+def test_models_that_need_more_than_the_u_net_are_refused(half_labelled: Make, mistake):
+    model = trained(half_labelled, "LeFeDTrainer", lefed={"mean_of_decoders": True})
+    text = mistake(words("LeFeDTrainer"))
+    assert text.startswith(f"{model / 'fold_0' / 'checkpoint_final.pth'}: expected a network that predicts with the ")
+    assert not list(model.parent.glob("nnUNetTrainer__*"))
+
+    trained(half_labelled, "LeFeDTrainer", lefed={"own_decoder": True})
+    assert "expected the plans' U-Net in the network, but 'decoder." in mistake(words("LeFeDTrainer"))
+    trained(half_labelled, "BANetTrainer")
+    assert "expected a network that predicts with the plans' U-Net alone, but BANetTrainer" in mistake(
+        words("BANetTrainer")
+    )
+
+
+def test_mistakes(half_labelled: Make, mistake):
+    model = trained(half_labelled, "LeFeDTrainer")
+    assert "expected a trained model, found none" in mistake(words("MCNetPlusTrainer"))
+    assert "expected the checkpoint of fold 3" in mistake(words("LeFeDTrainer", "-f", "3"))
+    assert "expected a fold with checkpoint_x.pth, found none" in mistake(
+        words("LeFeDTrainer", "-chk", "checkpoint_x.pth")
+    )
+    assert mistake(words("LeFeDTrainer", "--as", "a__b")).startswith("--as 'a__b': expected letters, digits")
+    assert main(words("LeFeDTrainer", "--as", "Small")) == 0
+    plans = json.loads((model.with_name("nnUNetTrainer__Small__3d_fullres") / "plans.json").read_text())
+    assert plans["plans_name"] == "Small"
+    text = mistake(words("LeFeDTrainer", "--as", "Small"))
+    assert "expected no such checkpoint yet, found one. Choose another name with --as." in text
+    model.rename(model.with_name("nnUNetTrainer__LitePlans__3d_fullres"))
+    assert "expected a trainer of nnunet_ext, got 'nnUNetTrainer'" in mistake(words("nnUNetTrainer"))

@@ -1,0 +1,1 @@
+from nnunet_ext.bcp.trainer import BCPTrainer as BCPTrainer

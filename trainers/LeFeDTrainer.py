@@ -1,0 +1,1 @@
+from nnunet_ext.lefed.trainer import LeFeDTrainer as LeFeDTrainer

@@ -1,0 +1,1 @@
+from nnunet_ext.mc_net_plus.trainer import MCNetPlusTrainer as MCNetPlusTrainer

@@ -1,0 +1,1 @@
+from nnunet_ext.mean_teacher.trainer import MeanTeacherTrainer as MeanTeacherTrainer

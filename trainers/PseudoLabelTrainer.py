@@ -1,0 +1,1 @@
+from nnunet_ext.pseudo_label.trainer import PseudoLabelTrainer as PseudoLabelTrainer
