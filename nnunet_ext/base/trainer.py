@@ -83,6 +83,16 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         optimizer = torch.optim.AdamW(self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay)
         return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
 
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """Stock split; of several ranks the first one writes ``splits_final.json`` before the others read it."""
+        others_wait = self.is_ddp and self.local_rank != 0
+        if others_wait:
+            distributed.barrier()
+        split: tuple[list[str], list[str]] = super().do_split()
+        if self.is_ddp and not others_wait:
+            distributed.barrier()
+        return split
+
     def get_dataloaders(self) -> tuple[Any, Any]:
         """Stock loaders; with the knob ``seed`` their workers are started again, seeded."""
         loaders = super().get_dataloaders()

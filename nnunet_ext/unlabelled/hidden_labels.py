@@ -42,13 +42,10 @@ def choose_labelled(cases: Collection[str], keep: int, seed: int) -> tuple[str, 
     """Choose cases at random; of one seed a smaller choice is part of a larger one.
 
     Raises:
-        UserError: There are not enough to hide at least one.
+        UserError: There are not as many.
     """
-    if not 1 <= keep < len(cases):
-        raise UserError(
-            f"--keep {keep}: expected a number from 1 to {len(cases) - 1}, which hides at least one of {len(cases)} "
-            f"labels, got {keep}. Correct it."
-        )
+    if not 1 <= keep <= len(cases):
+        raise UserError(f"--keep {keep}: expected a number from 1 to {len(cases)}, got {keep}. Correct it.")
     names = sorted(cases)
     return tuple(names[index] for index in np.random.default_rng(seed).permutation(len(names))[:keep])
 
@@ -57,6 +54,8 @@ def hide_labels(
     source: RawDataset, place: Path, labelled: Collection[str], test: Collection[str] = ()
 ) -> dict[str, int]:
     """Write a copy in which only some cases are labelled; the same call again changes nothing.
+
+    With cases for testing all others may stay labelled: the upper bound of an experiment, tested on the same cases.
 
     Args:
         source: The labelled data set.
@@ -68,8 +67,8 @@ def hide_labels(
         How many cases are labelled, unlabelled and for testing.
 
     Raises:
-        UserError: Cases are wanted for two purposes, none is left to hide, files are missing, or the folder holds
-            something else.
+        UserError: Cases are wanted for two purposes, none is hidden or set apart, files are missing, or the folder
+            holds something else.
     """
     content = _description(source, place.parent, labelled, test)
     file = place / "dataset.json"
@@ -84,7 +83,7 @@ def hide_labels(
         partial = file.with_suffix(".json.partial")
         partial.write_text(json.dumps(content, indent=4), encoding="utf-8")
         partial.replace(file)
-    return {"labelled": len(content["dataset"]), "unlabelled": len(content[KEY]), "test": len(content.get(TEST, ()))}
+    return {"labelled": len(content["dataset"]), "unlabelled": len(content.get(KEY, ())), "test": len(content.get(TEST, ()))}
 
 
 def scored_cases(raw_folder: Path, key: str) -> list[Case]:
@@ -123,8 +122,9 @@ def _description(source: RawDataset, raw: Path, labelled: Collection[str], test:
     found = {key: source.description[key] for key in DESCRIBING if key in source.description}
     found |= {"numTraining": len(labelled), SOURCE: source.folder.name}
     found["dataset"] = {case.name: _entry(case, raw) for case in cases if case.name in labelled}
-    found[KEY] = {case.name: {"images": _entry(case, raw)["images"]} for case in unlabelled}
-    found[HIDDEN] = {case.name: _entry(case, raw)["label"] for case in hidden}
+    if unlabelled:
+        found[KEY] = {case.name: {"images": _entry(case, raw)["images"]} for case in unlabelled}
+        found[HIDDEN] = {case.name: _entry(case, raw)["label"] for case in hidden}
     if test:
         found[TEST] = {case.name: _entry(case, raw) for case in cases if case.name in test}
     return found
@@ -144,10 +144,10 @@ def _check_purposes(
             f"{source.folder.name}: expected a case to be labelled or for testing, found {both[0]!r} named for both. "
             f"Remove it from --labelled or --test."
         )
-    if not labelled or len(labelled) + len(test) >= len(cases):
+    if not labelled or (len(labelled) == len(cases) and not test):
         raise UserError(
-            f"{source.folder.name}: expected of {len(cases)} cases at least one to stay labelled and one to be hidden, "
-            f"got {len(labelled)} labelled and {len(test)} for testing. Name others."
+            f"{source.folder.name}: expected of {len(cases)} cases at least one to stay labelled and one to be hidden "
+            f"or set apart (--test), got {len(labelled)} labelled and {len(test)} for testing. Name others."
         )
     for case in cases:
         for file in (*case.images, *([case.label] if case.label else [])):

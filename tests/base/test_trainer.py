@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from small_unet import planned_unet
 
@@ -225,6 +226,19 @@ def test_a_log_from_before_the_parts_is_filled_up():
     trainer.logger.load_checkpoint(older)
     trainer.logger.log("boundary_loss", 0.125, 2)
     assert np.array_equal(trainer.logger.get_value("boundary_loss", None), [np.nan, np.nan, 0.125], equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("rank", "order"), [(None, ["split"]), (0, ["split", "barrier"]), (1, ["barrier", "split"])]
+)
+def test_the_first_rank_writes_the_split_before_others_read_it(monkeypatch, rank, order):
+    happened = []
+    monkeypatch.setattr(nnUNetTrainer, "do_split", lambda self: happened.append("split") or (["a"], ["b"]))
+    monkeypatch.setattr(torch.distributed, "barrier", lambda: happened.append("barrier"))
+    trainer = make()
+    trainer.is_ddp, trainer.local_rank = rank is not None, rank or 0
+    assert trainer.do_split() == (["a"], ["b"])
+    assert happened == order
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
 from nnunet_ext.phantoms import write_phantom_dataset
 from nnunet_ext.unlabelled.hidden_labels import choose_labelled, hide_labels, scored_cases
-from nnunet_ext.unlabelled.images_un import check_images_un, find_unlabelled
+from nnunet_ext.unlabelled.images_un import check_images_un, find_unlabelled, has_unlabelled
 
 CASES = [f"case_{index:03d}" for index in range(6)]
 LABELLED, TEST = ("case_004", "case_001"), ("case_005",)
@@ -177,10 +177,19 @@ def test_a_case_for_two_purposes(source):
     assert "found 'case_001' named for both. Remove it" in problem(source, LABELLED, ["case_000", "case_001"])
 
 
-@pytest.mark.parametrize(("labelled", "test"), [((), ()), (CASES, ()), (CASES[:5], CASES[5:])])
+@pytest.mark.parametrize(("labelled", "test"), [((), ()), (CASES, ()), ((), CASES)])
 def test_nothing_labelled_or_nothing_hidden(source, labelled, test):
     assert f"got {len(labelled)} labelled and {len(test)} for testing" in problem(source, labelled, test)
     assert not place_of(source).exists()
+
+
+def test_all_but_the_test_cases_labelled(source):
+    """The upper bound of an experiment: no unlabelled images, and the same cases to score."""
+    place = place_of(source)
+    assert hide_labels(source, place, CASES[:5], CASES[5:]) == {"labelled": 5, "unlabelled": 0, "test": 1}
+    assert not has_unlabelled(place)
+    check_dataset(place, show_progress=False)
+    assert [case.name for case in scored_cases(place, "test")] == CASES[5:]
 
 
 def test_a_file_that_is_gone(source):
@@ -196,7 +205,7 @@ def test_random_choices():
     assert set(choose_labelled(CASES, 3, 1)) != set(choose_labelled(CASES, 3, 0))
 
 
-@pytest.mark.parametrize("keep", [-1, 0, 6, 7])
+@pytest.mark.parametrize("keep", [-1, 0, 7])
 def test_too_few_or_too_many_to_keep(keep):
-    with pytest.raises(UserError, match=f"--keep {keep}: expected a number from 1 to 5, which hides at least one of 6"):
+    with pytest.raises(UserError, match=f"--keep {keep}: expected a number from 1 to 6, got {keep}"):
         choose_labelled(CASES, keep, 0)
