@@ -1,9 +1,9 @@
-"""Training step of a trainer against stock nnU-Net on the same plans: time, FLOPs, peak memory; paired in one process.
+"""Training steps of trainers against stock nnU-Net on the same plans: time, FLOPs, peak memory; paired in one process.
 
     python benchmarks/training_step.py --trainer BANetTrainer --features 32 --patch 40 56 40 --pairs 7
 
-Both trainers run whole ``train_step`` calls (forward, loss, backward, clipping, optimiser) on one random batch, in
-turn. The ratio of times is the median over pairs.
+The trainers run whole ``train_step`` calls (forward, loss, backward, clipping, optimiser) on one random batch, in
+turn; semi-supervised ones see as many unlabelled samples, too. The ratio of times is the median over pairs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nnunet_ext import sockets
 
 LABELS = 3
+LATE = 1_000_000  # in the training: after every ramp and warm-up
 DATASET = {
     "labels": {"background": 0, **{f"class{index}": index for index in range(1, LABELS)}},
     "channel_names": {"0": "CT"},
@@ -74,7 +76,7 @@ def make_plans(patch: list[int], features: int, convolutions: int, batch: int) -
 
 
 def make_batch(plans: dict[str, Any]) -> dict[str, Any]:
-    """Return one batch as nnU-Net's loader gives it, with blocks of label as organs are."""
+    """Return one batch as loaders give it, with blocks of label as organs are, and unlabelled images."""
     configuration = plans["configurations"]["3d_fullres"]
     batch, patch = configuration["batch_size"], configuration["patch_size"]
     coarse = torch.randint(0, LABELS, (batch, 1, *(max(1, length // 8) for length in patch))).float()
@@ -82,7 +84,8 @@ def make_batch(plans: dict[str, Any]) -> dict[str, Any]:
     scales = [target]
     for _ in range(configuration["architecture"]["arch_kwargs"]["n_stages"] - 2):
         scales.append(scales[-1][..., ::2, ::2, ::2].contiguous())
-    return {"data": torch.randn(batch, 1, *patch), "target": scales}
+    images = {name: torch.randn(batch, 1, *patch) for name in ("data", "unlabelled")}
+    return images | {"target": scales, "step": LATE}
 
 
 @contextmanager
@@ -101,7 +104,7 @@ def make_trainer(name: str, plans: dict[str, Any], device: torch.device) -> Any:
     """Return an initialised trainer in train mode."""
     trainer = sockets.load("trainers", name)(plans | {"continue_training": False}, "3d_fullres", 0, DATASET, device)
     trainer.initialize()
-    trainer.set_deep_supervision_enabled(True)
+    trainer.set_deep_supervision_enabled(trainer.enable_deep_supervision)
     trainer.network.train()
     return trainer
 
@@ -132,7 +135,7 @@ def peak_memory(work: Callable[[], object]) -> float:
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trainer", default="BANetTrainer")
+    parser.add_argument("--trainer", nargs="+", default=["BANetTrainer"])
     parser.add_argument("--patch", nargs=3, type=int, default=[40, 56, 40])
     parser.add_argument("--features", type=int, default=32)
     parser.add_argument("--convolutions", type=int, default=2)
@@ -144,34 +147,39 @@ def main() -> None:
     plans = make_plans(arguments.patch, arguments.features, arguments.convolutions, arguments.batch)
     batch = make_batch(plans)
     with scratch_folders():
-        trainers = {name: make_trainer(name, plans, device) for name in ("NNUNetBaselineTrainer", arguments.trainer)}
+        trainers = {name: make_trainer(name, plans, device) for name in ("NNUNetBaselineTrainer", *arguments.trainer)}
         report(trainers, batch, arguments.pairs, device)
 
 
 def report(trainers: dict[str, Any], batch: dict[str, Any], pairs: int, device: torch.device) -> None:
     """Print the table and the ratios."""
     flops, memory, seconds = {}, {}, {}
+    steps = {}
     for name, trainer in trainers.items():
+        seen = batch if trainer.enable_deep_supervision else batch | {"target": batch["target"][0]}
+        steps[name] = partial(trainer.train_step, seen)
+    for name, step in steps.items():
         with FlopCounterMode(display=False) as counter:
-            trainer.train_step(batch)
+            step()
         flops[name] = counter.get_total_flops()
-        trainer.train_step(batch)
-        memory[name] = peak_memory(lambda trainer=trainer: trainer.train_step(batch))
+        step()
+        memory[name] = peak_memory(step)
         seconds[name] = []
     for _ in range(pairs):
-        for name, trainer in trainers.items():
-            seconds[name].append(timed(lambda trainer=trainer: trainer.train_step(batch), device))
-    control, method = trainers
+        for name, step in steps.items():
+            seconds[name].append(timed(step, device))
     print(f"\n| {'trainer':<24} | median s | GFLOP | peak MiB |\n|{'-' * 26}|---------:|------:|---------:|")
     for name in trainers:
         median = statistics.median(seconds[name])
         print(f"| {name:<24} | {median:8.4f} | {flops[name] / 1e9:5.1f} | {memory[name]:8.0f} |")
-    ratios = [b / a for a, b in zip(seconds[control], seconds[method], strict=True)]
-    time_ratio, flop_ratio = statistics.median(ratios), flops[method] / flops[control]
-    print(
-        f"time ratio {time_ratio:.3f} (median of {pairs} pairs), FLOP ratio {flop_ratio:.3f}, "
-        f"time / FLOP ratio {time_ratio / flop_ratio:.3f}, memory ratio {memory[method] / memory[control]:.3f}"
-    )
+    control, *methods = trainers
+    for method in methods:
+        ratios = [b / a for a, b in zip(seconds[control], seconds[method], strict=True)]
+        time_ratio, flop_ratio = statistics.median(ratios), flops[method] / flops[control]
+        print(
+            f"{method}: time ratio {time_ratio:.3f} (median of {pairs} pairs), FLOP ratio {flop_ratio:.3f}, "
+            f"time / FLOP ratio {time_ratio / flop_ratio:.3f}, memory ratio {memory[method] / memory[control]:.3f}"
+        )
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from nnunet_ext.base.checkpoints import SafeCheckpoints
 from nnunet_ext.base.init_from import init_from
 from nnunet_ext.base.knobs import BLOCK, changed, resolve
 from nnunet_ext.base.parts_logger import PartsLogger
+from nnunet_ext.base.steady_blur import steady_blur
 from nnunet_ext.errors import UserError
 
 
@@ -98,7 +99,9 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         loaders = super().get_dataloaders()
         if self.knobs["seed"] is not None:
             for offset, loader in enumerate(loaders):
-                if isinstance(loader, NonDetMultiThreadedAugmenter):
+                has_workers = isinstance(loader, NonDetMultiThreadedAugmenter)
+                steady_blur((loader.generator if has_workers else loader.data_loader).transforms)
+                if has_workers:
                     loader._finish()
                     first = self.knobs["seed"] + 1000 * (1 + offset) + 100 * self.local_rank
                     loader.seeds = [first + worker for worker in range(loader.num_processes)]

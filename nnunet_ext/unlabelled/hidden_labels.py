@@ -83,7 +83,11 @@ def hide_labels(
         partial = file.with_suffix(".json.partial")
         partial.write_text(json.dumps(content, indent=4), encoding="utf-8")
         partial.replace(file)
-    return {"labelled": len(content["dataset"]), "unlabelled": len(content.get(KEY, ())), "test": len(content.get(TEST, ()))}
+    return {
+        "labelled": len(content["dataset"]),
+        "unlabelled": len(content.get(KEY, ())),
+        "test": len(content.get(TEST, ())),
+    }
 
 
 def scored_cases(raw_folder: Path, key: str) -> list[Case]:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
-from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
@@ -18,6 +17,7 @@ from torch import Tensor, distributed, nn
 
 from nnunet_ext.base.no_workers import no_workers
 from nnunet_ext.base.ordered_pool import ordered_pool
+from nnunet_ext.base.steady_blur import steady_blur
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.errors import UserError
 from nnunet_ext.unlabelled.annotated_only import AnnotatedOnly
@@ -94,8 +94,7 @@ class SemiSupervisedTrainer(ExtTrainer):
             train, val = super().get_dataloaders()
         unlabelled = self._unlabelled_loader(unlabelled_folder(*data), cases)
         if self.knobs["seed"] is not None:
-            for loader in (train.data_loader, val.data_loader, unlabelled):
-                _choose_no_algorithm_by_time(loader.transforms)
+            steady_blur(unlabelled.transforms)
         return (
             self._pool(train.data_loader, unlabelled, self.num_iterations_per_epoch, 1, TRAINING),
             self._pool(val.data_loader, None, self.num_val_iterations_per_epoch, 2, VALIDATION),
@@ -196,11 +195,3 @@ class SemiSupervisedTrainer(ExtTrainer):
             return AnnotatedOnly(loss, ignore_label)
         loss.loss = AnnotatedOnly(loss.loss, ignore_label)
         return loss
-
-
-def _choose_no_algorithm_by_time(transforms: Any) -> None:
-    """Let blurring take one algorithm always; stock takes the faster one, whose rounding differs from run to run."""
-    for transform in transforms.transforms:
-        inner = getattr(transform, "transform", transform)
-        if isinstance(inner, GaussianBlurTransform):
-            inner.benchmark = False

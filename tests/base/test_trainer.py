@@ -228,9 +228,7 @@ def test_a_log_from_before_the_parts_is_filled_up():
     assert np.array_equal(trainer.logger.get_value("boundary_loss", None), [np.nan, np.nan, 0.125], equal_nan=True)
 
 
-@pytest.mark.parametrize(
-    ("rank", "order"), [(None, ["split"]), (0, ["split", "barrier"]), (1, ["barrier", "split"])]
-)
+@pytest.mark.parametrize(("rank", "order"), [(None, ["split"]), (0, ["split", "barrier"]), (1, ["barrier", "split"])])
 def test_the_first_rank_writes_the_split_before_others_read_it(monkeypatch, rank, order):
     happened = []
     monkeypatch.setattr(nnUNetTrainer, "do_split", lambda self: happened.append("split") or (["a"], ["b"]))

@@ -64,7 +64,10 @@ def test_a_random_choice_leaves_the_test_cases_alone(nnunet):
         ("-d 901 -o 901 --keep 1", "expected no folder, or a copy with these cases, found another data set"),
         ("-d 901 -o 901 -n Few --keep 1", "Dataset901_Few: expected a free number, Dataset901_Phantom has it too."),
         ("-d 901 -o 120 -n a__b --keep 1", "expected a data set named like Dataset003_Liver"),
-        ("-d 901 -o 120 --keep 3", "expected of 3 cases at least one to stay labelled and one to be hidden or set apart"),
+        (
+            "-d 901 -o 120 --keep 3",
+            "expected of 3 cases at least one to stay labelled and one to be hidden or set apart",
+        ),
         ("-d 901 -o 120 --keep 1 --seed -1", "--seed -1: expected a number from 0 up beside --keep."),
         ("-d 901 -o 120 --labelled none.txt --seed 1", "--seed 1: expected a number from 0 up beside --keep."),
         ("-d 901 -o 120 --labelled none.txt", "--labelled: expected none.txt to be a text file with one case"),
