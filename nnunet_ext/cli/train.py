@@ -65,6 +65,8 @@ class Train(Command):
             _check_members(table, plans)
         else:
             _check_preprocessed(dataset, plans, configuration)
+            if "--val" not in self.words:
+                _check_unlabelled(option(self.words, "-tr", "nnUNetTrainer") or "", dataset, plans, configuration)
         check_device(option(self.words, "-device", "cuda"))
         pretrained = option(self.words, "-pretrained_weights")
         if pretrained is not None:
@@ -114,6 +116,14 @@ def _check_preprocessed(dataset: str, plans: dict[str, Any], configuration: str)
             f"{place}: expected preprocessed data of {configuration!r}, found none. Run nnUNetv2_preprocess "
             f"-d {dataset} -plans_name {plans['plans_name']} -c {configuration}"
         )
+
+
+def _check_unlabelled(trainer: str, dataset: str, plans: dict[str, Any], configuration: str) -> None:
+    from nnunet_ext.unlabelled.preprocessing import check_unlabelled
+    from nnunet_ext.unlabelled.trainer import SemiSupervisedTrainer
+
+    if trainer in sockets.names("trainers") and issubclass(sockets.load("trainers", trainer), SemiSupervisedTrainer):
+        check_unlabelled(folders.dataset("nnUNet_preprocessed", dataset), plans, configuration)
 
 
 def _check_pretrained(trainer: str, file: str) -> None:

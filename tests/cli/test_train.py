@@ -10,7 +10,9 @@ import torch
 
 from nnunet_ext import sockets
 from nnunet_ext.cli.main import main
-from nnunet_ext.cli.train import _check_pretrained
+from nnunet_ext.cli.train import Train, _check_pretrained
+from nnunet_ext.errors import UserError
+from nnunet_ext.mean_teacher.trainer import MeanTeacherTrainer
 
 PLANS = Path("preprocessed/Dataset901_Phantom/LitePlans.json")
 WORDS = "901 3d_fullres 0 -tr NNUNetBaselineTrainer -p LitePlans -device cpu"
@@ -80,6 +82,18 @@ def test_stock_weights_for_a_stock_network_are_nnunets_business(tmp_path):
     torch.save({"network_weights": {}, "trainer_name": "nnUNetTrainer"}, tmp_path / "checkpoint.pth")
     _check_pretrained("NNUNetBaselineTrainer", str(tmp_path / "checkpoint.pth"))
     _check_pretrained("nnUNetTrainerDA5", str(tmp_path / "checkpoint.pth"))
+
+
+def test_unlabelled_images_that_are_not_preprocessed(half_labelled):
+    planned = Path(half_labelled(MeanTeacherTrainer).preprocessed_dataset_folder_base)
+    words = ["700", "3d_fullres", "0", "-tr", "MeanTeacherTrainer", "-p", "LitePlans", "-device", "cpu"]
+    Train(words).check()
+    (planned / "LitePlans_3d_fullres_unlabelled.complete.json").unlink()
+    with pytest.raises(UserError, match=r"Run nnunet_ext preprocess_unlabelled -d 700 -p LitePlans -c 3d_fullres$"):
+        Train(words).check()
+    Train([*words, "--val"]).check()
+    words[4] = "NNUNetBaselineTrainer"
+    Train(words).check()
 
 
 def test_a_file_in_place_of_the_results_folder(preprocessed, mistake):
