@@ -19,8 +19,8 @@ class LeFeDTrainer(SemiSupervisedTrainer):
 
     A batch gets ``passes`` optimiser steps; each pass but the first adds what the pass before left as feedback
     (:class:`LeFeD`). So a step of nnU-Net, and of its log, is three steps of the optimiser: a fair control trains three
-    times as many, or as long. Feedback that is not finite is dropped. nnU-Net's deep supervision is off: side heads
-    take its place.
+    times as many, or as long. Once feedback is not finite the batch gets none. nnU-Net's deep supervision is off: side
+    heads take its place.
 
     Avoided: two classes hard-coded; a ramp and a sharpening that the authors' code computes and never uses; best
     checkpoint chosen on the test set. Kept, as it is part of the method: the bottleneck's feedback holds no
@@ -80,9 +80,12 @@ class LeFeDTrainer(SemiSupervisedTrainer):
 
     def train_step(self, batch: dict) -> dict:
         """Take a stock step in each inner pass; the last one is logged."""
+        names = ("data", "unlabelled", "target")
+        batch = batch | {name: batch[name].to(self.device, non_blocking=True) for name in names}  # once, not each pass
+        finite = True
         for _ in range(self.knobs["lefed"]["passes"]):
             output = super().train_step(batch)
-            finite = all(bool(level.isfinite().all()) for level in self.loss.feedback)
+            finite = finite and all(bool(level.isfinite().all()) for level in self.loss.feedback)
             self._feedback = self.loss.feedback if finite else None
         self._feedback, self.loss.feedback = None, []
         return output

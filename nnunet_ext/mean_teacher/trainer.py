@@ -20,6 +20,10 @@ class MeanTeacherTrainer(TeacherTrainer):
     Knobs (plans blocks ``nnunet_ext.mean_teacher`` and ``nnunet_ext.unlabelled``): ``consistency_weight``, ``noise``;
     ``batch_size``, ``ramp``, ``ema_decay``.
 
+    Avoided: teacher and student on patches of two loaders, whose predictions have nothing to do with each other; a
+    step on the labelled loss first, whose next ``zero_grad`` discards the gradient of the agreement; an average taken
+    once an epoch; two classes hard-coded; a teacher's normalisation statistics that never follow the student's.
+
     What differs from [1], and why:
 
     * The teacher is in eval mode; theirs has dropout and batch statistics on. nnU-Net's networks have neither.

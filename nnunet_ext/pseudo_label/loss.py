@@ -8,13 +8,13 @@ from nnunet_ext.unlabelled.split_output import split_output
 
 
 class PseudoLabelLoss(nn.Module):
-    """Mean of nnU-Net's loss of the labelled samples, of weight 1, and of the pseudo-labelled ones.
+    """Mean of nnU-Net's loss over labelled samples, of weight 1 each, and pseudo-labelled ones.
 
     Without :meth:`expect`, as before there are pseudo-labels and in validation, it is ``supervised`` alone.
 
     Args:
         supervised: nnU-Net's own loss, with its deep supervision.
-        weight: Of pseudo-labelled samples.
+        weight: Of a pseudo-labelled sample.
     """
 
     def __init__(self, supervised: nn.Module, weight: float) -> None:
@@ -44,4 +44,6 @@ class PseudoLabelLoss(nn.Module):
         supervised = self.supervised(labelled, target)
         pseudo = self.supervised(unlabelled, pseudo_target)
         self.parts = {"supervised_loss": supervised.detach(), "pseudo_label_loss": pseudo.detach()}
-        return (supervised + self.weight * pseudo) / (1 + self.weight)
+        counts = [len(part[0] if isinstance(part, list) else part) for part in (target, pseudo_target)]
+        weights = counts[0], self.weight * counts[1]
+        return (weights[0] * supervised + weights[1] * pseudo) / sum(weights)

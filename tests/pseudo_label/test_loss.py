@@ -23,7 +23,7 @@ OUTPUT = torch.tensor([1.0, 2.0, 5.0]).view(3, 1, 1, 1)
 TARGET, PSEUDO = torch.zeros(1, 1, 1, 1), torch.tensor([1.0, 1.0]).view(2, 1, 1, 1)
 
 
-@pytest.mark.parametrize(("weight", "expected"), [(1.0, (1 + 2.5) / 2), (0.25, (1 + 0.25 * 2.5) / 1.25), (0.0, 1.0)])
+@pytest.mark.parametrize(("weight", "expected"), [(1.0, (1 + 1 + 4) / 3), (0.25, (1 + 0.25 * 5) / 1.5), (0.0, 1.0)])
 @pytest.mark.parametrize("scales", [False, True])
 def test_weighted_mean(weight, expected, scales):
     loss = PseudoLabelLoss(MeanDistance(), weight)
@@ -34,7 +34,7 @@ def test_weighted_mean(weight, expected, scales):
     assert value.item() == pytest.approx(expected)
     assert {name: float(part) for name, part in loss.parts.items()} == {"supervised_loss": 1, "pseudo_label_loss": 2.5}
     value.backward()
-    assert output.grad.flatten().tolist() == pytest.approx([1 / (1 + weight), *[weight / 2 / (1 + weight)] * 2])
+    assert output.grad.flatten().tolist() == pytest.approx([1 / (1 + 2 * weight), *[weight / (1 + 2 * weight)] * 2])
 
 
 def test_what_is_expected_holds_for_one_call():
