@@ -16,6 +16,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor, nn
 
 from nnunet_ext.base.checkpoints import read_checkpoint
+from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.one_line import one_line
 from nnunet_ext.errors import UserError
 
@@ -43,10 +44,19 @@ def strip(
         The new model's folder, ``nnUNetTrainer__PLANS_NAME__CONFIGURATION``.
 
     Raises:
-        UserError: The network is no plain U-Net in prediction; the new model is there already; cannot be written.
+        UserError: The network is no plain U-Net in prediction; a fold of the new model is there already, or another
+            model of that name; cannot be written.
     """
     configuration = model.name.rpartition("__")[2]
     target = model.with_name(f"{TRAINER}__{plans_name}__{configuration}")
+    plans = read_json(model / "plans.json")
+    origin = _origin(trainer, plans)
+    plans |= {"plans_name": plans_name}
+    if target.exists() and not _is_stripped(target, plans, origin):
+        raise UserError(
+            f"{target}: expected no model of that name, or one stripped from {model.name}, found another. Choose "
+            f"another name with --as."
+        )
     files = {fold: target / f"fold_{fold}" / checkpoint_name for fold in folds}
     present = next((file for file in files.values() if file.exists()), None)
     if present is not None:
@@ -54,20 +64,36 @@ def strip(
     stripped = {fold: _stripped(model, trainer, fold, checkpoint_name, plans_name) for fold in folds}
     try:
         target.mkdir(exist_ok=True)
-        plans = json.loads((model / "plans.json").read_text()) | {"plans_name": plans_name}
         (target / "plans.json").write_text(json.dumps(plans, indent=4))
         _copy(OF_MODEL, model, target)
         for fold, file in files.items():
+            partial = target / f"{checkpoint_name}.partial"  # in the fold's folder alone it would look like a training
+            torch.save(stripped[fold], partial)
             file.parent.mkdir(exist_ok=True)
             _copy(OF_FOLD, model / file.parent.name, file.parent)
-            partial = file.with_name(f"{file.name}.partial")
-            torch.save(stripped[fold], partial)
             partial.replace(file)
     except (OSError, RuntimeError) as error:  # RuntimeError: torch's word for a full disk
         raise UserError(
             f"{target}: expected to write a model, got {one_line(error)!r}. Free space or mend its rights."
         ) from error
     return target
+
+
+def _origin(trainer: type[nnUNetTrainer], plans: Mapping[str, Any]) -> dict[str, str]:
+    return {"trainer": trainer.__name__, "plans": plans["plans_name"]}
+
+
+def _is_stripped(target: Path, plans: dict[str, Any], origin: dict[str, str]) -> bool:
+    """Whether all that a model's folder holds was stripped from one model; a fold that is in training was not."""
+    if not target.is_dir():
+        return False
+    file = target / "plans.json"
+    if any(target.iterdir()) and not (file.is_file() and read_json(file) == plans):
+        return False
+    folds = [list(fold.glob("*.pth")) for fold in target.glob("fold_*")]
+    return all(folds) and all(
+        read_checkpoint(checkpoint).get("stripped_from") == origin for fold in folds for checkpoint in fold
+    )
 
 
 def _copy(names: Sequence[str], source: Path, target: Path) -> None:
@@ -101,7 +127,7 @@ def _stripped(
         "optimizer_state": _at_rest(checkpoint["optimizer_state"], plain),
         "trainer_name": TRAINER,
         "init_args": arguments | {"plans": arguments["plans"] | {"plans_name": plans_name}},
-        "stripped_from": {"trainer": trainer.__name__, "plans": arguments["plans"]["plans_name"]},
+        "stripped_from": _origin(trainer, arguments["plans"]),
     }
 
 

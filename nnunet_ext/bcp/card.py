@@ -2,11 +2,6 @@
 
 from nnunet_ext.base.method import Knob, Method, number, one_of
 
-
-def _between_0_and_1(value: object) -> bool:
-    return number(0, exclusive=True, below=1)(value)
-
-
 CARD = Method(
     key="bcp",
     title="BCP",
@@ -36,7 +31,7 @@ CARD = Method(
             "box",
             2 / 3,
             "share of the patch that the box has along each axis",
-            _between_0_and_1,
+            number(0, exclusive=True, below=1),
             "a number > 0 and < 1",
         ),
         Knob(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from nnunet_ext.cli import folders
@@ -74,7 +72,7 @@ class Collect(Command):
         found = collect(
             name,
             selections,
-            Folders(raw, if_there("nnUNet_preprocessed"), if_there("nnUNet_results")),
+            Folders(raw, folders.if_there("nnUNet_preprocessed"), folders.if_there("nnUNet_results")),
             spacing=self.spacing,
             normalization=self.normalization,
             network_of=None
@@ -112,9 +110,3 @@ def _find(word: str) -> RawDataset:
 
     place = folders.dataset("nnUNet_raw", word)
     return find_member(place.parent, place.name, word)
-
-
-def if_there(variable: str) -> Path | None:
-    """Return a folder of nnU-Net's that is only looked into."""
-    value = os.environ.get(variable)
-    return Path(value) if value and Path(value).is_dir() else None

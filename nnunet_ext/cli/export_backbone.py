@@ -11,6 +11,7 @@ from nnunet_ext.cli import folders
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.task_views import add_model
 from nnunet_ext.cli.trained import check_folds, model_folder
+from nnunet_ext.errors import UserError
 
 
 @dataclass
@@ -47,6 +48,8 @@ class ExportBackbone(Command):
         model = model_folder(self.d, self.c, self.tr, self.p)
         check_folds(model, [self.f], self.chk)
         target = Path(self.o)
+        if target.exists():
+            raise UserError(f"-o {self.o}: expected no such file yet, found one. Choose another.")
         folders.check_writable(target.parent, f"-o {self.o}")
         from nnunet_ext.uniseg.backbone import export_backbone
 

@@ -54,18 +54,22 @@ def dataset(variable: str, name_or_id: str | int) -> Path:
     Raises:
         UserError: No such data set, or several with this number.
     """
-    root = folder(variable)
-    present = sorted(path.name for path in root.glob("Dataset[0-9][0-9][0-9]_*") if path.is_dir())
-    text = str(name_or_id)
-    by_number = [name for name in present if text.isdigit() and int(name[7:10]) == int(text)]
-    wanted = [text] if text.startswith("Dataset") else by_number
-    found = [name for name in wanted if name in present]
+    root, text = folder(variable), str(name_or_id)
+    present, found = _look_up(root, text)
     if len(found) > 1:
         raise UserError(f"{root}: expected one data set with number {text}, found {', '.join(found)}. Renumber one.")
     if not found:
         remedy = nearest(text, present) if present else f"{variable} holds no data set: mend it or fill it."
+        if variable == "nnUNet_preprocessed" and (raw := if_there("nnUNet_raw")) and (names := _look_up(raw, text)[1]):
+            remedy = f"Run nnunet_ext plan_and_preprocess -d {int(names[0][7:10])} first."
         raise UserError(f"{root}: expected data set {text!r}, found none. {remedy}")
     return root / found[0]
+
+
+def if_there(variable: str) -> Path | None:
+    """Return one of nnU-Net's folders that is only looked into."""
+    value = os.environ.get(variable)
+    return Path(value) if value and Path(value).is_dir() else None
 
 
 def plans(name_or_id: str | int, plans_name: str) -> dict[str, Any]:
@@ -84,3 +88,11 @@ def plans(name_or_id: str | int, plans_name: str) -> dict[str, Any]:
     if not isinstance(found, dict) or not isinstance(found.get("configurations"), dict):
         raise UserError(f"{file}: expected plans with 'configurations', found none. Plan again or give other plans.")
     return found
+
+
+def _look_up(root: Path, text: str) -> tuple[list[str], list[str]]:
+    """Return all data sets of a folder, and those of a name or number."""
+    present = sorted(path.name for path in root.glob("Dataset[0-9][0-9][0-9]_*") if path.is_dir())
+    by_number = [name for name in present if text.isdigit() and int(name[7:10]) == int(text)]
+    wanted = [text] if text.startswith("Dataset") else by_number
+    return present, [name for name in wanted if name in present]

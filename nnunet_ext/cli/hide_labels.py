@@ -66,7 +66,6 @@ class HideLabels(Command):
 
     def _place(self, source: Path) -> Path:
         """The new data set's folder."""
-        from nnunet_ext.cli.collect import if_there
         from nnunet_ext.multi_dataset.collecting import Folders
         from nnunet_ext.multi_dataset.manifest import check_dataset_name
 
@@ -79,5 +78,6 @@ class HideLabels(Command):
         raw = folders.folder("nnUNet_raw", writable=True)
         name = f"Dataset{self.o:03d}_{self.n or source.name[11:]}"
         check_dataset_name(name, raw / name)
-        Folders(raw, if_there("nnUNet_preprocessed"), if_there("nnUNet_results")).check_number(name, "-o")
+        others = (folders.if_there(variable) for variable in ("nnUNet_preprocessed", "nnUNet_results"))
+        Folders(raw, *others).check_number(name, "-o")
         return raw / name

@@ -123,7 +123,8 @@ def _check_unlabelled(trainer: str, dataset: str, plans: dict[str, Any], configu
     from nnunet_ext.unlabelled.trainer import SemiSupervisedTrainer
 
     if trainer in sockets.names("trainers") and issubclass(sockets.load("trainers", trainer), SemiSupervisedTrainer):
-        check_unlabelled(folders.dataset("nnUNet_preprocessed", dataset), plans, configuration)
+        planned, raw = folders.dataset("nnUNet_preprocessed", dataset), folders.if_there("nnUNet_raw")
+        check_unlabelled(planned, plans, configuration, raw / planned.name if raw else None)
 
 
 def _check_pretrained(trainer: str, file: str) -> None:

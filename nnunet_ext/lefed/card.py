@@ -16,7 +16,7 @@ CARD = Method(
         "segmentation, IEEE TMI 2025, https://doi.org/10.1109/TMI.2024.3429340",
     ),
     trainers=("LeFeDTrainer",),
-    supports=("2d", "3d_fullres", "3d_lowres", "regions", "ignore label"),
+    supports=("2d", "3d_fullres", "3d_lowres", "regions", "ignore label", "unlabelled images"),
     knobs=(
         Knob("passes", 3, "optimiser steps on each batch; the authors' is 3", integer(1), "an integer >= 1"),
         Knob(

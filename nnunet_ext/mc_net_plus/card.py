@@ -11,7 +11,7 @@ CARD = Method(
         "Analysis 2022, https://doi.org/10.1016/j.media.2022.102530",
     ),
     trainers=("MCNetPlusTrainer",),
-    supports=("2d", "3d_fullres", "3d_lowres", "regions", "ignore label"),
+    supports=("2d", "3d_fullres", "3d_lowres", "regions", "ignore label", "unlabelled images"),
     knobs=(
         Knob(
             "supervised_weight",

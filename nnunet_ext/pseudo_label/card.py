@@ -2,11 +2,6 @@
 
 from nnunet_ext.base.method import Knob, Method, number
 
-
-def _between_0_and_1(value: object) -> bool:
-    return number(0, exclusive=True, below=1)(value)
-
-
 CARD = Method(
     key="pseudo_label",
     title="Pseudo-labels",
@@ -19,7 +14,7 @@ CARD = Method(
             "supervised_share",
             0.5,
             "share of the epochs that train on labelled images alone; the others train anew on both",
-            _between_0_and_1,
+            number(0, exclusive=True, below=1),
             "a number > 0 and < 1",
         ),
         Knob(

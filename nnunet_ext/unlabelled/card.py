@@ -32,7 +32,7 @@ CARD = Method(
             "ema_decay",
             0.99,
             "of a teacher's weights in a step, the share that stays; the rest is the student's",
-            lambda value: _share(value) and value < 1,
+            number(0, below=1),
             "a number >= 0 and < 1",
         ),
     ),

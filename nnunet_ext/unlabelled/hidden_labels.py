@@ -74,9 +74,12 @@ def hide_labels(
     file = place / "dataset.json"
     there = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
     if there and (not file.is_file() or read_json(file) != content):
+        found, remedy = f"another data set ({there[0]})", ""
+        if _is_copy(file):
+            found, remedy = "a copy with others", ", or delete the folder"
         raise UserError(
-            f"{place}: expected no folder, or a copy with these cases, found another data set ({there[0]}). Choose "
-            f"another number after -o, or delete the folder."
+            f"{place}: expected no folder, or a copy with these cases, found {found}. Choose another number after -o"
+            f"{remedy}."
         )
     if not there:
         place.mkdir(exist_ok=True)
@@ -115,6 +118,11 @@ def scored_cases(raw_folder: Path, key: str) -> list[Case]:
         return Path(os.path.abspath(raw_folder / text))
 
     return [Case(name, tuple(map(path, entry["images"])), path(entry["label"])) for name, entry in entries.items()]
+
+
+def _is_copy(file: Path) -> bool:
+    description = read_json(file) if file.is_file() else None
+    return isinstance(description, dict) and SOURCE in description
 
 
 def _description(source: RawDataset, raw: Path, labelled: Collection[str], test: Collection[str]) -> dict[str, Any]:

@@ -34,6 +34,21 @@ def has_unlabelled(raw_folder: Path) -> bool:
     return isinstance(description, dict) and KEY in description
 
 
+def unlabelled_names(raw_folder: Path) -> set[str]:
+    """Return the names of the unlabelled cases, whose files may be wrong or elsewhere; empty if there is none.
+
+    Raises:
+        UserError: dataset.json is missing or broken.
+    """
+    if not has_unlabelled(raw_folder):
+        return set()
+    dataset = RawDataset.read(raw_folder)
+    listed = dataset.description.get(KEY)
+    ending = f"_0000{dataset.file_ending}"
+    images = [file.name for file in (raw_folder / FOLDER).glob(f"*{ending}")]
+    return set(listed) if isinstance(listed, dict) else {name.removesuffix(ending) for name in images}
+
+
 def find_unlabelled(raw_folder: Path) -> list[Case]:
     """Return the unlabelled cases by name; no image is read.
 

@@ -21,9 +21,10 @@ from typing import Any
 from tqdm import tqdm
 
 from nnunet_ext.base.image_check import Case
+from nnunet_ext.base.one_line import more
 from nnunet_ext.errors import UserError
-from nnunet_ext.unlabelled.images_un import check_images_un, find_unlabelled
-from nnunet_ext.unlabelled.unlabelled_data import UnlabelledData
+from nnunet_ext.unlabelled.images_un import check_images_un, find_unlabelled, unlabelled_names
+from nnunet_ext.unlabelled.unlabelled_data import ENDINGS, UnlabelledData
 
 logger = logging.getLogger(__name__)
 
@@ -53,13 +54,16 @@ def preprocess_unlabelled(
         check: Read all images first.
 
     Raises:
-        UserError: Images are missing or wrong, or a worker was killed; what was done by then stays.
+        UserError: Images are missing or wrong; their folder holds something else; or a worker was killed: what was
+            done by then stays.
     """
     cases = find_unlabelled(raw_folder)
     places = [UnlabelledData(preprocessed_folder, plans, name) for name in configurations]
     todo = {
         (data.place, data.digest): (data, data.missing(cases, again=again)) for data in places if not data.is_cascade
     }
+    for data, _ in todo.values():
+        _check_strangers(data.place)
     if check:
         wanted = {case.name for _, missing in todo.values() for case in missing}
         check_images_un(raw_folder, [case for case in cases if case.name in wanted], show_progress=progress)
@@ -73,19 +77,22 @@ def preprocess_unlabelled(
         data.marker.finish(data.digest)
 
 
-def check_unlabelled(preprocessed_folder: Path, plans: Mapping[str, Any], configuration: str) -> list[str]:
+def check_unlabelled(
+    preprocessed_folder: Path, plans: Mapping[str, Any], configuration: str, raw_folder: Path | None = None
+) -> list[str]:
     """Return the names of the preprocessed unlabelled cases.
 
     Args:
         preprocessed_folder: The data set's folder in nnUNet_preprocessed.
         plans: The plans.
         configuration: Name of the configuration.
+        raw_folder: The data set's folder in nnUNet_raw. If it has unlabelled images, these must be the same cases.
 
     Raises:
         UserError: They were never preprocessed, not all of them, by other plans, or their files were changed.
     """
     data = UnlabelledData(preprocessed_folder, plans, configuration)
-    problem = data.marker.problem(data.digest)
+    problem = data.marker.problem(data.digest) or _difference(data.marker.cases(), raw_folder)
     if problem is not None:
         raise UserError(
             f"{data.place}: expected preprocessed unlabelled images of plans {plans['plans_name']!r}, {problem}. Run "
@@ -100,8 +107,24 @@ def unlabelled_folder(preprocessed_folder: Path, plans: Mapping[str, Any], confi
     return UnlabelledData(preprocessed_folder, plans, configuration).place
 
 
+def _difference(cases: Sequence[str], raw_folder: Path | None) -> str | None:
+    raw = unlabelled_names(raw_folder) if raw_folder is not None else set()
+    different = sorted(raw ^ set(cases)) if raw else []
+    if not different:
+        return None
+    where = "without" if different[0] in raw else "with"
+    return f"found them {where} case {different[0]!r}, unlike {raw_folder}{more(len(different) - 1)}"
+
+
 def _names(cases: Sequence[Case]) -> list[str]:
     return sorted(case.name for case in cases)
+
+
+def _check_strangers(place: Path) -> None:
+    """Refuse what was not written here: the folder is cleared of what is out of date."""
+    for path in sorted(place.iterdir()) if place.is_dir() else ():
+        if path.is_dir() or not path.name.endswith(ENDINGS):
+            raise UserError(f"{path}: expected preprocessed images only, found something else. Move it elsewhere.")
 
 
 def _prepare(data: UnlabelledData, cases: Sequence[Case], missing: Sequence[Case]) -> None:

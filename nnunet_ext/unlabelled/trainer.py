@@ -92,6 +92,7 @@ class SemiSupervisedTrainer(ExtTrainer):
         cases = check_unlabelled(*data)
         with no_workers():
             train, val = super().get_dataloaders()
+        self.print_to_log_file(f"This training has {len(cases)} unlabelled cases.")
         unlabelled = self._unlabelled_loader(unlabelled_folder(*data), cases)
         if self.knobs["seed"] is not None:
             steady_blur(unlabelled.transforms)

@@ -19,6 +19,14 @@ def test_export(untrained, tmp_path, capsys):
     assert weights["encoder.stages.0.0.convs.0.conv.weight"].shape[1] == 2
 
 
+def test_a_file_that_is_there_stays(untrained, mistake):
+    own = next((untrained / "results").rglob("UniSegTrainer__*/fold_1/checkpoint_final.pth"))
+    before = own.read_bytes()
+    text = mistake([*WORDS.split(), "-f", "1", "--channels", "2", "-o", str(own)])
+    assert text == f"-o {own}: expected no such file yet, found one. Choose another."
+    assert own.read_bytes() == before
+
+
 def test_mistakes(untrained, tmp_path, mistake):
     rest = f"--channels 1 -o {tmp_path / 'backbone.pth'}"
     assert "fold_3/checkpoint_final.pth: expected the checkpoint of fold 3" in mistake(f"{WORDS} -f 3 {rest}")

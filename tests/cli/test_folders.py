@@ -69,6 +69,18 @@ def test_no_data_set_at_all(root):
         folders.dataset("nnUNet_raw", 4)
 
 
+@pytest.mark.parametrize("wanted", [4, "Dataset004_A"])
+@pytest.mark.parametrize("others", [(), ("Dataset014_B",)])
+def test_a_data_set_that_was_never_planned(root, wanted, others):
+    (root / "nnUNet_raw" / "Dataset004_A").mkdir()
+    for name in others:
+        (root / "nnUNet_preprocessed" / name).mkdir()
+    with pytest.raises(UserError, match=r"found none\. Run nnunet_ext plan_and_preprocess -d 4 first\.$"):
+        folders.dataset("nnUNet_preprocessed", wanted)
+    with pytest.raises(UserError, match=r"found none\. nnUNet_results holds no data set: mend it or fill it\.$"):
+        folders.dataset("nnUNet_results", wanted)
+
+
 def test_two_data_sets_of_one_number(root):
     for name in ("Dataset004_A", "Dataset004_B"):
         (root / "nnUNet_raw" / name).mkdir()

@@ -30,6 +30,15 @@ def test_json(capsys):
     assert "ignore label" in ba_net["supports"]
 
 
+def test_methods_for_unlabelled_images_say_so():
+    from nnunet_ext.unlabelled.trainer import SemiSupervisedTrainer
+
+    for card in methods().values():
+        for name in card.trainers:
+            semi_supervised = issubclass(sockets.load("trainers", name), SemiSupervisedTrainer)
+            assert ("unlabelled images" in card.supports) == semi_supervised, name
+
+
 def test_text(capsys):
     assert main(["info"]) == 0
     text = capsys.readouterr().out

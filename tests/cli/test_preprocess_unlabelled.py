@@ -100,6 +100,13 @@ def test_wrong_words_stop_before_anything_is_written(unlabelled, mistake, words,
     assert content(unlabelled) == before
 
 
+def test_before_planning(unlabelled, mistake):
+    shutil.rmtree(unlabelled / "preprocessed" / NAME)
+    text = mistake(PREPROCESS)
+    assert text.endswith("expected data set '901', found none. Run nnunet_ext plan_and_preprocess -d 901 first.")
+    assert list((unlabelled / "preprocessed").iterdir()) == []
+
+
 def test_no_unlabelled_images(nnunet, mistake):
     before = content(nnunet)
     text = mistake(PREPROCESS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +73,58 @@ def test_the_stripped_model_is_stock_nnunets_and_predicts_the_same(half_labelled
         torch.equal(tensor, before["network_weights"][key]) for key, tensor in plain.network.state_dict().items()
     )
     assert plain.optimizer.param_groups[0]["momentum"] == 0.99
+
+
+def content(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_one_fold_after_the_other_but_never_over_another_model(half_labelled: Make, mistake):
+    model = trained(half_labelled, "LeFeDTrainer")
+    shutil.copytree(model / "fold_0", model / "fold_1")
+    shutil.copytree(model / "fold_0", model / "fold_all")
+    target = model.with_name("nnUNetTrainer__Mine__3d_fullres")
+    target.mkdir()
+    command = words("LeFeDTrainer", "--as", "Mine", "-f")
+    assert main([*command, "0"]) == 0
+    first = content(target / "fold_0")
+    assert main([*command, "1"]) == 0
+    assert content(target / "fold_0") == first
+    assert sorted(path.name for path in target.iterdir()) == [
+        "dataset.json",
+        "dataset_fingerprint.json",
+        "fold_0",
+        "fold_1",
+        "plans.json",
+    ]
+
+    def refused() -> None:
+        before = content(model.parent)
+        assert mistake([*command, "all"]) == (
+            f"{target}: expected no model of that name, or one stripped from LeFeDTrainer__LitePlans__3d_fullres, "
+            f"found another. Choose another name with --as."
+        )
+        assert content(model.parent) == before
+
+    checkpoint = target / "fold_1" / "checkpoint_final.pth"
+    checkpoint.rename(checkpoint.with_name("checkpoint.bak"))  # a training that has not saved yet
+    refused()
+    stripped = torch.load(target / "fold_0" / "checkpoint_final.pth", weights_only=False)
+    for origin in (None, {"trainer": "MCNetPlusTrainer", "plans": "LitePlans"}):
+        torch.save(stripped | {"stripped_from": origin}, checkpoint)
+        refused()
+    torch.save(stripped, checkpoint)
+    plans = json.loads((target / "plans.json").read_text())
+    (target / "plans.json").write_text(json.dumps(plans | {"nnunet_ext": {"num_epochs": 9}}))
+    refused()
+    (target / "plans.json").unlink()
+    refused()
+    (target / "plans.json").write_text(json.dumps(plans))
+    assert main([*command, "all"]) == 0
+    assert (target / "fold_all" / "checkpoint_final.pth").is_file()
+    shutil.rmtree(target)
+    target.write_text("")
+    refused()
 
 
 def test_models_that_need_more_than_the_u_net_are_refused(half_labelled: Make, mistake):

@@ -96,6 +96,36 @@ def test_unlabelled_images_that_are_not_preprocessed(half_labelled):
     Train(words).check()
 
 
+def test_unlabelled_images_that_came_or_went_since(half_labelled, monkeypatch):
+    planned = Path(half_labelled(MeanTeacherTrainer).preprocessed_dataset_folder_base)
+    raw = planned.parents[1] / "raw" / planned.name
+    words = ["700", "3d_fullres", "0", "-tr", "MeanTeacherTrainer", "-p", "LitePlans", "-device", "cpu"]
+
+    def problem() -> str:
+        with pytest.raises(UserError) as caught:
+            Train(words).check()
+        return str(caught.value)
+
+    image = raw / "imagesUn" / "unlabelled_001_0000.nii.gz"
+    place = planned / "LitePlans_3d_fullres_unlabelled"
+    image.rename(image.with_name("newcomer_0000.nii.gz"))
+    assert problem() == (
+        f"{place}: expected preprocessed unlabelled images of plans 'LitePlans', found them without case 'newcomer', "
+        f"unlike {raw} (and 1 more case). Run nnunet_ext preprocess_unlabelled -d 700 -p LitePlans -c 3d_fullres"
+    )
+    image.with_name("newcomer_0000.nii.gz").unlink()
+    assert f"found them with case 'unlabelled_001', unlike {raw}. Run nnunet_ext preprocess_unlabelled" in problem()
+    for file in (raw / "imagesUn").iterdir():
+        file.unlink()
+    Train(words).check()
+    (raw / "imagesUn").rmdir()
+    Train(words).check()
+    raw.rename(raw.with_name("elsewhere"))
+    Train(words).check()
+    monkeypatch.delenv("nnUNet_raw")
+    Train(words).check()
+
+
 def test_a_file_in_place_of_the_results_folder(preprocessed, mistake):
     (preprocessed / "results").rmdir()
     (preprocessed / "results").write_text("")

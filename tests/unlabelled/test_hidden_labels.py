@@ -160,17 +160,26 @@ def test_other_cases_are_not_written_over(source):
     hide_labels(source, place, LABELLED)
     before = (place / "dataset.json").read_bytes()
     assert problem(source, LABELLED, TEST) == (
-        f"{place}: expected no folder, or a copy with these cases, found another data set (dataset.json). Choose "
-        f"another number after -o, or delete the folder."
+        f"{place}: expected no folder, or a copy with these cases, found a copy with others. Choose another number "
+        f"after -o, or delete the folder."
     )
     assert (place / "dataset.json").read_bytes() == before
+
+
+def test_nobody_is_told_to_delete_labelled_data(source):
+    with pytest.raises(UserError) as caught:
+        hide_labels(source, source.folder, LABELLED)
+    assert str(caught.value) == (
+        f"{source.folder}: expected no folder, or a copy with these cases, found another data set (dataset.json). "
+        f"Choose another number after -o."
+    )
 
 
 def test_a_folder_of_something_else_and_an_empty_one(source):
     place_of(source).mkdir()
     hide_labels(source, place_of(source), LABELLED)
     (place_of(source) / "dataset.json").rename(place_of(source) / "notes.txt")
-    assert "found another data set (notes.txt)" in problem(source, LABELLED)
+    assert problem(source, LABELLED).endswith("found another data set (notes.txt). Choose another number after -o.")
 
 
 def test_a_case_for_two_purposes(source):

@@ -11,7 +11,7 @@ import pytest
 from nnunet_ext.base.dataset_check import check_dataset
 from nnunet_ext.errors import UserError
 from nnunet_ext.phantoms import write_nifti, write_phantom_dataset
-from nnunet_ext.unlabelled.images_un import check_images_un, find_unlabelled, has_unlabelled
+from nnunet_ext.unlabelled.images_un import check_images_un, find_unlabelled, has_unlabelled, unlabelled_names
 
 SHAPE, SPACING = (8, 12, 10), (2.5, 1.0, 1.0)
 
@@ -79,6 +79,19 @@ def test_listed_in_dataset_json(folder, monkeypatch):
     assert find_unlabelled(folder)[0].images == expected
     listed(folder, far={"images": [f"../{folder.name}/imagesTs/{file.name}" for file in expected]})
     assert find_unlabelled(folder)[0].images == expected
+
+
+def test_names_alone(folder, tmp_path):
+    """Training asks for them: the files may be elsewhere by then."""
+    assert unlabelled_names(folder) == {"unlabelled_000", "unlabelled_001"}
+    for file in (folder / "imagesUn").iterdir():
+        file.unlink()
+    assert unlabelled_names(folder) == set()
+    listed(folder, far={"images": ["gone_0000.nii.gz"]}, near={"images": ["gone_0001.nii.gz"]})
+    assert unlabelled_names(folder) == {"far", "near"}
+    rewrite(folder, unlabelled=["far"])
+    assert unlabelled_names(folder) == set()
+    assert unlabelled_names(tmp_path / "nowhere") == set()
 
 
 def test_none(folder):

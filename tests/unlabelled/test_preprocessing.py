@@ -267,6 +267,22 @@ def test_a_file_of_another_size_and_a_stranger(done):
     assert check_unlabelled(done[1], PLANS, CONFIGURATION) == names()
 
 
+@pytest.mark.parametrize("stranger", ["folder.b2nd", "notes.txt"])
+def test_what_was_not_written_here_is_never_removed(done, stranger):
+    place = unlabelled_folder(done[1], PLANS, CONFIGURATION)
+    if stranger == "notes.txt":
+        (place / stranger).write_text("mine")
+    else:
+        (place / stranger).mkdir()
+    before = {path: path.stat().st_mtime_ns for path in done[1].rglob("*")}
+    with pytest.raises(UserError) as caught:
+        run(done, "2d", CONFIGURATION, again=True)
+    assert str(caught.value) == (
+        f"{place / stranger}: expected preprocessed images only, found something else. Move it elsewhere."
+    )
+    assert {path: path.stat().st_mtime_ns for path in done[1].rglob("*")} == before
+
+
 @pytest.mark.parametrize(
     "plans",
     [changed(spacing=[3.0, 1.0, 1.0]), PLANS | {"transpose_forward": [1, 0, 2], "transpose_backward": [1, 0, 2]}],

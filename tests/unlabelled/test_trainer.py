@@ -88,6 +88,13 @@ def test_only_unlabelled_cases_are_drawn_and_all_of_them(half_labelled: Make):
     assert drawn == {"unlabelled_000", "unlabelled_001", "unlabelled_002"}
 
 
+def test_the_log_tells_their_number(half_labelled: Make):
+    trainer = half_labelled(IdleTrainer)
+    trainer.initialize()
+    batches(trainer, 1)
+    assert "This training has 3 unlabelled cases." in Path(trainer.log_file).read_text()
+
+
 def test_with_a_seed_batches_are_the_same_for_any_number_of_workers(half_labelled: Make, monkeypatch):
     drawn = []
     for workers in ("0", "1", "3"):
