@@ -66,7 +66,7 @@ def resolve(plans: dict, configuration: str) -> dict[str, Any]:
     """
     knobs: dict[str, Any] = {knob.name: knob.default for knob in GENERAL}
     knobs.update({key: {knob.name: knob.default for knob in method.knobs} for key, method in methods().items()})
-    for place, block in _blocks(plans, configuration):
+    for place, block in blocks(plans, configuration):
         _check(block, place)
         for key, value in block.items():
             if isinstance(value, dict):
@@ -76,9 +76,23 @@ def resolve(plans: dict, configuration: str) -> dict[str, Any]:
     return deepcopy(knobs)
 
 
+def blocks(plans: dict, configuration: str) -> Iterator[tuple[str, dict]]:
+    """Yield (place, block) of all blocks that count for a configuration, the weakest first."""
+    if BLOCK in plans:
+        yield f"plans {plans.get('plans_name', '')!r}", plans[BLOCK]
+    lineage: list[str] = []
+    name: str | None = configuration
+    while name is not None and name in plans["configurations"] and name not in lineage:
+        lineage.append(name)
+        name = plans["configurations"][name].get("inherits_from")
+    for name in reversed(lineage):
+        if BLOCK in plans["configurations"][name]:
+            yield f"plans {plans.get('plans_name', '')!r}, configuration {name!r}", plans["configurations"][name][BLOCK]
+
+
 def is_set(plans: dict, configuration: str, name: str) -> bool:
     """Tell whether the plans say anything about a general knob."""
-    return any(name in block for _, block in _blocks(plans, configuration))
+    return any(name in block for _, block in blocks(plans, configuration))
 
 
 def resolve_for(plans_manager: PlansManager, configuration_manager: ConfigurationManager) -> dict[str, Any]:
@@ -161,20 +175,6 @@ def changed(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         elif before != after:
             differences.append(f"{key}: {before!r} -> {after!r}")
     return differences
-
-
-def _blocks(plans: dict, configuration: str) -> Iterator[tuple[str, dict]]:
-    """Yield (place, block), the weakest first."""
-    if BLOCK in plans:
-        yield f"plans {plans.get('plans_name', '')!r}", plans[BLOCK]
-    lineage: list[str] = []
-    name: str | None = configuration
-    while name is not None and name in plans["configurations"] and name not in lineage:
-        lineage.append(name)
-        name = plans["configurations"][name].get("inherits_from")
-    for name in reversed(lineage):
-        if BLOCK in plans["configurations"][name]:
-            yield f"plans {plans.get('plans_name', '')!r}, configuration {name!r}", plans["configurations"][name][BLOCK]
 
 
 def _check(block: Any, place: str) -> None:

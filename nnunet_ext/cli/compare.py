@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+import sys
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from nnunet_ext.errors import UserError
 
 if TYPE_CHECKING:
     from nnunet_ext.cli.compare_run import Run, Setting
+
+INTERRUPTED = 130  # exit code of commands that Ctrl-C ended
 
 
 @dataclass
@@ -71,7 +74,15 @@ class Compare(Command):
         )
 
     def run(self) -> int:
-        """Do all runs that are not done."""
+        """Do all runs that are not done; Ctrl-C leaves what is done."""
+        try:
+            self._run()
+        except KeyboardInterrupt:
+            print("\nnnunet_ext: interrupted. The same command goes on where it stopped.", file=sys.stderr)
+            return INTERRUPTED
+        return 0
+
+    def _run(self) -> None:
         sockets.open_door()
         runs = self._runs()
         setting = runs[0].setting
@@ -85,7 +96,6 @@ class Compare(Command):
             else:
                 print(f"  is done: {_result(record)}")
         print(f"\n{self._report()}\n\nLook at {self.o}: results.md, cases.csv, figure.png")
-        return 0
 
     def _runs(self) -> list[Run]:
         """All runs; a seed's come one after the other, so that an early end leaves something to compare."""
@@ -125,6 +135,10 @@ class Compare(Command):
             )
 
     def _prepare(self, setting: Setting, runs: Sequence[Run]) -> None:
+        """Refuse what can be refused before hours of training; then write links and plans."""
+        from nnunet_ext.cli.compare_record import check_alike
+
+        check_alike(self._records() + [coming for run in runs if (coming := run.to_score()) is not None])
         folders.check_writable(self.o, f"-o {self.o}")
         if setting.scored.cases:
             setting.scored.link_images(self.o / "images")
@@ -140,14 +154,20 @@ class Compare(Command):
         print(f"  {_result(record)}")
         self._report()
 
+    def _records(self) -> list[dict[str, Any]]:
+        """All finished runs in the folder."""
+        from nnunet_ext.cli.compare_record import read_record
+
+        return [read_record(file) for file in sorted((self.o / "runs").glob("*.json"))]
+
     def _report(self) -> str:
         """Write table, scores and figure of all finished runs in the folder, those of -tr first; return the table."""
-        from nnunet_ext.cli.compare_record import check_alike, read_record
+        from nnunet_ext.cli.compare_record import check_alike
         from nnunet_ext.evaluation.compared_run import ComparedRun
         from nnunet_ext.evaluation.comparison_figure import comparison_figure
         from nnunet_ext.evaluation.comparison_table import comparison_table
 
-        records = [read_record(file) for file in sorted((self.o / "runs").glob("*.json"))]
+        records = self._records()
         order = list(dict.fromkeys([arm.name for arm in parse_arms(self.tr)] + [record["name"] for record in records]))
         records.sort(key=lambda record: (order.index(record["name"]), record["fold"], record["seed"]))
         check_alike(records)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from nnunet_ext.base.image_check import Case, check_case, find_reader
 from nnunet_ext.base.link import link
 from nnunet_ext.base.raw_dataset import RawDataset, list_images
 from nnunet_ext.cli import folders
+from nnunet_ext.cli.compare_digest import files_digest
 from nnunet_ext.errors import UserError
 from nnunet_ext.unlabelled.hidden_labels import HIDDEN, TEST, scored_cases
 
@@ -65,6 +67,15 @@ class ScoredCases:
         """The foreground's labels by class name; several labels make a region."""
         labels = self.description["labels"].items()
         return {name: value for name, value in labels if name != "ignore" and value != 0}
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """Hashes of label and images by case; none of validation cases, which are the data set's own.
+
+        Raises:
+            UserError: A file cannot be read.
+        """
+        return {case.name: files_digest(([case.label] if case.label else []) + [*case.images]) for case in self.cases}
 
     def check(self) -> None:
         """Read all files and refuse what is wrong with them, before hours of training.

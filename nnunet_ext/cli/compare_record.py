@@ -14,8 +14,9 @@ from nnunet_ext.base.json_file import read_json
 from nnunet_ext.errors import UserError
 
 FORMAT = 1
-IDENTITY = ("name", "trainer", "knobs", "dataset", "plans", "configuration", "fold", "seed", "scored")
-NEEDED = (*IDENTITY, "training_seconds", "cases")
+RUN = ("name", "trainer", "knobs", "dataset", "plans", "configuration", "fold", "seed", "scored")
+DIGESTS = ("plans_sha256", "cases_sha256")
+NEEDED = (*RUN, *DIGESTS, "training_seconds", "cases")
 
 
 def read_record(file: Path) -> dict[str, Any]:
@@ -45,7 +46,11 @@ def versions() -> dict[str, str]:
 
 
 def check_alike(records: Sequence[dict[str, Any]]) -> None:
-    """Refuse to compare runs of one fold that were scored on different cases or classes.
+    """Refuse to compare runs of one fold that are scored on different cases, other files of them, or other classes.
+
+    Args:
+        records: What is read of each is ``name``, ``fold``, ``cases`` and ``cases_sha256``; of the cases' scores only
+            the classes.
 
     Raises:
         UserError: The first two.
@@ -54,9 +59,10 @@ def check_alike(records: Sequence[dict[str, Any]]) -> None:
     for record in records:
         other = first.setdefault(record["fold"], record)
         classes = [sorted(next(iter(each["cases"].values()))) for each in (record, other)]
-        if record["cases"].keys() != other["cases"].keys() or classes[0] != classes[1]:
+        same_files = record["cases_sha256"] == other["cases_sha256"]
+        if record["cases"].keys() != other["cases"].keys() or classes[0] != classes[1] or not same_files:
             raise UserError(
-                f"fold {record['fold']}: expected all runs to be scored on the same cases and classes, got others for "
-                f"{record['name']!r} ({len(record['cases'])} cases) than for {other['name']!r} "
+                f"fold {record['fold']}: expected all runs to be scored on the same cases, files and classes, got "
+                f"others for {record['name']!r} ({len(record['cases'])} cases) than for {other['name']!r} "
                 f"({len(other['cases'])}). Choose another -o."
             )

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,9 +17,11 @@ from nnunet_ext.base import knobs
 from nnunet_ext.cli import folders
 from nnunet_ext.cli.compare_arm import Arm
 from nnunet_ext.cli.compare_cases import VALIDATION, ScoredCases
-from nnunet_ext.cli.compare_record import FORMAT, hardware, read_record, versions
+from nnunet_ext.cli.compare_digest import plans_digest
+from nnunet_ext.cli.compare_record import DIGESTS, FORMAT, hardware, read_record, versions
 from nnunet_ext.cli.variant import Variant, check_name
 from nnunet_ext.errors import UserError
+from nnunet_ext.multi_dataset.folds import folds_of
 
 if TYPE_CHECKING:
     from nnunet_ext.cli.shell import Shell
@@ -89,30 +91,34 @@ class Run:
         """Return the record; None before the run is finished.
 
         Raises:
-            UserError: It, or a training that has begun, has other settings.
+            UserError: It, or a training that has begun, has other settings, plans or files to score; or the arm's
+                name is too long.
         """
-        new = self._resolved
+        self._check_name()
         if self.file.is_file():
             record = read_record(self.file)
-            if differences := _differences({key: record[key] for key in self._identity}, self._identity):
+            if differences := _differences(record, self._identity):
                 raise _changed(self.file, differences)
             return record
-        check_name(self.plans_name)
-        begun = folders.dataset("nnUNet_preprocessed", self.setting.d) / f"{self.plans_name}.json"
-        for file in (begun, self._model / "plans.json"):
-            if not file.is_file():
-                continue
-            if differences := knobs.changed(knobs.resolve(folders.read_json(file), self.setting.c), new):
-                raise _changed(file, differences)
+        self._check_begun()
         return None
+
+    def to_score(self) -> dict[str, Any] | None:
+        """Return what the record will say of cases and classes, for ``check_alike``; None if nobody knows yet."""
+        scored = self.setting.scored
+        cases = [case.name for case in scored.cases] or self._validation_cases()
+        if not cases:
+            return None
+        classes = dict.fromkeys(cases, scored.classes)
+        return {"name": self.arm.name, "fold": self.fold, "cases": classes, "cases_sha256": scored.digests}
 
     def write_plans(self) -> None:
         """Write the variant of the plans, as ``nnunet_ext variant`` does.
 
         Raises:
-            UserError: Other plans of that name are there.
+            UserError: The plans hold blocks that win over this run's knobs.
         """
-        with contextlib.redirect_stdout(io.StringIO()):
+        with self._named(), contextlib.redirect_stdout(io.StringIO()):
             Variant(self.setting.d, self.setting.p, self.plans_name, list(self._knobs)).run()
 
     def do(self, shell: Shell) -> dict[str, Any]:
@@ -149,10 +155,8 @@ class Run:
     def _plans(self) -> dict[str, Any]:
         """The plans with this run's knobs."""
         plans = deepcopy(folders.plans(self.setting.d, self.setting.p))
-        try:
+        with self._named():
             knobs.put(plans, knobs.parse(self._knobs))
-        except UserError as error:
-            raise UserError(f"-tr {self.arm.name!r}: {str(error).removeprefix('--set').lstrip(': ')}") from error
         return plans
 
     @cached_property
@@ -167,23 +171,73 @@ class Run:
             "name": self.arm.name,
             "trainer": self.arm.trainer,
             "knobs": block,
-            "dataset": folders.dataset("nnUNet_preprocessed", self.setting.d).name,
+            "dataset": self._data.name,
             "plans": self.setting.p,
             "configuration": self.setting.c,
             "fold": self.fold,
             "seed": self.seed,
             "scored": self.setting.scored.origin,
+            "plans_sha256": self._digest(self._plans),
+            "cases_sha256": self.setting.scored.digests,
         }
 
     @property
+    def _data(self) -> Path:
+        return folders.dataset("nnUNet_preprocessed", self.setting.d)
+
+    @property
     def _model(self) -> Path:
-        dataset = folders.dataset("nnUNet_preprocessed", self.setting.d).name
         model = f"{self.arm.trainer}__{self.plans_name}__{self.setting.c}"
-        return folders.folder("nnUNet_results") / dataset / model
+        return folders.folder("nnUNet_results") / self._data.name / model
 
     @property
     def _fold_folder(self) -> Path:
         return self._model / f"fold_{self.fold}"
+
+    def _digest(self, plans: dict[str, Any]) -> str:
+        return plans_digest(self._data, plans, self.setting.c)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Open an error about knobs with the option that they came with."""
+        try:
+            yield
+        except UserError as error:
+            raise UserError(f"-tr {self.arm.name!r}: {str(error).removeprefix('--set').lstrip(': ')}") from error
+
+    def _check_name(self) -> None:
+        try:
+            check_name(self.plans_name)
+        except UserError as error:
+            raise UserError(
+                f"-tr {self.arm.name!r}: expected a shorter name, because it becomes part of the name of plans, "
+                f"{self.plans_name!r}, got one that cannot name any (more than 100 letters, or __ in -p). Give one: "
+                f"-tr NAME=TRAINER."
+            ) from error
+
+    def _check_begun(self) -> None:
+        """Refuse to go on with a training that has other plans."""
+        variant, trained = self._data / f"{self.plans_name}.json", self._model / "plans.json"
+        new = self._plans | {"plans_name": self.plans_name}
+        if variant.is_file() and (found := folders.read_json(variant)) != new:
+            raise _changed(variant, self._changed_knobs(found) or [f"other {_few(_changed_keys(found, new))}"])
+        if trained.is_file():
+            found = folders.read_json(trained)
+            differences = self._changed_knobs(found)
+            if self._digest(found) != self._identity["plans_sha256"]:
+                differences.append(f"other plans {self.setting.p!r}")
+            if differences:
+                raise _changed(trained, differences)
+
+    def _changed_knobs(self, plans: dict[str, Any]) -> list[str]:
+        return knobs.changed(knobs.resolve(plans, self.setting.c), self._resolved)
+
+    def _validation_cases(self) -> list[str]:
+        """The fold's validation cases; none if nnU-Net will draw them because there are not as many folds."""
+        ending = self.setting.scored.ending
+        truths = (self._data / "gt_segmentations").glob(f"*{ending}")
+        folds = folds_of([self._data], [truth.name.removesuffix(ending) for truth in truths])
+        return folds[int(self.fold)]["val"] if int(self.fold) < len(folds) else []
 
     def _train(self, shell: Shell) -> None:
         epochs = self._resolved["num_epochs"]
@@ -224,7 +278,7 @@ class Run:
             yield case.name, self.setting.out / "predictions" / self.key / f"{case.name}{ending}", case.label
         if not self.setting.scored.cases:
             place = self._fold_folder / "validation"
-            truths = folders.dataset("nnUNet_preprocessed", self.setting.d) / "gt_segmentations"
+            truths = self._data / "gt_segmentations"
             for entry in folders.read_json(place / "summary.json")["metric_per_case"]:
                 name = Path(entry["prediction_file"]).name
                 yield name.removesuffix(ending), place / name, truths / name
@@ -251,12 +305,31 @@ class Run:
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    found = [f"{key}: {old[key]!r} -> {new[key]!r}" for key in new if key != "knobs" and old[key] != new[key]]
-    return found + knobs.changed(old["knobs"], new["knobs"])
+    """Name what differs between a record and what it would say today."""
+    shown = [key for key in new if key not in ("knobs", *DIGESTS) and old[key] != new[key]]
+    found = [f"{key}: {old[key]!r} -> {new[key]!r}" for key in shown]
+    found += knobs.changed(old["knobs"], new["knobs"])
+    if old["plans_sha256"] != new["plans_sha256"]:
+        found.append(f"other plans {new['plans']!r}")
+    if cases := _changed_keys(old["cases_sha256"], new["cases_sha256"]):
+        found.append(f"other files of {_few(cases)} to score")
+    return found
+
+
+def _changed_keys(old: Any, new: Any, place: tuple[str, ...] = ()) -> list[str]:
+    """Name the entries that differ between two JSON objects, from outside to inside."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        pairs = [(key, old.get(key), new.get(key)) for key in sorted({*old, *new})]
+        return [found for key, before, after in pairs for found in _changed_keys(before, after, (*place, key))]
+    return [] if old == new else [".".join(place)]
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _changed(file: Path, differences: list[str]) -> UserError:
     return UserError(
-        f"{file}: expected the settings that this run began with, got {'; '.join(differences)}. Set them back, or give "
-        f"the new ones another name: -tr NAME=TRAINER."
+        f"{file}: expected the settings that this run began with, got {'; '.join(differences)}. Set them back, or "
+        f"choose another -tr NAME=TRAINER; for other files to score, another -o."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from time import time
 from typing import Any, cast
 
 import numpy as np
@@ -119,13 +120,15 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
             self.print_to_log_file("WARNING: one epoch trains on labelled images only, set the knob num_epochs higher")
 
     def on_epoch_start(self) -> None:
-        """After the first part, predict and begin anew."""
+        """After the first part, predict and begin anew, which counts as time of the epoch that follows."""
+        start = time()
         if self.current_epoch == self.supervised_epochs:
             self._stop_workers()
             self._labelled_by = self._predict_unlabelled()
             self._begin_anew()
             self.dataloader_train, self.dataloader_val = self.get_dataloaders()
         super().on_epoch_start()
+        self.logger.get_value("epoch_start_timestamps", None)[-1] = start
 
     def _begin_anew(self) -> None:
         self.bare_network.load_state_dict(cast(dict[str, torch.Tensor], self._first_weights))

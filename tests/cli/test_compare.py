@@ -1,8 +1,10 @@
 """``nnunet_ext compare``: from plans to table, going on where it stopped, and what it refuses."""
 
 import csv
+import hashlib
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -62,6 +64,7 @@ def test_validation_cases_then_more_runs_then_other_settings(root, ran, mistake,
     one = record("plain-net_fold0_seed0")
     cases, hardware, versions = one.pop("cases"), one.pop("hardware"), one.pop("versions")
     assert one.pop("training_seconds") > 0
+    assert len(one.pop("plans_sha256")) == 64
     assert one == {
         "format": 1,
         "name": "plain net",
@@ -73,6 +76,7 @@ def test_validation_cases_then_more_runs_then_other_settings(root, ran, mistake,
         "fold": "0",
         "seed": 0,
         "scored": "validation",
+        "cases_sha256": {},
         "epochs": 2,
         "iterations_per_epoch": 1,
         "commands": [
@@ -124,7 +128,7 @@ def test_validation_cases_then_more_runs_then_other_settings(root, ran, mistake,
     assert len(ran) == 2
 
 
-def test_an_interrupted_run_goes_on(root, ran, monkeypatch):
+def test_an_interrupted_run_goes_on(root, ran, monkeypatch, capfd):
     images = ["--test_images", str(root / "raw/Dataset700_Half/imagesTr")]
     images += ["--test_labels", str(root / "raw/Dataset700_Half/labelsTr")]
     ended = NNUNetBaselineTrainer.on_epoch_end
@@ -135,8 +139,9 @@ def test_an_interrupted_run_goes_on(root, ran, monkeypatch):
 
     with monkeypatch.context() as first:
         first.setattr(NNUNetBaselineTrainer, "on_epoch_end", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            compare(CONTROL, "-f", "all", "--seeds", "4", *images)
+        assert compare(CONTROL, "-f", "all", "--seeds", "4", *images) == 130
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert said == "nnunet_ext: interrupted. The same command goes on where it stopped."
     assert not list(Path("out/runs").glob("*"))
     assert compare(CONTROL, "-f", "all", "--seeds", "4", *images) == 0
     train = f"nnUNetv2_train 700 3d_fullres all -tr {CONTROL} -p LitePlans_{CONTROL}_s4 -device cpu"
@@ -149,6 +154,13 @@ def test_an_interrupted_run_goes_on(root, ran, monkeypatch):
     found = record(key)
     assert found["commands"][1:] == [train, predict.replace("out/", "")]
     assert found["scored"] == "test images"
+    assert found["cases_sha256"].keys() == found["cases"].keys()
+    case = next(iter(found["cases"]))
+    files = [
+        root / "raw/Dataset700_Half" / file for file in (f"labelsTr/{case}.nii.gz", f"imagesTr/{case}_0000.nii.gz")
+    ]
+    digests = "".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+    assert found["cases_sha256"][case] == hashlib.sha256(digests.encode()).hexdigest()
     for case, scores in found["cases"].items():
         prediction, truth = (
             np.asarray(nibabel.load(place / f"{case}.nii.gz").dataobj)
@@ -188,6 +200,11 @@ def test_cases_that_hide_labels_set_apart(root, ran, monkeypatch):
         ([CONTROL, "--score", "test"], "expected cases under 'test', found none."),
         ([CONTROL, "--epochs", "0"], f"-tr '{CONTROL}': knob 'num_epochs' expects an integer >= 1, got 0."),
         ([CONTROL, "-c", "3d_lowres"], "unknown configuration '3d_lowres'."),
+        (
+            [f"{CONTROL}:{'+'.join(['initial_lr=0.01'] * 6)}"],
+            "initial_lr=0.01': expected a shorter name, because it becomes part of the name of plans, 'LitePlans_NN",
+        ),
+        ([f"{CONTROL}:{'+'.join(['initial_lr=0.01'] * 20)}"], "Give one: -tr NAME=TRAINER."),
     ],
 )
 def test_mistakes_are_told_before_anything_is_written(root, ran, mistake, words, text):
@@ -206,6 +223,93 @@ def test_a_test_image_without_label_and_other_files_among_the_images(root, ran, 
     Path("out/images/mine.txt").touch()
     words[-4:] = ["--test_images", str(raw / "imagesTr"), "--test_labels", str(raw / "labelsTr")]
     assert mistake(words).startswith("out/images: expected the images to score and nothing else, found mine.txt.")
+
+
+def change_plans(root: Path, change) -> None:
+    file = root / "preprocessed/Dataset700_Half/LitePlans.json"
+    plans = json.loads(file.read_text())
+    change(plans)
+    file.write_text(json.dumps(plans))
+
+
+def set_patch_size(plans: dict) -> None:
+    plans["configurations"]["3d_fullres"]["patch_size"] = [8, 16, 16]
+
+
+def test_other_files_plans_or_classes_are_refused_before_anything_is_trained(root, ran, mistake):
+    raw, tests = root / "raw/Dataset700_Half", Path("tests")
+    for kind in ("images", "labels"):
+        shutil.copytree(raw / f"{kind}Tr", tests / kind)
+    scored = ["--test_images", str(tests / "images"), "--test_labels", str(tests / "labels")]
+    words = [*COMPARE, "--iterations", "1", "-o", "out", *scored, "-tr"]
+    assert main([*words, f"a={CONTROL}"]) == 0
+    trained = len(ran)
+    before = sorted(Path().rglob("*"))
+    content = record("a_fold0_seed0")
+
+    for case, file in zip(content["cases"], ("images/{}_0000.nii.gz", "labels/{}.nii.gz"), strict=False):
+        changed = tests / file.format(case)
+        kept = changed.read_bytes()
+        changed.write_bytes(kept + b"\0")
+        assert mistake([*words, f"a={CONTROL}"]) == (
+            "out/runs/a_fold0_seed0.json: expected the settings that this run began with, got other files of "
+            f"{case} to score. Set them back, or choose another -tr NAME=TRAINER; for other files to score, another -o."
+        )
+        assert mistake([*words, f"b={CONTROL}"]).startswith("fold 0: expected all runs to be scored on the same cases,")
+        changed.write_bytes(kept)
+    assert mistake([*COMPARE, "-o", "out", "-tr", f"b={CONTROL}"]) == (
+        "fold 0: expected all runs to be scored on the same cases, files and classes, got others for 'b' (1 cases) "
+        "than for 'a' (5). Choose another -o."
+    )
+
+    base = (root / "preprocessed/Dataset700_Half/LitePlans.json").read_text()
+    for change in (
+        set_patch_size,
+        lambda plans: plans["configurations"]["3d_fullres"].update(nnunet_ext={"weight_decay": 0.5}),
+        lambda plans: plans.update(transpose_forward=[2, 1, 0]),
+    ):
+        change_plans(root, change)
+        assert (
+            "a_fold0_seed0.json: expected the settings that this run began with, got other plans 'LitePlans'. Set"
+            in (mistake([*words, f"a={CONTROL}"]))
+        )
+        (root / "preprocessed/Dataset700_Half/LitePlans.json").write_text(base)
+    change_plans(root, lambda plans: plans["configurations"].update(mine={"inherits_from": "2d"}))
+    assert main([*words, f"a={CONTROL}"]) == 0  # another configuration does not matter
+    assert len(ran) == trained
+    assert record("a_fold0_seed0") == content
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_training_that_began_with_other_plans_is_refused(root, ran, mistake, monkeypatch):
+    ended = NNUNetBaselineTrainer.on_epoch_end
+
+    def interrupted(self):
+        ended(self)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as first:
+        first.setattr(NNUNetBaselineTrainer, "on_epoch_end", interrupted)
+        assert compare(f"a={CONTROL}") == 130
+    change_plans(root, set_patch_size)
+    words = [*COMPARE, "--iterations", "1", "-o", "out", "-tr", f"a={CONTROL}"]
+    variant = root / "preprocessed/Dataset700_Half/LitePlans_a_s0.json"
+    assert mistake(words) == (
+        f"{variant}: expected the settings that this run began with, got other configurations.3d_fullres.patch_size. "
+        "Set them back, or choose another -tr NAME=TRAINER; for other files to score, another -o."
+    )
+    variant.unlink()
+    assert "/plans.json: expected the settings that this run began with, got other plans 'LitePlans'." in mistake(words)
+    assert len(ran) == 1
+
+
+def test_a_knob_that_the_configuration_keeps_is_refused_in_our_words(root, ran, mistake):
+    change_plans(root, lambda plans: plans["configurations"]["3d_fullres"].update(nnunet_ext={"num_epochs": 7}))
+    words = [*COMPARE, "-o", "out", "-tr", f"a={CONTROL}"]
+    assert mistake(words).startswith(
+        "-tr 'a': num_epochs=2: expected to take effect, but configuration '3d_fullres' has"
+    )
+    assert ran == []
 
 
 @pytest.mark.slow

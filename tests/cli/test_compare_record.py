@@ -8,8 +8,9 @@ from nnunet_ext.cli.compare_record import FORMAT, NEEDED, check_alike, read_reco
 from nnunet_ext.errors import UserError
 
 
-def record(name, fold="0", cases=("a", "b"), classes=("organ",)):
-    return {"name": name, "fold": fold, "cases": {case: {key: {} for key in classes} for case in cases}}
+def record(name, fold="0", cases=("a", "b"), classes=("organ",), label="7f"):
+    scores = {case: {key: {} for key in classes} for case in cases}
+    return {"name": name, "fold": fold, "cases": scores, "cases_sha256": dict.fromkeys(cases, label)}
 
 
 def test_whole_records_are_read(tmp_path):
@@ -27,5 +28,7 @@ def test_runs_of_one_fold_have_the_same_cases_and_classes():
     check_alike([record("x"), record("y", cases=("b", "a")), record("x", "1", cases=("c",))])
     with pytest.raises(UserError, match=r"fold 0: .* got others for 'y' \(1 cases\) than for 'x' \(2\)"):
         check_alike([record("x"), record("y", cases=("a",))])
-    with pytest.raises(UserError, match="the same cases and classes"):
+    with pytest.raises(UserError, match="the same cases, files and classes"):
         check_alike([record("x"), record("y", classes=("organ", "tumour"))])
+    with pytest.raises(UserError, match="the same cases, files and classes"):
+        check_alike([record("x"), record("y", label="8f")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from time import time
 from typing import Any
 
 import blosc2
@@ -99,6 +100,19 @@ def begun(half_labelled: Make, labels: str = "plain", **knobs: Any) -> PseudoLab
         trainer.logger.log(name, 0.0, 0)
     trainer.on_epoch_start()
     return trainer
+
+
+def test_the_prediction_counts_as_time_of_the_epoch_that_follows(half_labelled: Make, monkeypatch, capsys):
+    predict, times = PseudoLabelTrainer._predict_unlabelled, []
+    monkeypatch.setattr(
+        PseudoLabelTrainer, "_predict_unlabelled", lambda self: (times.append(time()), predict(self))[1]
+    )
+    before = time()
+    trainer = begun(half_labelled)
+    starts = trainer.logger.get_value("epoch_start_timestamps", step=None)
+    assert len(starts) == 2
+    assert before < starts[1] <= times[0]
+    assert "logging issue" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("labels", ["plain", "regions"])
