@@ -35,5 +35,13 @@ CARD = Method(
             number(0, below=1),
             "a number >= 0 and < 1",
         ),
+        Knob(
+            "guided_every",
+            None,
+            "epochs after which the network predicts the unlabelled cases, to draw patches where it finds foreground; "
+            "null: random patches",
+            optional(integer(1)),
+            "an integer >= 1, or null",
+        ),
     ),
 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from time import time
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,10 @@ from nnunet_ext.base.steady_blur import steady_blur
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.errors import UserError
 from nnunet_ext.unlabelled.annotated_only import AnnotatedOnly
+from nnunet_ext.unlabelled.predict_unlabelled import predict_unlabelled
 from nnunet_ext.unlabelled.preprocessing import check_unlabelled, unlabelled_folder
+from nnunet_ext.unlabelled.pseudo_label_folder import PseudoLabelFolder
+from nnunet_ext.unlabelled.pseudo_labelled import PseudoLabelled
 from nnunet_ext.unlabelled.ramp import gaussian_ramp
 from nnunet_ext.unlabelled.two_streams import IMAGES_ONLY, TwoStreams
 
@@ -37,7 +42,10 @@ class SemiSupervisedTrainer(ExtTrainer):
     target of the labelled ones, and splits the output by the target's length. In validation steps, and wherever else
     the output has no more samples than the target, it must be the stock loss.
 
-    Knobs (plans block ``nnunet_ext.unlabelled``): ``batch_size``, ``ramp``, ``ema_decay``.
+    Unlabelled patches are random ones. With ``guided_every`` the network predicts all unlabelled cases whenever so many
+    epochs have passed, and from then on patches are oversampled in the foreground that it found, by nnU-Net's share.
+
+    Knobs (plans block ``nnunet_ext.unlabelled``): ``batch_size``, ``ramp``, ``ema_decay``, ``guided_every``.
 
     With the knob ``seed`` each batch depends on nothing but seed, rank and step, and each epoch's dropout and noise on
     seed, rank and epoch: a training that was killed and continued repeats an uninterrupted one, with any number of
@@ -52,6 +60,8 @@ class SemiSupervisedTrainer(ExtTrainer):
     """
 
     unlabelled_entries: tuple[tuple[str, str], ...] = IMAGES_ONLY  # see TwoStreams
+    _predicted_by: str | None = None  # digest of the network whose pseudo-labels are in use
+    _unlabelled_cases: tuple[str, ...] = ()
 
     def initialize(self) -> None:
         """Build network, optimiser and loss; refused for a cascade's second stage."""
@@ -93,6 +103,7 @@ class SemiSupervisedTrainer(ExtTrainer):
         with no_workers():
             train, val = super().get_dataloaders()
         self.print_to_log_file(f"This training has {len(cases)} unlabelled cases.")
+        self._unlabelled_cases = tuple(cases)
         unlabelled = self._unlabelled_loader(unlabelled_folder(*data), cases)
         if self.knobs["seed"] is not None:
             steady_blur(unlabelled.transforms)
@@ -102,7 +113,7 @@ class SemiSupervisedTrainer(ExtTrainer):
         )
 
     def _unlabelled_loader(self, folder: Path, cases: list[str]) -> nnUNetDataLoader:
-        """Stock loader of random patches with stock augmentation; what it makes of a label is thrown away."""
+        """Stock loader with stock augmentation; nothing but what ``unlabelled_entries`` says leaves it."""
         patch_size = self.configuration_manager.patch_size
         rotation, dummy_2d, initial_patch_size, mirror_axes = (
             self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
@@ -125,6 +136,9 @@ class SemiSupervisedTrainer(ExtTrainer):
             transforms=transforms,
         )
         loader.has_ignore = False  # else it looks for annotated voxels
+        if self._pseudo_label_problem(cases) is None:
+            loader._data = PseudoLabelled(folder, cases, self.pseudo_labels)
+            loader.oversample_foreground_percent = self.oversample_foreground_percent
         return loader
 
     def _pool(
@@ -141,6 +155,46 @@ class SemiSupervisedTrainer(ExtTrainer):
         )
         return ordered_pool(make, share=share, pin_memory=self.device.type == "cuda")
 
+    # pseudo-labels
+
+    @property
+    def pseudo_labels(self) -> PseudoLabelFolder:
+        """Where predictions of the unlabelled cases are, if there are any."""
+        return PseudoLabelFolder(Path(self.output_folder) / "pseudo_labels")
+
+    def _predicts_before(self, epoch: int) -> bool:
+        """Whether the unlabelled cases are to be predicted before an epoch: it is time, or those that were are gone."""
+        every = self.knobs["unlabelled"]["guided_every"]
+        if every is None or epoch < every:
+            return False
+        return epoch % every == 0 or self._pseudo_label_problem(self._unlabelled_cases) is not None
+
+    def _renew_pseudo_labels(self) -> None:
+        """Predict all unlabelled cases; loaders begin anew."""
+        self._stop_workers()
+        self._predicted_by = predict_unlabelled(self, self.pseudo_labels)
+        self.set_deep_supervision_enabled(self.enable_deep_supervision)
+        self.dataloader_train, self.dataloader_val = self.get_dataloaders()
+
+    def _pseudo_label_problem(self, cases: Sequence[str]) -> str | None:
+        """What is there instead of the pseudo-labels in use, as ``found none: ...``; None: they are."""
+        if self._predicted_by is None:
+            return "found none: none were made"
+        problem = self.pseudo_labels.marker.problem(self._predicted_by)
+        if problem is None and self.pseudo_labels.marker.cases() != list(cases):
+            return "found those of other unlabelled cases: some were added or removed since"
+        return problem
+
+    def extra_state(self) -> dict[str, Any]:
+        """Return which pseudo-labels are in use, if any."""
+        own = {} if self._predicted_by is None else {"predicted_by": self._predicted_by}
+        return super().extra_state() | own
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`extra_state` returned."""
+        super().load_extra_state(state)
+        self._predicted_by = state.get("predicted_by")
+
     # training
 
     def run_training(self) -> None:
@@ -154,6 +208,14 @@ class SemiSupervisedTrainer(ExtTrainer):
         for loader in (self.dataloader_train, self.dataloader_val):
             if isinstance(loader, MultiThreadedAugmenter):
                 loader._finish()
+
+    def on_epoch_start(self) -> None:
+        """Start the epoch as stock does; a prediction of the unlabelled cases before it counts as its time."""
+        start = time()
+        if self._predicts_before(self.current_epoch):
+            self._renew_pseudo_labels()
+        super().on_epoch_start()
+        self.logger.get_value("epoch_start_timestamps", None)[-1] = start
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch as stock does; with a seed its random numbers depend on nothing that was before."""

@@ -16,6 +16,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_ext.errors import UserError
 from nnunet_ext.pseudo_label import PseudoLabelTrainer
+from nnunet_ext.unlabelled import predict_unlabelled as predicting
 
 Make = Callable[..., Any]
 
@@ -103,10 +104,8 @@ def begun(half_labelled: Make, labels: str = "plain", **knobs: Any) -> PseudoLab
 
 
 def test_the_prediction_counts_as_time_of_the_epoch_that_follows(half_labelled: Make, monkeypatch, capsys):
-    predict, times = PseudoLabelTrainer._predict_unlabelled, []
-    monkeypatch.setattr(
-        PseudoLabelTrainer, "_predict_unlabelled", lambda self: (times.append(time()), predict(self))[1]
-    )
+    renew, times = PseudoLabelTrainer._renew_pseudo_labels, []
+    monkeypatch.setattr(PseudoLabelTrainer, "_renew_pseudo_labels", lambda self: (times.append(time()), renew(self)))
     before = time()
     trainer = begun(half_labelled)
     starts = trainer.logger.get_value("epoch_start_timestamps", step=None)
@@ -118,15 +117,15 @@ def test_the_prediction_counts_as_time_of_the_epoch_that_follows(half_labelled: 
 @pytest.mark.parametrize("labels", ["plain", "regions"])
 def test_pseudo_labels_are_what_the_network_predicts(half_labelled: Make, labels: str, monkeypatch):
     asked = {}
-    predict = PseudoLabelTrainer._predict
+    predict = predicting._predict
 
-    def notes(self: Any, case: str, dataset: Any, predictor: Any) -> None:
+    def notes(trainer: Any, case: str, dataset: Any, predictor: Any, *rest: Any) -> None:
         with torch.no_grad():
             logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(dataset.load_case(case)[0][:]))
         asked[case] = logits.float(), dataset.load_case(case)[1][:]
-        predict(self, case, dataset, predictor)
+        predict(trainer, case, dataset, predictor, *rest)
 
-    monkeypatch.setattr(PseudoLabelTrainer, "_predict", notes)
+    monkeypatch.setattr(predicting, "_predict", notes)
     trainer = begun(half_labelled, labels)
     assert len(asked) == 3
     for case, (logits, body) in asked.items():
@@ -189,12 +188,12 @@ def test_a_run_that_was_killed_and_continued_repeats_an_uninterrupted_one(half_l
 
     killed = half_labelled(PseudoLabelTrainer, run="killed", **knobs)
     predicted: list[str] = []
-    predict, on_train_epoch_start = PseudoLabelTrainer._predict, killed.on_train_epoch_start
+    predict, on_train_epoch_start = predicting._predict, killed.on_train_epoch_start
 
-    def dies_predicting(self: Any, case: str, *rest: Any) -> None:
+    def dies_predicting(trainer: Any, case: str, *rest: Any) -> None:
         if where == "prediction" and len(predicted) == 2:
             raise KilledError
-        predict(self, case, *rest)
+        predict(trainer, case, *rest)
         predicted.append(case)
 
     def dies() -> None:
@@ -202,14 +201,14 @@ def test_a_run_that_was_killed_and_continued_repeats_an_uninterrupted_one(half_l
             raise KilledError
         on_train_epoch_start()
 
-    monkeypatch.setattr(PseudoLabelTrainer, "_predict", dies_predicting)
+    monkeypatch.setattr(predicting, "_predict", dies_predicting)
     monkeypatch.setattr(killed, "on_train_epoch_start", dies)
     with pytest.raises(KilledError):
         killed.run_training()
     assert len(predicted) == {"first part": 0, "prediction": 2, "second part": 3}[where]
     torch.rand(17)  # another process has other random numbers
     monkeypatch.setattr(
-        PseudoLabelTrainer, "_predict", lambda self, case, *rest: (predicted.append(case), predict(self, case, *rest))
+        predicting, "_predict", lambda trainer, case, *rest: (predicted.append(case), predict(trainer, case, *rest))
     )
     continued = half_labelled(PseudoLabelTrainer, run="killed", continued=True, **knobs)
     continued.load_checkpoint(str(Path(killed.output_folder) / "checkpoint_latest.pth"))

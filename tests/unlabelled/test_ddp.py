@@ -31,8 +31,10 @@ def rank(out: Path, number: int) -> None:
     trainer.is_ddp, trainer.local_rank = True, number
     predicted, step, sizes = [], trainer.train_step, []
     if name == "PseudoLabelTrainer":
-        predict = trainer._predict
-        trainer._predict = lambda case, *rest: (predicted.append(case), predict(case, *rest))
+        from nnunet_ext.unlabelled import predict_unlabelled as predicting
+
+        predict = predicting._predict
+        predicting._predict = lambda this, case, *rest: (predicted.append(case), predict(this, case, *rest))
 
     def notes(batch: dict[str, Any]) -> dict:
         sizes.append((len(batch["data"]), len(batch.get("unlabelled", ()))))

@@ -8,7 +8,7 @@ from typing import Any
 
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
-from nnunet_ext.pseudo_label.pseudo_label_folder import PseudoLabelFolder
+from nnunet_ext.unlabelled.pseudo_label_folder import PseudoLabelFolder
 
 
 class PseudoLabelled:

@@ -7,7 +7,7 @@ from pathlib import Path
 import blosc2
 import numpy as np
 
-from nnunet_ext.pseudo_label.pseudo_label_folder import PseudoLabelFolder
+from nnunet_ext.unlabelled.pseudo_label_folder import PseudoLabelFolder
 
 LABELS = np.arange(24, dtype=np.int16).reshape(1, 2, 3, 4)
 

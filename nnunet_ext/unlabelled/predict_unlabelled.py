@@ -1,0 +1,106 @@
+"""Predictions of all unlabelled cases by the network in training."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from torch import distributed
+from tqdm import tqdm
+
+from nnunet_ext.base.data_marker import DataMarker
+from nnunet_ext.base.trainer import ExtTrainer
+from nnunet_ext.unlabelled.preprocessing import check_unlabelled, unlabelled_folder
+from nnunet_ext.unlabelled.pseudo_label_folder import PseudoLabelFolder
+
+
+def predict_unlabelled(trainer: ExtTrainer, into: PseudoLabelFolder) -> str:
+    """Predict as nnU-Net does in its validation: sliding window, mirroring, on the preprocessed images.
+
+    Deep supervision is off afterwards. Of several ranks each predicts its share. Cases that this network has predicted
+    before, in a run that was killed, are not predicted again.
+
+    Args:
+        trainer: Whose network predicts.
+        into: Where the label maps go; those of other networks are removed.
+
+    Returns:
+        What tells these predictions from those of other weights or images: the digest of the folder's marker.
+    """
+    data = (Path(trainer.preprocessed_dataset_folder_base), trainer.plans_manager.plans, trainer.configuration_name)
+    cases, folder = check_unlabelled(*data), unlabelled_folder(*data)
+    digest = _digest(trainer, folder)
+    if into.marker.problem(digest) is None:
+        return digest
+    _on_first_rank(trainer, into.begin, digest)
+    missing = [case for case in cases if not into.has(case)]
+    _wait(trainer)
+    trainer.print_to_log_file(f"Predicting {len(missing)} of {len(cases)} unlabelled cases: {into.place}")
+    trainer.set_deep_supervision_enabled(False)
+    mine = missing[trainer.local_rank :: distributed.get_world_size()] if trainer.is_ddp else missing
+    dataset, predictor = nnUNetDatasetBlosc2(str(folder), cases), _predictor(trainer)
+    for case in tqdm(mine, "predicting unlabelled images", disable=trainer.local_rank != 0):
+        _predict(trainer, case, dataset, predictor, into)
+    _on_first_rank(trainer, into.finish, digest)
+    return digest
+
+
+def _digest(trainer: ExtTrainer, folder: Path) -> str:
+    """Tell networks, and images, apart."""
+    digest = hashlib.sha256(DataMarker(folder).file.read_bytes())
+    for name, tensor in trainer.bare_network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _predictor(trainer: ExtTrainer) -> nnUNetPredictor:
+    predictor = nnUNetPredictor(device=trainer.device, allow_tqdm=False)
+    predictor.manual_initialization(
+        trainer.bare_network,
+        trainer.plans_manager,
+        trainer.configuration_manager,
+        None,
+        trainer.dataset_json,
+        type(trainer).__name__,
+        trainer.inference_allowed_mirroring_axes,
+    )
+    return predictor
+
+
+def _predict(
+    trainer: ExtTrainer,
+    case: str,
+    dataset: nnUNetDatasetBlosc2,
+    predictor: nnUNetPredictor,
+    into: PseudoLabelFolder,
+) -> None:
+    """Write what is predicted of a case in the form of preprocessed labels: -1 is background outside the body."""
+    data, body, _, _ = dataset.load_case(case)
+    logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(data[:]))
+    manager = trainer.label_manager
+    labels = manager.convert_logits_to_segmentation(logits.cpu()).numpy().astype(np.int16)[None]
+    labels[(labels == 0) & (body[:] < 0)] = -1
+    classes = manager.foreground_regions if manager.has_regions else manager.foreground_labels
+    preprocessor = trainer.configuration_manager.preprocessor_class
+    locations = preprocessor._sample_foreground_locations(labels, classes)
+    into.write(case, labels, locations, like=body)
+
+
+def _on_first_rank(trainer: ExtTrainer, function: Callable[[str], None], digest: str) -> None:
+    """Call a function in one process, while the others wait before and after."""
+    _wait(trainer)
+    if trainer.local_rank == 0:
+        function(digest)
+    _wait(trainer)
+
+
+def _wait(trainer: ExtTrainer) -> None:
+    """Wait until all ranks are here."""
+    if trainer.is_ddp:
+        distributed.barrier()
