@@ -14,6 +14,7 @@ import nibabel
 import numpy as np
 import pytest
 from small_unet import GEOMETRIES, KINDS
+from thread_context import ThreadContext
 
 # nnU-Net reads these when it is imported
 os.environ.update(nnUNet_def_n_proc="2", nnUNet_n_proc_DA="1")
@@ -172,19 +173,6 @@ def untrained(_untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return root
 
 
-class _ThreadContext:
-    """A multiprocessing context whose pools are threads: a spawned worker imports for ten seconds."""
-
-    def __init__(self, context: Any) -> None:
-        self._context = context
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
-
-    def Pool(self, processes: int | None = None, *_: Any, **__: Any) -> ThreadPool:  # noqa: N802
-        return ThreadPool(processes)
-
-
 def point_nnunet_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Set nnU-Net's variables, threads for worker pools, and one torch thread."""
     import torch
@@ -196,7 +184,7 @@ def point_nnunet_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"nnUNet_{name}", str(root / name))
     monkeypatch.setenv(sockets.VARIABLE, str(sockets.folder("trainers")))
     get_context = multiprocessing.get_context
-    monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: _ThreadContext(get_context(method)))
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: ThreadContext(get_context(method)))
     monkeypatch.setattr("nnunetv2.utilities.utils.Pool", ThreadPool)
     process, set_num_threads = os.getpid(), torch.set_num_threads
     # not of this process; a forked worker with more than one thread would hang

@@ -5,6 +5,7 @@ import hashlib
 import json
 import shlex
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel
@@ -128,9 +129,8 @@ def test_validation_cases_then_more_runs_then_other_settings(root, ran, mistake,
     assert len(ran) == 2
 
 
-def test_an_interrupted_run_goes_on(root, ran, monkeypatch, capfd):
-    images = ["--test_images", str(root / "raw/Dataset700_Half/imagesTr")]
-    images += ["--test_labels", str(root / "raw/Dataset700_Half/labelsTr")]
+@contextmanager
+def ctrl_c_after_an_epoch(monkeypatch):
     ended = NNUNetBaselineTrainer.on_epoch_end
 
     def interrupted(self):
@@ -139,6 +139,13 @@ def test_an_interrupted_run_goes_on(root, ran, monkeypatch, capfd):
 
     with monkeypatch.context() as first:
         first.setattr(NNUNetBaselineTrainer, "on_epoch_end", interrupted)
+        yield
+
+
+def test_an_interrupted_run_goes_on(root, ran, monkeypatch, capfd):
+    images = ["--test_images", str(root / "raw/Dataset700_Half/imagesTr")]
+    images += ["--test_labels", str(root / "raw/Dataset700_Half/labelsTr")]
+    with ctrl_c_after_an_epoch(monkeypatch):
         assert compare(CONTROL, "-f", "all", "--seeds", "4", *images) == 130
     said = capfd.readouterr().err.splitlines()[-1]
     assert said == "nnunet_ext: interrupted. The same command goes on where it stopped."
@@ -282,14 +289,7 @@ def test_other_files_plans_or_classes_are_refused_before_anything_is_trained(roo
 
 
 def test_a_training_that_began_with_other_plans_is_refused(root, ran, mistake, monkeypatch):
-    ended = NNUNetBaselineTrainer.on_epoch_end
-
-    def interrupted(self):
-        ended(self)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as first:
-        first.setattr(NNUNetBaselineTrainer, "on_epoch_end", interrupted)
+    with ctrl_c_after_an_epoch(monkeypatch):
         assert compare(f"a={CONTROL}") == 130
     change_plans(root, set_patch_size)
     words = [*COMPARE, "--iterations", "1", "-o", "out", "-tr", f"a={CONTROL}"]

@@ -32,6 +32,7 @@ from typing import Any
 
 import pytest
 import torch
+from thread_context import ThreadContext
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # stock.py and the like, also in child processes
@@ -137,19 +138,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         Path(file).write_text(session.config.stash[TABLE].markdown(command), encoding="utf-8")
 
 
-class _ThreadContext:
-    """A multiprocessing context whose pools are threads."""
-
-    def __init__(self, context: Any) -> None:
-        self._context = context
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
-
-    def Pool(self, processes: int | None = None, *_: Any, **__: Any) -> ThreadPool:  # noqa: N802
-        return ThreadPool(processes)
-
-
 @pytest.fixture(scope="session")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that holds nnU-Net's three folders."""
@@ -168,7 +156,7 @@ def _nnunet(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     set_threads(1)  # the networks are tiny; stock commands would take every core
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     get_context = multiprocessing.get_context
-    monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: _ThreadContext(get_context(method)))
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: ThreadContext(get_context(method)))
     monkeypatch.setattr("nnunetv2.utilities.utils.Pool", ThreadPool)
     yield
     set_threads(threads)
