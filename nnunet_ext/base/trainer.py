@@ -22,6 +22,7 @@ from nnunet_ext.base.init_from import init_from
 from nnunet_ext.base.knobs import BLOCK, changed, resolve
 from nnunet_ext.base.parts_logger import PartsLogger
 from nnunet_ext.base.steady_blur import steady_blur
+from nnunet_ext.base.stepped_lr import SteppedLR
 from nnunet_ext.errors import UserError
 
 
@@ -78,11 +79,17 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         super().initialize()
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
-        """Stock SGD, or AdamW if the knob says so, both with nnU-Net's polynomial decay."""
-        if self.knobs["optimizer"] == "SGD":
-            return super().configure_optimizers()
-        optimizer = torch.optim.AdamW(self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay)
-        return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+        """Stock SGD with its polynomial decay, or what the knobs ``optimizer`` and ``lr_schedule`` say."""
+        optimizer, decay = super().configure_optimizers()
+        weights, kind = self.network.parameters(), self.knobs["optimizer"]
+        if kind == "AdamW":
+            optimizer = torch.optim.AdamW(weights, self.initial_lr, weight_decay=self.weight_decay)
+        elif kind == "PlainSGD":
+            optimizer = torch.optim.SGD(weights, self.initial_lr, momentum=0.9, weight_decay=self.weight_decay)
+        decay = (SteppedLR if self.knobs["lr_schedule"] == "steps" else type(decay))(
+            optimizer, self.initial_lr, self.num_epochs
+        )
+        return optimizer, decay
 
     def do_split(self) -> tuple[list[str], list[str]]:
         """Stock split; of several ranks the first one writes ``splits_final.json`` before the others read it."""

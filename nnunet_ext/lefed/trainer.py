@@ -27,7 +27,8 @@ class LeFeDTrainer(SemiSupervisedTrainer):
     disagreement.
 
     What differs from the authors: nnU-Net's Dice + cross-entropy, SGD (Nesterov 0.99, polynomial decay), augmentation
-    and patches; they have Dice alone, SGD 0.01 with momentum 0.9 in steps, and rotation and flips only.
+    and patches; they have Dice alone, SGD 0.01 with momentum 0.9 in steps (knobs ``optimizer``, ``lr_schedule``), and
+    rotation and flips only.
 
     Knobs (plans block ``nnunet_ext.lefed``): ``passes``, ``feedback_scale``, ``bottleneck_dropout``, ``head_dropout``,
     ``consistency_weight``, ``side_weights``, ``side_at_full_size``, ``supervised_loss``, ``own_decoder``,

@@ -11,7 +11,7 @@ from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
 from nnunet_ext.errors import UserError
 from nnunet_ext.pseudo_label.loss import PseudoLabelLoss
-from nnunet_ext.pseudo_label.restarted_poly_lr import RestartedPolyLR
+from nnunet_ext.pseudo_label.restarted_lr import RestartedLR
 from nnunet_ext.unlabelled.trainer import SemiSupervisedTrainer
 
 
@@ -49,11 +49,11 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
         share = self.knobs["pseudo_label"]["supervised_share"]
         return max(1, min(round(share * self.num_epochs), self.num_epochs - 1))
 
-    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, RestartedPolyLR]:
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, RestartedLR]:
         """Stock optimiser; its learning rate decays in each part."""
-        optimizer, _ = super().configure_optimizers()
+        optimizer, decay = super().configure_optimizers()
         lengths = (self.supervised_epochs, self.num_epochs - self.supervised_epochs)
-        return optimizer, RestartedPolyLR(optimizer, self.initial_lr, lengths)
+        return optimizer, RestartedLR(decay, lengths)
 
     def _build_loss(self) -> PseudoLabelLoss:
         return PseudoLabelLoss(super()._build_loss(), self.knobs["pseudo_label"]["pseudo_label_weight"])

@@ -109,7 +109,11 @@ class TestResolve:
             ),
             ({"num_epochs": 0}, "plans 'P': knob 'num_epochs' expects an integer >= 1, got 0. Correct it."),
             ({"initial_lr": "0.1"}, "plans 'P': knob 'initial_lr' expects a number > 0, got '0.1'. Correct it."),
-            ({"optimizer": "Adam"}, "plans 'P': knob 'optimizer' expects 'SGD' or 'AdamW', got 'Adam'. Correct it."),
+            (
+                {"optimizer": "Adam"},
+                "plans 'P': knob 'optimizer' expects 'SGD', 'PlainSGD' or 'AdamW', got 'Adam'. Correct it.",
+            ),
+            ({"lr_schedule": "x"}, "plans 'P': knob 'lr_schedule' expects 'poly' or 'steps', got 'x'. Correct it."),
             ({"init_from": ""}, "plans 'P': knob 'init_from' expects a path, or null, got ''. Correct it."),
             ([], "plans 'P': the block 'nnunet_ext' must be an object, got []. Write {'num_epochs': 50}."),
             (None, "plans 'P': the block 'nnunet_ext' must be an object, got None. Write {'num_epochs': 50}."),

@@ -102,6 +102,25 @@ def test_knobs_take_effect():
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(3e-3 * (1 / 7) ** 0.9)
 
 
+def test_plain_sgd_and_steps():
+    trainer = make(optimizer="PlainSGD", lr_schedule="steps", weight_decay=1e-4, num_epochs=12)
+    trainer.initialize()
+    group = trainer.optimizer.param_groups[0]
+    assert type(trainer.optimizer) is torch.optim.SGD
+    assert (group["lr"], group["momentum"], group["nesterov"], group["weight_decay"]) == (1e-2, 0.9, False, 1e-4)
+    trainer.lr_scheduler.step(2)
+    assert group["lr"] == pytest.approx(1e-3)
+    assert len(group["params"]) == len(list(trainer.network.parameters()))
+
+
+def test_stock_optimiser_with_steps():
+    trainer = make(lr_schedule="steps", num_epochs=6)
+    trainer.initialize()
+    trainer.lr_scheduler.step(5)
+    assert trainer.optimizer.param_groups[0]["momentum"] == 0.99
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(1e-7)
+
+
 def test_a_seed_repeats_the_weights_and_no_seed_does_not():
     def first_weight(**knobs) -> torch.Tensor:
         trainer = make(BANetTrainer, **knobs)

@@ -45,5 +45,5 @@ def test_text(capsys):
     for card in methods().values():
         words = (card.title, card.summary, *card.trainers, *card.planners, *card.papers, *card.supports)
         assert [word for word in words if word not in text] == []
-    assert "    optimizer=\"SGD\"                  'SGD' or 'AdamW'; SGD is nnU-Net's own" in text
+    assert "    optimizer=\"SGD\"                  'SGD', 'PlainSGD' or 'AdamW'; SGD is nnU-Net's own" in text
     assert "    ba_net.boundary_width=3          an odd integer >= 3; " in text

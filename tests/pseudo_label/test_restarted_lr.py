@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
-from nnunet_ext.pseudo_label.restarted_poly_lr import RestartedPolyLR
+from nnunet_ext.pseudo_label.restarted_lr import RestartedLR
 
 
 @pytest.mark.parametrize("order", [range(5), (4, 0, 3)])
 def test_each_epoch_has_its_rate(order):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
-    schedule = RestartedPolyLR(optimizer, 0.02, (2, 3))
+    schedule = RestartedLR(PolyLRScheduler(optimizer, 0.02, 5), (2, 3))
     assert optimizer.param_groups[0]["lr"] == 0.02
     rates = [0.02, 0.02 * 0.5358867, 0.02, 0.02 * 0.6942532, 0.02 * 0.3720411]  # (1 - epoch / length) ** 0.9
     for epoch in order:
