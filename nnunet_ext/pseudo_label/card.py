@@ -1,6 +1,6 @@
 """The card of pseudo-labels."""
 
-from nnunet_ext.base.method import Knob, Method, number
+from nnunet_ext.base.method import Knob, Method, number, one_of
 
 CARD = Method(
     key="pseudo_label",
@@ -13,7 +13,7 @@ CARD = Method(
         Knob(
             "supervised_share",
             0.5,
-            "share of the epochs that train on labelled images alone; the others train anew on both",
+            "share of the epochs that train on labelled images alone; the others train on both",
             number(0, exclusive=True, below=1),
             "a number > 0 and < 1",
         ),
@@ -23,6 +23,13 @@ CARD = Method(
             "weight of pseudo-labelled samples in the mean loss of a batch; labelled ones have 1",
             number(0),
             "a number >= 0",
+        ),
+        Knob(
+            "anew",
+            True,
+            "training on both begins with the first weights; false: with those that predicted, for short trainings",
+            one_of(True, False),
+            "true or false",
         ),
     ),
 )

@@ -21,15 +21,15 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
     1. The first epochs (knob ``supervised_share``) are stock nnU-Net on the labelled cases.
     2. The network predicts all unlabelled cases, as nnU-Net predicts (sliding window, mirroring). The label maps lie in
        the fold's folder, ``pseudo_labels``.
-    3. The weights that the training began with, a new optimiser and a new decay of the learning rate: the other epochs
-       train on labelled and pseudo-labelled samples. A pseudo-labelled patch is cropped, augmented and oversampled in
-       the foreground as a labelled one is, with its labels.
+    3. The weights that the training began with (or those that predicted, knob ``anew``), a new optimiser and a new
+       decay of the learning rate: the other epochs train on labelled and pseudo-labelled samples. A pseudo-labelled
+       patch is cropped, augmented and oversampled in the foreground as a labelled one is, with its labels.
 
     The network is the plans' own and its checkpoints load into stock nnU-Net. ``checkpoint_best`` is the best of the
     last part once that has begun. A run that was killed goes on where it was, in the prediction case by case.
 
     Knobs (plans blocks ``nnunet_ext.pseudo_label`` and ``nnunet_ext.unlabelled``): ``supervised_share``,
-    ``pseudo_label_weight``; ``batch_size``.
+    ``pseudo_label_weight``, ``anew``; ``batch_size``.
 
     Avoided: unlabelled cases that train as background because they have no label; patches whose labels are those of
     another crop; a second part that is shorter than it seems, because it goes on with the first one's learning rate.
@@ -83,9 +83,9 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
     # training
 
     def on_train_start(self) -> None:
-        """Prepare as stock does; a new training notes its weights."""
+        """Prepare as stock does; a new training notes its weights, if it will begin anew."""
         super().on_train_start()
-        if not self._starts_from_checkpoint:
+        if self.knobs["pseudo_label"]["anew"] and not self._starts_from_checkpoint:
             self._first_weights = {
                 name: weight.cpu().clone() for name, weight in self.bare_network.state_dict().items()
             }
@@ -97,10 +97,8 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
 
     def _renew_pseudo_labels(self) -> None:
         super()._renew_pseudo_labels()
-        self._begin_anew()
-
-    def _begin_anew(self) -> None:
-        self.bare_network.load_state_dict(cast(dict[str, torch.Tensor], self._first_weights))
+        if self.knobs["pseudo_label"]["anew"]:
+            self.bare_network.load_state_dict(cast(dict[str, torch.Tensor], self._first_weights))
         self._first_weights = None
         self.optimizer, self.lr_scheduler = self.configure_optimizers()
         self._best_ema = None

@@ -51,10 +51,12 @@ def test_epochs_of_the_first_part(half_labelled: Make, epochs: int, share: float
     assert trainer.supervised_epochs == expected
 
 
-@pytest.mark.parametrize(("labels", "configuration"), [("plain", "3d_fullres"), ("regions ignore", "2d")])
-def test_both_parts(half_labelled: Make, labels: str, configuration: str, monkeypatch):
-    """The first is stock nnU-Net; the second begins with the same weights and sees predictions of the first."""
-    knobs = {"num_epochs": 4, "num_iterations_per_epoch": 1, "optimizer": "AdamW"}
+@pytest.mark.parametrize(
+    ("labels", "configuration", "anew"), [("plain", "3d_fullres", True), ("regions ignore", "2d", False)]
+)
+def test_both_parts(half_labelled: Make, labels: str, configuration: str, anew: bool, monkeypatch):
+    """The first is stock nnU-Net; the second sees predictions of the first and begins with the same weights, or not."""
+    knobs = {"num_epochs": 4, "num_iterations_per_epoch": 1, "optimizer": "AdamW", "pseudo_label": {"anew": anew}}
     trainer = half_labelled(PseudoLabelTrainer, configuration, labels=labels, **knobs)
     seen: dict[int, dict[str, Any]] = {}
     step = nnUNetTrainer.train_step
@@ -64,10 +66,15 @@ def test_both_parts(half_labelled: Make, labels: str, configuration: str, monkey
         return step(self, batch)
 
     monkeypatch.setattr(nnUNetTrainer, "train_step", notes)
+    ended: dict[int, dict[str, torch.Tensor]] = {}
+    on_epoch_end = trainer.on_epoch_end
+    monkeypatch.setattr(
+        trainer, "on_epoch_end", lambda: (ended.update({trainer.current_epoch: weights(trainer)}), on_epoch_end())
+    )
     trainer.run_training()
     assert ["pseudo_target" in seen[epoch]["batch"] for epoch in range(4)] == [False, False, True, True]
     assert [len(seen[epoch]["batch"]["data"]) for epoch in range(4)] == [2, 2, 4, 4]
-    assert equal(seen[2]["before"], seen[0]["before"])
+    assert equal(seen[2]["before"], seen[0]["before"] if anew else ended[1])
     assert not equal(seen[1]["before"], seen[0]["before"])
     assert seen[0]["optimizer"] is seen[1]["optimizer"] is not seen[2]["optimizer"]
     assert trainer.logger.get_value("lrs", step=None) == pytest.approx([0.01, 0.01 * 0.5358867] * 2)
@@ -180,9 +187,14 @@ def test_pseudo_labelled_patches_are_oversampled_in_the_foreground(half_labelled
     assert any(len(voxels) for voxels in locations.values())
 
 
-@pytest.mark.parametrize("where", ["first part", "prediction", "second part"])
-def test_a_run_that_was_killed_and_continued_repeats_an_uninterrupted_one(half_labelled: Make, monkeypatch, where: str):
+@pytest.mark.parametrize(
+    ("where", "anew"), [("first part", True), ("prediction", True), ("prediction", False), ("second part", True)]
+)
+def test_a_run_that_was_killed_and_continued_repeats_an_uninterrupted_one(
+    half_labelled: Make, monkeypatch, where: str, anew: bool
+):
     knobs = {"num_epochs": 4, "num_iterations_per_epoch": 1, "seed": 5, "save_every": 3 if where == "prediction" else 1}
+    knobs["pseudo_label"] = {"anew": anew}
     whole = half_labelled(PseudoLabelTrainer, run="whole", **knobs)
     whole.run_training()
 
@@ -237,7 +249,9 @@ def test_one_epoch_has_no_second_part(half_labelled: Make, capsys):
     assert not trainer.pseudo_labels.place.exists()
 
 
-@pytest.mark.parametrize("knob", [{"supervised_share": 0}, {"supervised_share": 1}, {"pseudo_label_weight": -1}])
+@pytest.mark.parametrize(
+    "knob", [{"supervised_share": 0}, {"supervised_share": 1}, {"pseudo_label_weight": -1}, {"anew": 1.5}]
+)
 def test_illegal_knobs_are_refused(half_labelled: Make, knob):
     with pytest.raises(UserError, match=rf"knob 'pseudo_label\.{next(iter(knob))}' expects"):
         half_labelled(PseudoLabelTrainer, pseudo_label=knob)
