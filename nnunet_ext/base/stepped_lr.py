@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+from torch.optim import Optimizer
 
 
-class SteppedLR(PolyLRScheduler):
+class SteppedLR:
     """A tenth of the learning rate after each sixth of the training, as semi-supervised papers have it.
 
-    Arguments are those of nnU-Net's polynomial decay; ``exponent`` means nothing.
+    torch's StepLR counts calls; nnU-Net names the epoch and keeps no schedule in its checkpoints.
+
+    Args:
+        optimizer: Whose learning rate it sets.
+        initial_lr: Learning rate of the first sixth.
+        max_steps: Epochs of the training.
     """
 
-    def step(self, current_step: int | None = None) -> None:
-        """Set the learning rate of an epoch; the next one's if none is given."""
-        if current_step is None or current_step == -1:
-            current_step = self.ctr
-            self.ctr += 1
-        rate = self.initial_lr * 0.1 ** (6 * current_step // self.max_steps)
+    def __init__(self, optimizer: Optimizer, initial_lr: float, max_steps: int) -> None:
+        self.optimizer = optimizer
+        self.initial_lr = initial_lr
+        self.max_steps = max_steps
+        self.step(0)
+
+    def step(self, epoch: int) -> None:
+        """Set the learning rate of an epoch."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self._last_lr = [rate for _ in self.optimizer.param_groups]
+            group["lr"] = self.initial_lr * 0.1 ** (6 * epoch // self.max_steps)

@@ -78,18 +78,16 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         self._seed()
         super().initialize()
 
-    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler | SteppedLR]:
         """Stock SGD with its polynomial decay, or what the knobs ``optimizer`` and ``lr_schedule`` say."""
-        optimizer, decay = super().configure_optimizers()
+        optimizer, _ = super().configure_optimizers()
         weights, kind = self.network.parameters(), self.knobs["optimizer"]
         if kind == "AdamW":
             optimizer = torch.optim.AdamW(weights, self.initial_lr, weight_decay=self.weight_decay)
         elif kind == "PlainSGD":
             optimizer = torch.optim.SGD(weights, self.initial_lr, momentum=0.9, weight_decay=self.weight_decay)
-        decay = (SteppedLR if self.knobs["lr_schedule"] == "steps" else type(decay))(
-            optimizer, self.initial_lr, self.num_epochs
-        )
-        return optimizer, decay
+        decay = SteppedLR if self.knobs["lr_schedule"] == "steps" else PolyLRScheduler
+        return optimizer, decay(optimizer, self.initial_lr, self.num_epochs)
 
     def do_split(self) -> tuple[list[str], list[str]]:
         """Stock split; of several ranks the first one writes ``splits_final.json`` before the others read it."""

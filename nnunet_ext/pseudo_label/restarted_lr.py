@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
+from nnunet_ext.base.stepped_lr import SteppedLR
+
 
 class RestartedLR:
     """A decay of the learning rate, and after the first epochs once more from the beginning.
@@ -13,7 +15,7 @@ class RestartedLR:
         lengths: Epochs of the two decays.
     """
 
-    def __init__(self, decay: PolyLRScheduler, lengths: tuple[int, int]) -> None:
+    def __init__(self, decay: PolyLRScheduler | SteppedLR, lengths: tuple[int, int]) -> None:
         self.decay = decay
         self.lengths = lengths
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
+from nnunet_ext.base.stepped_lr import SteppedLR
 from nnunet_ext.pseudo_label.restarted_lr import RestartedLR
 
 
@@ -18,3 +19,13 @@ def test_each_epoch_has_its_rate(order):
     for epoch in order:
         schedule.step(epoch)
         assert optimizer.param_groups[0]["lr"] == pytest.approx(rates[epoch], rel=1e-6)
+
+
+def test_steps_restart_too():
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
+    schedule = RestartedLR(SteppedLR(optimizer, 0.02, 18), (6, 12))
+    rates = []
+    for epoch in range(18):
+        schedule.step(epoch)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.02 * 0.1**n for n in (*range(6), *sorted([*range(6)] * 2))])
