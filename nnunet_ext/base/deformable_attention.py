@@ -117,10 +117,18 @@ def token_references(
 
 
 def head_directions(heads: int, dims: int) -> Tensor:
-    """Return the direction (heads, dims) of each head's first points, 1 along its longest axis."""
-    turn = torch.arange(heads, dtype=torch.float32) * (2 * math.pi / heads)
+    """Return the direction (heads, dims) of each head's first points, 1 along its longest axis, order (x, y, z).
+
+    No two heads share a direction, and from two heads on some point along each axis and some against it. In 3d head h
+    of H has (sin t cos t, cos t, sin t) with t = 2 pi h / H, TransDoDNet's formula; four heads, which would never leave
+    the plane x = 0, have t + pi / 4, a tetrahedron. In 2d (cos t, sin t). Two heads take opposite diagonals.
+    """
+    if heads == 2:
+        return torch.tensor([[1.0], [-1.0]]).expand(2, dims).clone()
+    turn = torch.arange(heads, dtype=torch.float64) * (2 * math.pi / heads)
     if dims == 2:
         directions = torch.stack((turn.cos(), turn.sin()), -1)
     else:
-        directions = torch.stack((turn.cos(), turn.sin() * turn.cos(), turn.sin() ** 2), -1)
-    return directions / directions.abs().amax(-1, keepdim=True)
+        turn += math.pi / 4 if heads == 4 else 0
+        directions = torch.stack((turn.sin() * turn.cos(), turn.cos(), turn.sin()), -1)
+    return (directions / directions.abs().amax(-1, keepdim=True)).to(torch.float32)

@@ -32,7 +32,8 @@ class CoTr(nn.Module):
     (skips by addition) are the plans' here, so channels of levels may differ from ``width`` and from one another (1x1
     convolutions lead in and out; none where they are equal); deep supervision is at the plans' scales; reference points
     and offsets are (x, y, z), as sampling reads them (theirs: (z, x, y), so that no query starts at its own voxel); the
-    channels of a position pair up sine and cosine of one frequency (theirs: two of three pairs).
+    channels of a position pair up sine and cosine of one frequency (theirs: two of three pairs); heads start in
+    distinct directions, both ways along each axis (theirs: never against the third; see :func:`head_directions`).
 
     Args:
         unet: The network that the plans describe.

@@ -166,11 +166,46 @@ def test_at_the_start_points_go_out_in_the_heads_directions_and_weights_are_equa
     assert not module.weights.weight.any()
     assert not module.weights.bias.any()
     grid = module.offsets.bias.view(4, 2, 3, 3)
-    assert_close(grid[0, 0], torch.tensor([[1.0, 0, 0], [2.0, 0, 0], [3.0, 0, 0]]))
-    assert_close(grid[1, 1, 0], torch.tensor([0.0, 0, 1]), rtol=0, atol=1e-6)
-    assert_close(head_directions(4, 2), torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]]), rtol=0, atol=1e-6)
-    assert_close(head_directions(6, 3).abs().amax(1), torch.ones(6))
+    half = math.sqrt(0.5)
+    assert_close(grid[0, 0], torch.tensor([[half, 1, 1], [2 * half, 2, 2], [3 * half, 3, 3]]))
+    assert_close(grid[1, 1, 0], torch.tensor([-half, -1, 1]))
     assert_close(module.values.weight.std(), torch.tensor(math.sqrt(1 / 8)), rtol=0.4, atol=0)
+
+
+def test_directions_of_eight_heads_are_those_of_the_authors_formula():
+    half = math.sqrt(0.5)
+    expected = [
+        [0, 1, 0],
+        [half, 1, 1],
+        [0, 0, 1],
+        [-half, -1, 1],
+        [0, -1, 0],
+        [half, -1, -1],
+        [0, 0, -1],
+        [-half, 1, -1],
+    ]
+    assert_close(head_directions(8, 3), torch.tensor(expected), rtol=0, atol=1e-6)
+
+
+def test_directions_in_2d_and_of_few_heads():
+    assert_close(head_directions(4, 2), torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]]), rtol=0, atol=1e-6)
+    assert_close(head_directions(1, 3), torch.tensor([[0.0, 1, 0]]))
+    assert_close(head_directions(1, 2), torch.tensor([[1.0, 0]]))
+    assert_close(head_directions(2, 3), torch.tensor([[1.0, 1, 1], [-1, -1, -1]]))
+    assert_close(head_directions(2, 2), torch.tensor([[1.0, 1], [-1, -1]]))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("heads", range(1, 17))
+def test_directions_are_distinct_and_have_both_signs_of_every_axis(heads, dims):
+    directions = head_directions(heads, dims)
+    assert directions.shape == (heads, dims)
+    assert_close(directions.abs().amax(1), torch.ones(heads))
+    apart = torch.cdist(directions[None], directions[None])[0] + 10 * torch.eye(heads)
+    assert apart.min() > 0.2
+    if heads > 1:
+        assert (directions.amax(0) > 0.2).all()
+        assert (directions.amin(0) < -0.2).all()
 
 
 def test_every_parameter_gets_a_gradient_from_the_start():
