@@ -1,6 +1,6 @@
 """The card of LeFeD."""
 
-from nnunet_ext.base.method import Knob, Method, integer, number, one_of
+from nnunet_ext.base.method import Knob, Method, integer, number, one_of, optional
 
 
 def _weights(value: object) -> bool:
@@ -27,14 +27,18 @@ CARD = Method(
             "a number >= 0",
         ),
         Knob(
-            "bottleneck_dropout", 0.3, "channels dropped at the bottleneck", number(0, below=1), "a number >= 0 and < 1"
+            "bottleneck_dropout",
+            None,
+            "channels dropped at the bottleneck; null: 0.3 (the authors), 0 below 16 features at full size",
+            optional(number(0, below=1)),
+            "a number >= 0 and < 1, or null",
         ),
         Knob(
             "head_dropout",
-            0.5,
-            "channels dropped before each decoder's head",
-            number(0, below=1),
-            "a number >= 0 and < 1",
+            None,
+            "channels dropped before each decoder's head; null: 0.5 (the authors), 0 below 16 features",
+            optional(number(0, below=1)),
+            "a number >= 0 and < 1, or null",
         ),
         Knob(
             "consistency_weight",

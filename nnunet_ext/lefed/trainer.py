@@ -11,6 +11,7 @@ from nnunet_ext.base.planned_unet import planned_unet
 from nnunet_ext.errors import UserError
 from nnunet_ext.lefed.architecture import Fed, LeFeD
 from nnunet_ext.lefed.loss import LeFeDLoss, SquaredDice
+from nnunet_ext.unlabelled.channel_dropout import channel_dropout
 from nnunet_ext.unlabelled.trainer import SemiSupervisedTrainer
 
 
@@ -28,7 +29,7 @@ class LeFeDTrainer(SemiSupervisedTrainer):
 
     What differs from the authors: nnU-Net's Dice + cross-entropy, SGD (Nesterov 0.99, polynomial decay), augmentation
     and patches; they have Dice alone, SGD 0.01 with momentum 0.9 in steps (knobs ``optimizer``, ``lr_schedule``), and
-    rotation and flips only.
+    rotation and flips only. Networks of fewer than 16 features at full resolution, such as Lite's, drop no channels.
 
     Knobs (plans block ``nnunet_ext.lefed``): ``passes``, ``feedback_scale``, ``bottleneck_dropout``, ``head_dropout``,
     ``consistency_weight``, ``side_weights``, ``side_at_full_size``, ``supervised_loss``, ``own_decoder``,
@@ -59,7 +60,10 @@ class LeFeDTrainer(SemiSupervisedTrainer):
         return LeFeD(
             unet,
             own_decoder=knobs["own_decoder"],
-            dropout=(knobs["bottleneck_dropout"], knobs["head_dropout"]),
+            dropout=(
+                channel_dropout(knobs["bottleneck_dropout"], 0.3, unet),
+                channel_dropout(knobs["head_dropout"], 0.5, unet),
+            ),
             feedback_scale=knobs["feedback_scale"],
             mean_of_decoders=knobs["mean_of_decoders"],
             accumulate=knobs["accumulate"],

@@ -1,6 +1,6 @@
 """The card of MC-Net+."""
 
-from nnunet_ext.base.method import Knob, Method, number, one_of
+from nnunet_ext.base.method import Knob, Method, number, one_of, optional
 
 CARD = Method(
     key="mc_net_plus",
@@ -36,10 +36,10 @@ CARD = Method(
         ),
         Knob(
             "dropout",
-            0.5,
-            "channels dropped at the bottleneck and before heads",
-            number(0, below=1),
-            "a number >= 0 and < 1",
+            None,
+            "channels dropped at the bottleneck and before heads; null: 0.5 (the authors), 0 below 16 features",
+            optional(number(0, below=1)),
+            "a number >= 0 and < 1, or null",
         ),
         Knob(
             "detach",

@@ -9,6 +9,7 @@ from nnunet_ext.base.knobs import resolve_for
 from nnunet_ext.base.planned_unet import planned_unet
 from nnunet_ext.mc_net_plus.architecture import MCNetPlus
 from nnunet_ext.mc_net_plus.loss import MCNetPlusLoss
+from nnunet_ext.unlabelled.channel_dropout import channel_dropout
 from nnunet_ext.unlabelled.trainer import SemiSupervisedTrainer
 
 
@@ -22,7 +23,8 @@ class MCNetPlusTrainer(SemiSupervisedTrainer):
     (``detach``); consistency on the CPU; best checkpoint chosen on the test set.
 
     What differs from the authors: nnU-Net's Dice + cross-entropy (theirs is Dice alone), SGD with polynomial decay
-    (theirs is constant), augmentation and patches; the ramp grows with every step and not every 150.
+    (theirs is constant), augmentation and patches; the ramp grows with every step and not every 150. Networks
+    of fewer than 16 features at full resolution, such as Lite's, drop no channels.
 
     Knobs (plans block ``nnunet_ext.mc_net_plus``): ``supervised_weight``, ``consistency_weight``, ``temperature``,
     ``dropout``, ``detach``.
@@ -48,7 +50,7 @@ class MCNetPlusTrainer(SemiSupervisedTrainer):
             plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
         )
         knobs = resolve_for(plans_manager, configuration_manager)["mc_net_plus"]
-        return MCNetPlus(unet, dropout=knobs["dropout"])
+        return MCNetPlus(unet, dropout=channel_dropout(knobs["dropout"], 0.5, unet))
 
     def initialize(self) -> None:
         """Prepare as stock does, without deep supervision."""

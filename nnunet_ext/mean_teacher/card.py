@@ -1,6 +1,6 @@
 """The card of Mean Teacher."""
 
-from nnunet_ext.base.method import Knob, Method, number
+from nnunet_ext.base.method import Knob, Method, number, one_of
 
 CARD = Method(
     key="mean_teacher",
@@ -23,9 +23,17 @@ CARD = Method(
         Knob(
             "noise",
             0.1,
-            "standard deviation of the noise on the teacher's images, cut off at twice of it",
+            "standard deviation of the noise on the teacher's images, cut off at twice of it; with views=same only",
             number(0),
             "a number >= 0",
+        ),
+        Knob(
+            "views",
+            "same",
+            "same: both networks see the same augmented patch; weak_strong: the teacher's has nnU-Net's spatial "
+            "augmentation only, the student's all of it",
+            one_of("same", "weak_strong"),
+            "'same' or 'weak_strong'",
         ),
     ),
 )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional
 
+from nnunet_ext.unlabelled.discrepancy import discrepancy
 from nnunet_ext.unlabelled.probabilities import probabilities
 from nnunet_ext.unlabelled.split_output import split_output
 
 
 class MeanTeacherLoss(nn.Module):
-    """Supervised loss of the labelled samples + ``weight`` x mean squared difference to the teacher on the others.
+    """Supervised loss of the labelled samples + ``weight`` x squared difference to the teacher on the others.
 
-    The difference is one of probabilities, at full resolution, its mean over samples, channels and voxels. Without
-    :meth:`expect`, as in validation, it is the supervised loss alone.
+    The difference is one of probabilities at full resolution, averaged as in
+    :func:`~nnunet_ext.unlabelled.discrepancy.discrepancy`: for two classes the mean over both, and not less for every
+    further class. Without :meth:`expect`, as in validation, it is the supervised loss alone.
 
     Args:
         supervised: nnU-Net's own loss, with its deep supervision.
@@ -49,6 +50,6 @@ class MeanTeacherLoss(nn.Module):
         labelled, unlabelled = split_output(output, target)
         supervised = self.supervised(labelled, target)
         finest = unlabelled[0] if isinstance(unlabelled, list) else unlabelled
-        consistency = functional.mse_loss(probabilities(finest, regions=self.regions), teacher)
+        consistency = discrepancy(probabilities(finest, regions=self.regions), teacher, regions=self.regions)
         self.parts = {"supervised_loss": supervised.detach(), "consistency_loss": consistency.detach()}
         return supervised + weight * consistency

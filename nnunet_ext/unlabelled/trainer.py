@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
@@ -133,13 +134,21 @@ class SemiSupervisedTrainer(ExtTrainer):
             initial_patch_size,
             patch_size,
             self.label_manager,
-            transforms=transforms,
+            transforms=self.unlabelled_transforms(transforms),
         )
         loader.has_ignore = False  # else it looks for annotated voxels
         if self._pseudo_label_problem(cases) is None:
             loader._data = PseudoLabelled(folder, cases, self.pseudo_labels)
             loader.oversample_foreground_percent = self.oversample_foreground_percent
         return loader
+
+    def unlabelled_transforms(self, stock: ComposeTransforms) -> ComposeTransforms:
+        """Return the augmentation of unlabelled patches.
+
+        Args:
+            stock: nnU-Net's training transforms.
+        """
+        return stock
 
     def _pool(
         self, labelled: nnUNetDataLoader, unlabelled: nnUNetDataLoader | None, steps: int, share: int, purpose: int

@@ -54,6 +54,15 @@ def test_regions():
     assert float(loss(output, TARGET)) == pytest.approx(7 + 0.5**2)
 
 
+def test_the_difference_does_not_shrink_with_every_further_class():
+    output = torch.cat(
+        (torch.zeros(1, 4, 2, 3), torch.tensor([[0.5, 0.25, 0.125, 0.125]]).log()[:, :, None, None].expand(1, 4, 2, 3))
+    )
+    loss = MeanTeacherLoss(Supervised(), regions=False)
+    loss.expect(torch.tensor([[0.25, 0.5, 0.125, 0.125]])[:, :, None, None].expand(1, 4, 2, 3), 1.0)
+    assert float(loss(output, TARGET)) == pytest.approx(7 + (0.25**2 + 0.25**2) / 2)
+
+
 def test_what_the_teacher_says_holds_for_one_call():
     loss = MeanTeacherLoss(Supervised(), regions=False)
     loss.expect(logits(0.5).exp(), 1.0)

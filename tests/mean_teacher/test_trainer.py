@@ -79,6 +79,23 @@ def test_the_noise_is_the_teachers_alone_and_cut_off(half_labelled: Make, monkey
     assert abs(float(noise.mean())) < 0.02
 
 
+@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
+def test_with_two_views_the_teacher_sees_the_weak_one(half_labelled: Make, configuration: str):
+    trainer, batch = ready(half_labelled, configuration, mean_teacher={"views": "weak_strong", "noise": 0.5})
+    seen = {}
+    for name, network in (("student", trainer.network), ("teacher", trainer.teacher().network)):
+        network.register_forward_pre_hook(lambda _, images, name=name: seen.update({name: images[0].clone()}))
+    output = trainer.train_step(batch)
+    strong, weak = batch["unlabelled"].chunk(2, 1)
+    assert strong.shape[1:] == batch["data"].shape[1:]
+    assert torch.equal(seen["student"], torch.cat((batch["data"], strong)))
+    assert torch.equal(seen["teacher"], weak)
+    assert output["consistency_loss"] >= 0
+    batches = trainer.get_dataloaders()[0]
+    while torch.equal(strong, weak):  # stock applies each transform to few patches
+        strong, weak = next(batches)["unlabelled"].chunk(2, 1)
+
+
 def test_the_weight_grows(half_labelled: Make):
     trainer, batch = ready(half_labelled, unlabelled={"ramp": 1.0}, mean_teacher={"consistency_weight": 1000})
     output = trainer.train_step(batch | {"step": 3})
