@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from nnunet_ext.base.one_line import one_line
+from nnunet_ext.base.ranks import Ranks
 from nnunet_ext.errors import UserError
 
 # of two that are equally new the earlier name is taken: best knows its own score, latest of the same epoch does not
@@ -48,15 +49,17 @@ class SafeCheckpoints:
     disable_checkpointing: bool
 
     def save_checkpoint(self, filename: str) -> None:
-        """Write a checkpoint atomically.
+        """Write a checkpoint atomically; of several ranks the first one writes.
 
         Raises:
             UserError: The file could not be written; older checkpoints are untouched.
         """
+        if not Ranks.now().is_first:  # stock code asks for the local rank, which is 0 once on each node
+            return
         partial = Path(f"{filename}.partial")
         try:
             super().save_checkpoint(str(partial))  # type: ignore[misc]
-            if self.local_rank == 0 and not self.disable_checkpointing:  # type: ignore[attr-defined]
+            if not self.disable_checkpointing:
                 if extra := self.extra_state():
                     checkpoint = torch.load(partial, map_location="cpu", weights_only=False)
                     torch.save(checkpoint | {EXTRA: extra}, partial)
@@ -119,7 +122,7 @@ class SafeCheckpoints:
                 whole.append((max(read_checkpoint(file)["logging"]["epoch_end_timestamps"], default=0), file))
             except UserError as error:
                 self.print_to_log_file(f"WARNING: {error} Trying the next older one.")  # type: ignore[attr-defined]
-        if self.local_rank == 0:  # type: ignore[attr-defined]
+        if Ranks.now().is_first:
             for file in Path(self.output_folder).glob("*.pth.partial"):  # what a kill while writing left behind
                 file.unlink()
         if not whole:

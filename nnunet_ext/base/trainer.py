@@ -21,6 +21,7 @@ from nnunet_ext.base.checkpoints import SafeCheckpoints
 from nnunet_ext.base.init_from import init_from
 from nnunet_ext.base.knobs import BLOCK, changed, resolve
 from nnunet_ext.base.parts_logger import PartsLogger
+from nnunet_ext.base.ranks import Ranks
 from nnunet_ext.base.steady_blur import steady_blur
 from nnunet_ext.base.stepped_lr import SteppedLR
 from nnunet_ext.errors import UserError
@@ -91,12 +92,12 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
 
     def do_split(self) -> tuple[list[str], list[str]]:
         """Stock split; of several ranks the first one writes ``splits_final.json`` before the others read it."""
-        others_wait = self.is_ddp and self.local_rank != 0
-        if others_wait:
-            distributed.barrier()
+        ranks = Ranks.now()
+        if not ranks.is_first:
+            ranks.wait()
         split: tuple[list[str], list[str]] = super().do_split()
-        if self.is_ddp and not others_wait:
-            distributed.barrier()
+        if ranks.is_first:
+            ranks.wait()
         return split
 
     def get_dataloaders(self) -> tuple[Any, Any]:
@@ -108,7 +109,7 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
                 steady_blur((loader.generator if has_workers else loader.data_loader).transforms)
                 if has_workers:
                     loader._finish()
-                    first = self.knobs["seed"] + 1000 * (1 + offset) + 100 * self.local_rank
+                    first = self.knobs["seed"] + 1000 * (1 + offset) + 100 * Ranks.now().rank
                     loader.seeds = [first + worker for worker in range(loader.num_processes)]
                     next(loader)
         return loaders
@@ -172,9 +173,10 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
     def _seed(self) -> None:
         seed = self.knobs["seed"]
         if seed is not None:
-            random.seed(seed + self.local_rank)
-            np.random.seed(seed + self.local_rank)  # the generator that nnU-Net's transforms draw from
-            torch.manual_seed(seed + self.local_rank)
+            own = seed + Ranks.now().rank
+            random.seed(own)
+            np.random.seed(own)  # the generator that nnU-Net's transforms draw from
+            torch.manual_seed(own)
 
     def _check_deep_supervision(self) -> None:
         stages = len(self.configuration_manager.pool_op_kernel_sizes)

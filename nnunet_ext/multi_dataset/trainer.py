@@ -20,6 +20,7 @@ from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.knobs import is_set, resolve
 from nnunet_ext.base.no_workers import no_workers
 from nnunet_ext.base.ordered_pool import ordered_pool
+from nnunet_ext.base.ranks import Ranks
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.as_planned import check_as_planned
@@ -198,7 +199,7 @@ class MultiTaskTrainer(ExtTrainer):
         return ordered_pool(
             partial(make, first_step=self.current_epoch * steps),
             share=share,
-            entropy=None if seed is None else (seed, stream, self.local_rank, self.current_epoch),
+            entropy=None if seed is None else (seed, stream, Ranks.now().rank, self.current_epoch),
             pin_memory=self.device.type == "cuda",
         )
 
@@ -283,7 +284,7 @@ class MultiTaskTrainer(ExtTrainer):
     def save_checkpoint(self, filename: str) -> None:
         """Save, and let the task views follow."""
         super().save_checkpoint(filename)
-        if self.members and self.local_rank == 0:
+        if self.members and Ranks.now().is_first:
             renew_links(self.plans_manager.plans, type(self).__name__, self.configuration_name, self.fold)
 
     def on_train_end(self) -> None:
@@ -314,16 +315,16 @@ class MultiTaskTrainer(ExtTrainer):
                 self.print_to_log_file(f"Validation of {member}")
                 super().perform_actual_validation(save_probabilities)
             folders[member.task.name] = view / f"fold_{self.fold}" / "validation"
-        if self.local_rank == 0:
+        if Ranks.now().is_first:
             classes = {member.task.name: member.classes for member in self.members}
             table = write_task_report(Path(self.output_folder) / "validation", folders, classes)
             self.print_to_log_file(table, add_timestamp=False)
 
     def _write_views(self) -> None:
-        if self.local_rank == 0:
+        ranks = Ranks.now()
+        if ranks.is_first:
             write_views(self.plans_manager.plans, type(self).__name__, self.configuration_name, self.fold)
-        if self.is_ddp:
-            distributed.barrier()
+        ranks.wait()
 
     def check_checkpoint(self, checkpoint: dict[str, Any], filename: str) -> None:
         """Refuse another trainer's checkpoint, other knobs, and another task table."""

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
-from torch import distributed
 from tqdm import tqdm
 
 from nnunet_ext.base.data_marker import DataMarker
+from nnunet_ext.base.ranks import Ranks
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.unlabelled.preprocessing import check_unlabelled, unlabelled_folder
 from nnunet_ext.unlabelled.pseudo_label_folder import PseudoLabelFolder
@@ -37,16 +37,16 @@ def predict_unlabelled(trainer: ExtTrainer, into: PseudoLabelFolder) -> str:
     digest = _digest(trainer, folder)
     if into.marker.problem(digest) is None:
         return digest
-    _on_first_rank(trainer, into.begin, digest)
+    _on_first_rank(into.begin, digest)
     missing = [case for case in cases if not into.has(case)]
-    _wait(trainer)
+    Ranks.now().wait()
     trainer.print_to_log_file(f"Predicting {len(missing)} of {len(cases)} unlabelled cases: {into.place}")
     trainer.set_deep_supervision_enabled(False)
-    mine = missing[trainer.local_rank :: distributed.get_world_size()] if trainer.is_ddp else missing
     dataset, predictor = nnUNetDatasetBlosc2(str(folder), cases), _predictor(trainer)
-    for case in tqdm(mine, "predicting unlabelled images", disable=trainer.local_rank != 0):
+    ranks = Ranks.now()
+    for case in tqdm(ranks.share(missing), "predicting unlabelled images", disable=not ranks.is_first):
         _predict(trainer, case, dataset, predictor, into)
-    _on_first_rank(trainer, into.finish, digest)
+    _on_first_rank(into.finish, digest)
     return digest
 
 
@@ -92,15 +92,10 @@ def _predict(
     into.write(case, labels, locations, like=body)
 
 
-def _on_first_rank(trainer: ExtTrainer, function: Callable[[str], None], digest: str) -> None:
+def _on_first_rank(function: Callable[[str], None], digest: str) -> None:
     """Call a function in one process, while the others wait before and after."""
-    _wait(trainer)
-    if trainer.local_rank == 0:
+    ranks = Ranks.now()
+    ranks.wait()
+    if ranks.is_first:
         function(digest)
-    _wait(trainer)
-
-
-def _wait(trainer: ExtTrainer) -> None:
-    """Wait until all ranks are here."""
-    if trainer.is_ddp:
-        distributed.barrier()
+    ranks.wait()

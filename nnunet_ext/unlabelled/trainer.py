@@ -20,6 +20,7 @@ from torch import Tensor, distributed, nn
 
 from nnunet_ext.base.no_workers import no_workers
 from nnunet_ext.base.ordered_pool import ordered_pool
+from nnunet_ext.base.ranks import Ranks
 from nnunet_ext.base.steady_blur import steady_blur
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.errors import UserError
@@ -92,8 +93,8 @@ class SemiSupervisedTrainer(ExtTrainer):
         samples = self._joint_unlabelled_batch_size()
         if not self.is_ddp:
             return samples
-        ranks = distributed.get_world_size()
-        return samples // ranks + (self.local_rank < samples % ranks)
+        ranks = Ranks.now()
+        return samples // ranks.world_size + (ranks.rank < samples % ranks.world_size)
 
     # loading
 
@@ -159,7 +160,7 @@ class SemiSupervisedTrainer(ExtTrainer):
             labelled,
             unlabelled,
             first_step=self.current_epoch * steps,
-            seed=None if seed is None else (seed, self.local_rank, purpose),
+            seed=None if seed is None else (seed, Ranks.now().rank, purpose),
             entries=self.unlabelled_entries,
         )
         return ordered_pool(make, share=share, pin_memory=self.device.type == "cuda")
@@ -230,7 +231,7 @@ class SemiSupervisedTrainer(ExtTrainer):
         """Start the epoch as stock does; with a seed its random numbers depend on nothing that was before."""
         super().on_train_epoch_start()
         if self.knobs["seed"] is not None:
-            entropy = np.random.SeedSequence((self.knobs["seed"], self.local_rank, self.current_epoch))
+            entropy = np.random.SeedSequence((self.knobs["seed"], Ranks.now().rank, self.current_epoch))
             for_numpy, for_torch = map(int, entropy.generate_state(2))
             np.random.seed(for_numpy)
             torch.manual_seed(for_torch)

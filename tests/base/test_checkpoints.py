@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from process_group import process_group
 
 from nnunet_ext.base.checkpoints import SafeCheckpoints, read_checkpoint
 from nnunet_ext.errors import UserError
@@ -148,6 +149,21 @@ def test_a_full_disk(tmp_path):
     with pytest.raises(UserError, match="expected to write a checkpoint"):
         saved(tmp_path, latest=8)
     assert read_checkpoint(tmp_path / "checkpoint_latest.pth")["current_epoch"] == 7
+
+
+@pytest.mark.parametrize(("rank", "writes"), [(0, True), (2, False)])
+def test_of_two_nodes_with_a_local_rank_0_each_one_writes(tmp_path, rank, writes):
+    left = tmp_path / "checkpoint_best.pth.partial"
+    with process_group(rank, 4):
+        saved(tmp_path, latest=7)
+        assert (tmp_path / "checkpoint_latest.pth").is_file() == writes
+        left.write_bytes(b"half")
+        saved(tmp_path, latest=7)
+        torch.save(
+            {"network_weights": {}, "logging": {"epoch_end_timestamps": [1.0]}}, tmp_path / "checkpoint_best.pth"
+        )
+        Trainer(tmp_path, continue_training=True)._newest_whole_checkpoint()
+    assert left.exists() != writes  # the first rank may be writing it
 
 
 def test_disabled_checkpointing_writes_nothing(tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from process_group import process_group
 from small_unet import planned_unet
 
 from nnunet_ext.ba_net.trainer import BANetTrainer
@@ -247,15 +250,25 @@ def test_a_log_from_before_the_parts_is_filled_up():
     assert np.array_equal(trainer.logger.get_value("boundary_loss", None), [np.nan, np.nan, 0.125], equal_nan=True)
 
 
-@pytest.mark.parametrize(("rank", "order"), [(None, ["split"]), (0, ["split", "barrier"]), (1, ["barrier", "split"])])
+@pytest.mark.parametrize(("rank", "order"), [(None, ["split"]), (0, ["split", "barrier"]), (2, ["barrier", "split"])])
 def test_the_first_rank_writes_the_split_before_others_read_it(monkeypatch, rank, order):
     happened = []
     monkeypatch.setattr(nnUNetTrainer, "do_split", lambda self: happened.append("split") or (["a"], ["b"]))
     monkeypatch.setattr(torch.distributed, "barrier", lambda: happened.append("barrier"))
     trainer = make()
-    trainer.is_ddp, trainer.local_rank = rank is not None, rank or 0
-    assert trainer.do_split() == (["a"], ["b"])
+    with contextlib.nullcontext() if rank is None else process_group(rank, 4):
+        assert trainer.do_split() == (["a"], ["b"])  # rank 2 has the local rank 0
     assert happened == order
+
+
+def test_ranks_of_two_nodes_draw_other_random_numbers():
+    drawn = []
+    for rank in (0, 2):  # both have the local rank 0
+        trainer = make(seed=5)
+        with process_group(rank, 4):
+            trainer._seed()
+        drawn.append((random.random(), np.random.random(), float(torch.rand(()))))
+    assert all(one != other for one, other in zip(*drawn, strict=True))
 
 
 @pytest.mark.parametrize(

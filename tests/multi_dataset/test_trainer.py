@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from process_group import process_group
 from torch.testing import assert_close
 
 from nnunet_ext.base.checkpoints import read_checkpoint
@@ -238,6 +239,16 @@ def test_more_tasks_on_trained_weights_keep_the_old_tasks(collection, kind):
             assert_close(new.network(x)[0], old.network(x)[0], rtol=1e-4, atol=1e-4)
     with pytest.raises(UserError, match=r"expected a checkpoint of the tasks organs, .* found one of lung, organs"):
         new.check_checkpoint(read_checkpoint(kept), "FILE")
+
+
+@pytest.mark.parametrize(("rank", "written"), [(0, 5), (2, 0)])
+def test_of_two_nodes_with_a_local_rank_0_each_one_writes_the_views(collection, rank, written):
+    run = trainer(collection)
+    run.initialize()
+    with process_group(rank, 4):
+        run.on_train_end()
+    files = [Path(run.output_folder) / "checkpoint_final.pth", *(collection / "results").glob("Dataset90[1-5]_*")]
+    assert sum(file.exists() for file in files) == written + bool(written)
 
 
 def test_the_seed_repeats_a_run(collection):

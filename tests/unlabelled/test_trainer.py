@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
+from process_group import process_group
 from torch import Tensor, nn
 
 from nnunet_ext.baseline import NNUNetBaselineTrainer
@@ -124,8 +125,8 @@ def test_with_a_seed_ranks_draw_other_batches(half_labelled: Make):
     trainer = half_labelled(IdleTrainer, seed=4)
     trainer.initialize()
     (one,) = batches(trainer, 1)
-    trainer.local_rank = 1
-    (two,) = batches(trainer, 1)
+    with process_group(2, 4):  # of another node: its local rank is 0 too
+        (two,) = batches(trainer, 1)
     assert not torch.equal(one["data"], two["data"])
     assert not torch.equal(one["unlabelled"], two["unlabelled"])
 
@@ -235,22 +236,20 @@ def test_a_cascade_is_refused(half_labelled: Make):
 
 
 @pytest.mark.parametrize(("size", "of_ranks"), [(5, [2, 2, 1]), (3, [1, 1, 1]), (2, None)])
-def test_ranks_share_the_unlabelled_batch(half_labelled: Make, monkeypatch, size, of_ranks):
+def test_ranks_share_the_unlabelled_batch(half_labelled: Make, size, of_ranks):
     trainer = half_labelled(IdleTrainer, unlabelled={"batch_size": size})
     trainer.is_ddp = True
     trainer.configuration_manager.configuration["batch_size"] = 3
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
     if of_ranks is None:
-        trainer.local_rank = 2
-        with pytest.raises(
-            UserError, match=r"-num_gpus 3: expected an unlabelled sample for each, got 2 .*-num_gpus 2"
-        ):
+        message = r"-num_gpus 3: expected an unlabelled sample for each, got 2 .*-num_gpus 2"
+        with process_group(2, 3), pytest.raises(UserError, match=message):
             trainer._check_ddp_batch()
         return
     found = []
-    for trainer.local_rank in range(3):
-        trainer._check_ddp_batch()
-        found.append(trainer._unlabelled_batch_size())
+    for rank in range(3):
+        with process_group(rank, 3):
+            trainer._check_ddp_batch()
+            found.append(trainer._unlabelled_batch_size())
     assert found == of_ranks
 
 

@@ -1,0 +1,48 @@
+"""Which of the processes of a training this one is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import distributed
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The place of this process among all processes of a training, on all nodes.
+
+    nnU-Net's ``local_rank`` chooses the device; on several nodes each node has a local rank 0. Who writes, which cases
+    are whose and which random numbers a process draws go by the process group's rank.
+
+    Args:
+        rank: From 0; 0 without a process group.
+        world_size: Number of processes; 1 without a process group.
+    """
+
+    rank: int
+    world_size: int
+
+    @classmethod
+    def now(cls) -> Ranks:
+        """Ask the process group, if there is one by now."""
+        if distributed.is_available() and distributed.is_initialized():
+            return cls(distributed.get_rank(), distributed.get_world_size())
+        return cls(0, 1)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one process that writes files which all share."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Return this process's part of some items: one of ``world_size``, beginning with its own."""
+        return items[self.rank :: self.world_size]
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.world_size > 1:
+            distributed.barrier()
