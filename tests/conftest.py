@@ -251,6 +251,49 @@ def collection(planned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def _sharing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from nnunet_ext.cli.main import main
+    from nnunet_ext.phantoms import write_phantom_dataset
+
+    root = tmp_path_factory.mktemp("sharing")
+    whole = write_phantom_dataset(root / "raw", "Dataset910_Whole", cases=5, seed=910, shape=(12, 20, 20))
+    description = json.loads((whole / "dataset.json").read_text())
+    cases = sorted(file.name.removesuffix(".nii.gz") for file in (whole / "labelsTr").iterdir())
+    description["dataset"] = {
+        f"again_{number}": {
+            "images": [f"../{whole.name}/imagesTr/{case}_0000.nii.gz"],
+            "label": f"../{whole.name}/labelsTr/{case}.nii.gz",
+        }
+        for number, case in enumerate(reversed(cases))
+    }
+    (root / "raw" / "Dataset911_Again").mkdir()
+    (root / "raw" / "Dataset911_Again" / "dataset.json").write_text(json.dumps(description))
+    (root / "four.txt").write_text("\n".join(cases[:4]))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        point_nnunet_at(root, monkeypatch)
+        part = f"910:cases={root / 'four.txt'},name=Four"
+        assert main(["collect", "-d", "920", "-n", "First", part]) == 0  # Dataset921_Four
+        part = f"921:cases={root / 'four.txt'},labels=organ,name=Part"
+        assert main(["collect", "-d", "930", "-n", "Sharing", "910", "911", part]) == 0  # Dataset931_Part
+        words = ["-d", "930", "-pl", "CollectionLitePlanner", "-npfp", "1", "-np", "1", "--no_pbar", "--no_check"]
+        assert main(["plan_and_preprocess", *words, "--set", "num_epochs=1"]) == 0
+    return root
+
+
+@pytest.fixture
+def sharing(_sharing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A preprocessed collection whose three members have the same images; a test may change it.
+
+    ``Dataset910_Whole``; ``Dataset911_Again``, which lists its files in the opposite order under other names; and
+    ``Dataset931_Part``, four of its cases by way of a part of another collection.
+    """
+    root = Path(shutil.copytree(_sharing, tmp_path / "sharing"))
+    point_nnunet_at(root, monkeypatch)
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    return root
+
+
 @pytest.fixture
 def one_channel(collection: Path) -> Path:
     """The collection with only those tasks that can be mixed in a batch: organs, lung, kidney; mixed batches are on."""

@@ -136,8 +136,11 @@ class Compare(Command):
 
     def _prepare(self, setting: Setting, runs: Sequence[Run]) -> None:
         """Refuse what can be refused before hours of training; then write links and plans."""
+        from nnunet_ext.cli.compare_leakage import check_scored_apart
         from nnunet_ext.cli.compare_record import check_alike
 
+        for arm, fold in {(run.arm.trainer, run.fold) for run in runs}:
+            check_scored_apart(setting, arm, fold)
         check_alike(self._records() + [coming for run in runs if (coming := run.to_score()) is not None])
         folders.check_writable(self.o, f"-o {self.o}")
         if setting.scored.cases:

@@ -14,6 +14,7 @@ from nnunet_ext.base.raw_dataset import RawDataset, list_images
 from nnunet_ext.cli import folders
 from nnunet_ext.cli.compare_digest import files_digest
 from nnunet_ext.errors import UserError
+from nnunet_ext.evaluation.class_names import foreground_classes
 from nnunet_ext.unlabelled.hidden_labels import HIDDEN, TEST, scored_cases
 
 VALIDATION, FOLDERS = "validation", "test images"
@@ -63,10 +64,9 @@ class ScoredCases:
         return self.description["file_ending"]
 
     @property
-    def classes(self) -> dict[str, Any]:
+    def classes(self) -> dict[str, int | tuple[int, ...]]:
         """The foreground's labels by class name; several labels make a region."""
-        labels = self.description["labels"].items()
-        return {name: value for name, value in labels if name != "ignore" and value != 0}
+        return foreground_classes(self.description)
 
     @cached_property
     def digests(self) -> dict[str, str]:

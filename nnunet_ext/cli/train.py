@@ -62,7 +62,7 @@ class Train(Command):
             raise UserError(f"fold: expected 0, 1, 2, 3, 4 or all, got {fold!r}. Name one of them.")
         if table is not None and table.bound is None:
             _check_collection_trainer(option(self.words, "-tr", "nnUNetTrainer") or "", table)
-            _check_members(table, plans)
+            _check_members(table, plans, fold)
         else:
             _check_preprocessed(dataset, plans, configuration)
             if "--val" not in self.words:
@@ -97,13 +97,24 @@ def _check_collection_trainer(name: str, table: TaskTable) -> None:
         )
 
 
-def _check_members(table: TaskTable, plans: dict[str, Any]) -> None:
+def _check_members(table: TaskTable, plans: dict[str, Any], fold: str) -> None:
     """A collection has no data of its own: its members' are trained on."""
-    from nnunet_ext.multi_dataset.completion import check_complete
+    from nnunet_ext.base.same_images import raw_folder
+    from nnunet_ext.multi_dataset.completion import check_complete, marked_cases
+    from nnunet_ext.multi_dataset.folds import folds_of
+    from nnunet_ext.multi_dataset.leakage import Split, check_leakage
 
+    splits = []
     for task in table.tasks:
         theirs = folders.plans(task.dataset, member_plans_name(plans["plans_name"], table.collection))
-        check_complete(folders.dataset("nnUNet_preprocessed", task.dataset), theirs, CONFIGURATION)
+        place = folders.dataset("nnUNet_preprocessed", task.dataset)
+        check_complete(place, theirs, CONFIGURATION)
+        folds = folds_of([place], marked_cases(place, theirs, CONFIGURATION))
+        if fold.isdigit() and int(fold) < len(folds):  # a split that nnU-Net will draw is checked by the trainer
+            description = folders.read_json(place / "dataset.json")
+            splits.append(Split(task.dataset, description, **folds[int(fold)], folds=len(folds)))
+    if fold.isdigit():
+        check_leakage(raw_folder(), table.collection, int(fold), splits)
 
 
 def _check_preprocessed(dataset: str, plans: dict[str, Any], configuration: str) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 from nnunet_ext.base.nearest import nearest
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
+from nnunet_ext.evaluation.class_names import IGNORE, foreground_classes
 
-BACKGROUND, IGNORE = "background", "ignore"
+BACKGROUND = "background"
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,8 @@ class LabelSubset:
 
 def class_values(dataset: RawDataset) -> dict[str, tuple[int, ...]]:
     """Return each foreground class or region of a data set and the values that make it, in the order of its heads."""
-    found: dict[str, tuple[int, ...]] = {}
-    for name, value in dataset.description["labels"].items():
-        values = tuple(map(int, value)) if isinstance(value, (list, tuple)) else (int(value),)
-        if name != IGNORE and set(values) != {0}:
-            found[name] = values
-    return found
+    classes = foreground_classes(dataset.description)
+    return {name: value if isinstance(value, tuple) else (value,) for name, value in classes.items()}
 
 
 def check_labels(chosen: Mapping[str, str], dataset: RawDataset, place: str) -> None:

@@ -25,8 +25,9 @@ from nnunet_ext.base.image_check import Case, find_reader, read_label
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.base.reference import reference
 from nnunet_ext.errors import UserError
+from nnunet_ext.evaluation.class_names import IGNORE
 from nnunet_ext.multi_dataset.folds import FILE, Folds, folds_of, restrict
-from nnunet_ext.multi_dataset.label_subset import IGNORE, LabelSubset, class_values, label_subset
+from nnunet_ext.multi_dataset.label_subset import LabelSubset, class_values, label_subset
 
 if TYPE_CHECKING:
     from nnunetv2.imageio.base_reader_writer import BaseReaderWriter

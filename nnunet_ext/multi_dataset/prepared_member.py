@@ -13,6 +13,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.errors import UserError
+from nnunet_ext.evaluation.class_names import foreground_classes
 from nnunet_ext.multi_dataset.completion import check_complete
 from nnunet_ext.multi_dataset.task_table import SHARED, Task, TaskTable, member_plans_name
 
@@ -80,13 +81,9 @@ class PreparedMember:
         )
 
     @property
-    def classes(self) -> dict[str, Any]:
+    def classes(self) -> dict[str, int | tuple[int, ...]]:
         """Return {name: label or region} of the foreground classes, in the order of nnU-Net's statistics."""
-        return {
-            name: value
-            for name, value in self.attributes["dataset_json"]["labels"].items()
-            if name != "ignore" and value not in (0, [0])
-        }
+        return foreground_classes(self.attributes["dataset_json"])
 
     def __repr__(self) -> str:
         return f"{self.task.name} ({self.task.dataset})"

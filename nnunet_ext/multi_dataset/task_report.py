@@ -6,10 +6,11 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 
-def write_task_report(folder: Path, validations: Mapping[str, Path], classes: Mapping[str, Mapping[str, Any]]) -> str:
+def write_task_report(
+    folder: Path, validations: Mapping[str, Path], classes: Mapping[str, Mapping[str, int | tuple[int, ...]]]
+) -> str:
     """Write ``tasks.md`` and ``tasks.json`` from the tasks' ``summary.json``.
 
     Args:
@@ -25,7 +26,7 @@ def write_task_report(folder: Path, validations: Mapping[str, Path], classes: Ma
     for task, place in validations.items():
         summary = json.loads((place / "summary.json").read_text(encoding="utf-8"))
         cases = len(summary["metric_per_case"])
-        scores[task] = {name: summary["mean"][_key(value)]["Dice"] for name, value in classes[task].items()}
+        scores[task] = {name: summary["mean"][str(value)]["Dice"] for name, value in classes[task].items()}
         rows += [(task, name, str(cases), _shown(score)) for name, score in scores[task].items()]
         if len(scores[task]) > 1:
             rows.append((task, "mean", str(cases), _shown(summary["foreground_mean"]["Dice"])))
@@ -34,11 +35,6 @@ def write_task_report(folder: Path, validations: Mapping[str, Path], classes: Ma
     (folder / "tasks.md").write_text(table + "\n", encoding="utf-8")
     (folder / "tasks.json").write_text(json.dumps(scores, indent=2), encoding="utf-8")
     return table
-
-
-def _key(value: int | list[int]) -> str:
-    """A class's key in nnU-Net's summary."""
-    return str(tuple(value)) if isinstance(value, list) else str(value)
 
 
 def _shown(score: float | None) -> str:

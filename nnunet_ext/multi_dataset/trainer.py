@@ -21,9 +21,12 @@ from nnunet_ext.base.knobs import is_set, resolve
 from nnunet_ext.base.no_workers import no_workers
 from nnunet_ext.base.ordered_pool import ordered_pool
 from nnunet_ext.base.ranks import Ranks
+from nnunet_ext.base.same_images import raw_folder
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.as_planned import check_as_planned
+from nnunet_ext.multi_dataset.folds import FILE as FOLDS
+from nnunet_ext.multi_dataset.leakage import Split, check_leakage
 from nnunet_ext.multi_dataset.mixed_loader import MixedLoader
 from nnunet_ext.multi_dataset.mixed_loss import MixedLoss
 from nnunet_ext.multi_dataset.prepared_member import PreparedMember
@@ -82,6 +85,7 @@ class MultiTaskTrainer(ExtTrainer):
             self.members = tuple(PreparedMember.read(plans, task, configuration) for task in self.table.tasks)
         super().__init__(plans, configuration, fold, dataset_json, device)
         self._losses: list[nn.Module] = []
+        self._splits: dict[str, tuple[list[str], list[str]]] = {}
         if not self.members:
             return
         # where nnU-Net looks for the kind of data files
@@ -137,11 +141,11 @@ class MultiTaskTrainer(ExtTrainer):
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """One stock loader and transform chain for each member, behind one ordered pool of workers each way."""
+        self._check_leakage()
         train, val, validated = [], [], []
         for number in range(len(self.members)):
             with self.on_task(number), no_workers():
                 trains, validates = map(bool, self.do_split())
-                self._check_fold(self.members[number])
                 if not trains:
                     raise UserError(
                         f"{self.members[number]}: expected training cases in fold {self.fold}, found none. Train "
@@ -175,18 +179,25 @@ class MultiTaskTrainer(ExtTrainer):
             self._pool(partial(TaskLoader, val, RoundRobin(validated)), self.num_val_iterations_per_epoch, 2, 2),
         )
 
-    def _check_fold(self, member: PreparedMember) -> None:
-        """Refuse a fold for which stock code draws each data set its own split, where members share cases."""
-        entries = (self.table.manifest or {"tasks": {}})["tasks"]
-        sources = {entry["source"] for entry in entries.values() if "source" in entry}
-        if self.fold == "all" or not (member.task.dataset in sources or "source" in entries.get(member.task.name, {})):
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """Stock split of a member, read once: a run validates on the folds that it began with."""
+        folder = str(self.preprocessed_dataset_folder_base)
+        if folder not in self._splits:
+            self._splits[folder] = super().do_split()
+        train, val = self._splits[folder]
+        return list(train), list(val)
+
+    def _check_leakage(self) -> None:
+        """Refuse a fold that trains on a case in one member and validates on it in another."""
+        if self.fold == "all":
             return
-        folds = len(read_json(Path(self.preprocessed_dataset_folder_base) / "splits_final.json"))
-        if self.fold >= folds:
-            raise UserError(
-                f"{member}: expected a fold below {folds}, got {self.fold}: its cases are in another member too, and "
-                f"would be trained on here and validated on there. Train one of the {folds} folds."
-            )
+        splits = []
+        for number, member in enumerate(self.members):
+            with self.on_task(number):
+                train, val = self.do_split()
+                folds = read_json(Path(self.preprocessed_dataset_folder_base) / FOLDS)
+                splits.append(Split(member.task.dataset, self.dataset_json, train, val, len(folds)))
+        check_leakage(raw_folder(), self.table.collection, self.fold, splits)
 
     def get_tr_and_val_datasets(self) -> tuple[nnUNetBaseDataset, nnUNetBaseDataset]:
         """Stock data sets; where a fold has no validation case the second is a stand-in that is never drawn from."""
@@ -297,6 +308,8 @@ class MultiTaskTrainer(ExtTrainer):
         if not self.members:
             super().perform_actual_validation(save_probabilities)
             return
+        if not self._splits:  # --val; a training has checked them
+            self._check_leakage()
         self._write_views()
         folders = {}
         for number, member in enumerate(self.members):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from nnunet_ext.base.image_check import Case
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.one_line import more
 from nnunet_ext.base.raw_dataset import RawDataset, list_images
+from nnunet_ext.base.same_images import images_of, raw_folder, same_images
 from nnunet_ext.errors import UserError
 
 FOLDER = "imagesUn"
@@ -90,6 +92,44 @@ def check_images_un(raw_folder: Path, cases: list[Case], *, show_progress: bool 
         check_cases(cases, RawDataset.read(raw_folder), filled=True, show_progress=show_progress)
 
 
+def check_unlabelled_apart(
+    dataset: str, description: Mapping[str, Any], cases: Collection[str], val: Collection[str]
+) -> None:
+    """Refuse unlabelled cases that are validated on, under whatever name.
+
+    Args:
+        dataset: ``Dataset003_Liver``.
+        description: Its dataset.json in nnUNet_preprocessed.
+        cases: The unlabelled cases of a training.
+        val: Its validation cases.
+
+    Raises:
+        UserError: There is one.
+    """
+    both = same_images(
+        unlabelled_images(dataset, description, cases), images_of(raw_folder(), dataset, description, val)
+    )
+    if both:
+        unlabelled, validated = both[0]
+        raise UserError(
+            f"{dataset}: expected no validation case among the unlabelled images, found {validated}, which is trained "
+            f"on as {unlabelled}{more(len(both) - 1)}. Remove it from {FOLDER} (or from {KEY!r} in dataset.json) and "
+            f"run nnunet_ext preprocess_unlabelled -d {int(dataset[7:10])} again."
+        )
+
+
+def unlabelled_images(dataset: str, description: Mapping[str, Any], cases: Collection[str]) -> dict[str, list[Path]]:
+    """Return the image files of unlabelled cases, as :func:`images_of` does; the raw dataset.json wins, if it is there.
+
+    Args:
+        dataset: ``Dataset003_Liver``.
+        description: Its dataset.json in nnUNet_preprocessed.
+        cases: Names of the cases.
+    """
+    file = raw_folder() / dataset / "dataset.json"
+    return images_of(raw_folder(), dataset, read_json(file) if file.is_file() else description, cases, key=KEY)
+
+
 def _listed(dataset: RawDataset) -> list[Case]:
     listed = dataset.description[KEY]
     if not isinstance(listed, dict) or not listed:
@@ -129,11 +169,9 @@ def _check_names(cases: list[Case]) -> None:
 
 def _check_not_labelled(cases: list[Case], dataset: RawDataset) -> None:
     """Refuse cases that are labelled too, under the same name or another."""
-    labelled = dataset.cases()
-    names = {case.name for case in labelled}
-    owners = {image.resolve(): case.name for case in labelled for image in case.images}
-    both = {case.name: case.name for case in cases if case.name in names}
-    both |= {case.name: owners[image.resolve()] for case in cases for image in case.images if image.resolve() in owners}
+    labelled = {case.name: case.images for case in dataset.cases()}
+    both = {case.name: case.name for case in cases if case.name in labelled}
+    both |= {name: other for other, name in same_images(labelled, {case.name: case.images for case in cases})}
     if both:
         name, other = next(iter(both.items()))
         alias = "" if name == other else f" as {other!r}"

@@ -25,6 +25,7 @@ from nnunet_ext.base.steady_blur import steady_blur
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.errors import UserError
 from nnunet_ext.unlabelled.annotated_only import AnnotatedOnly
+from nnunet_ext.unlabelled.images_un import check_unlabelled_apart
 from nnunet_ext.unlabelled.predict_unlabelled import predict_unlabelled
 from nnunet_ext.unlabelled.preprocessing import check_unlabelled, unlabelled_folder
 from nnunet_ext.unlabelled.pseudo_label_folder import PseudoLabelFolder
@@ -102,6 +103,7 @@ class SemiSupervisedTrainer(ExtTrainer):
         """Stock loaders, the unlabelled one beside the training's, behind one ordered pool of workers each way."""
         data = (Path(self.preprocessed_dataset_folder_base), self.plans_manager.plans, self.configuration_name)
         cases = check_unlabelled(*data)
+        check_unlabelled_apart(data[0].name, self.dataset_json, cases, self.do_split()[1])
         with no_workers():
             train, val = super().get_dataloaders()
         self.print_to_log_file(f"This training has {len(cases)} unlabelled cases.")

@@ -14,6 +14,9 @@ import pytest
 from matplotlib.image import imread
 
 from nnunet_ext.baseline.trainer import NNUNetBaselineTrainer
+from nnunet_ext.cli.compare_cases import ScoredCases
+from nnunet_ext.cli.compare_leakage import check_scored_apart
+from nnunet_ext.cli.compare_run import Setting
 from nnunet_ext.cli.main import main
 from nnunet_ext.cli.shell import Shell
 from nnunet_ext.cli.stock import run_stock
@@ -48,6 +51,13 @@ def ran(monkeypatch):
 
     monkeypatch.setattr(Shell, "run", run)
     return commands
+
+
+def copies(raw: Path) -> list[str]:
+    """Copy images and labels of the training cases; return the options that have them scored."""
+    for kind in ("images", "labels"):
+        shutil.copytree(raw / f"{kind}Tr", f"tests/{kind}")
+    return ["--test_images", "tests/images", "--test_labels", "tests/labels"]
 
 
 def record(key: str) -> dict:
@@ -143,8 +153,7 @@ def ctrl_c_after_an_epoch(monkeypatch):
 
 
 def test_an_interrupted_run_goes_on(root, ran, monkeypatch, capfd):
-    images = ["--test_images", str(root / "raw/Dataset700_Half/imagesTr")]
-    images += ["--test_labels", str(root / "raw/Dataset700_Half/labelsTr")]
+    images = copies(root / "raw/Dataset700_Half")
     with ctrl_c_after_an_epoch(monkeypatch):
         assert compare(CONTROL, "-f", "all", "--seeds", "4", *images) == 130
     said = capfd.readouterr().err.splitlines()[-1]
@@ -185,7 +194,8 @@ def test_an_interrupted_run_goes_on(root, ran, monkeypatch, capfd):
 def test_cases_that_hide_labels_set_apart(root, ran, monkeypatch):
     copy = root / "raw/Dataset700_Half"
     name = sorted((copy / "labelsTr").iterdir())[0].name.removesuffix(".nii.gz")
-    entry = {"images": [f"imagesTr/{name}_0000.nii.gz"], "label": f"labelsTr/{name}.nii.gz"}
+    shutil.copytree(copy / "imagesTr", copy / "imagesTs")
+    entry = {"images": [f"imagesTs/{name}_0000.nii.gz"], "label": f"labelsTr/{name}.nii.gz"}
     for file in (copy / "dataset.json", root / "preprocessed/Dataset700_Half/dataset.json"):
         file.write_text(json.dumps(json.loads(file.read_text()) | {"test": {"far": entry}}))
     assert compare(CONTROL) == 0
@@ -228,8 +238,44 @@ def test_a_test_image_without_label_and_other_files_among_the_images(root, ran, 
     assert mistake(words).startswith(f"{raw}/unlabelled_000.nii.gz: expected the label of test image 'unlabelled_000'")
     Path("out/images").mkdir(parents=True)
     Path("out/images/mine.txt").touch()
-    words[-4:] = ["--test_images", str(raw / "imagesTr"), "--test_labels", str(raw / "labelsTr")]
+    words[-4:] = copies(raw)
     assert mistake(words).startswith("out/images: expected the images to score and nothing else, found mine.txt.")
+
+
+def test_cases_that_a_training_sees_are_not_scored(root, ran, mistake):
+    """Under their own names or others, labelled or not; the hidden labels of unlabelled images may be scored."""
+    raw, planned = root / "raw/Dataset700_Half", root / "preprocessed/Dataset700_Half"
+    words = [*COMPARE, "--iterations", "1", "-o", "out", *copies(raw), "-tr", CONTROL]
+    (Path("tests/images") / "case_000_0000.nii.gz").unlink()
+    (Path("tests/images") / "case_000_0000.nii.gz").symlink_to(raw / "imagesTr" / "case_003_0000.nii.gz")
+    expected = "expected to score cases that the training does not see, got "
+    folds = [{"train": ["case_000", "case_003"], "val": ["case_001"]}, {"train": ["case_000"], "val": ["case_003"]}]
+    (planned / "splits_final.json").write_text(json.dumps(folds))
+    seen = f"-tr {CONTROL}, fold {{}}: {expected}case_000, which it trains on as Dataset700_Half/case_003."
+    assert mistake([*words, "-f", "1", "0"]).startswith(seen.format(0))
+    assert mistake([*words, "-f", "1", "all"]).startswith(seen.format("all"))
+    assert mistake([*words, "-f", "2"]).startswith(seen.format(2))  # nnU-Net draws it
+    folds[0]["train"].append("case_001")
+    (planned / "splits_final.json").write_text(json.dumps(folds))
+    assert f"{expected}Dataset700_Half/case_001, which it trains on as Dat" in mistake([*words[:-6], *words[-2:]])
+
+    (Path("tests/images") / "case_000_0000.nii.gz").unlink()
+    (Path("tests/images") / "case_000_0000.nii.gz").hardlink_to(raw / "imagesUn" / "unlabelled_002_0000.nii.gz")
+    found = mistake([*words, "MeanTeacherTrainer", "-f", "1"])
+    assert found.startswith(f"-tr MeanTeacherTrainer, fold 1: {expected}case_000, which it sees unlabelled as Dataset7")
+    entry = {"images": ["imagesUn/unlabelled_002_0000.nii.gz"]}
+    for file in (raw / "dataset.json", planned / "dataset.json"):
+        hidden = {
+            "hidden_labels": {"unlabelled_002": "labelsTr/case_000.nii.gz"},
+            "unlabelled": {"unlabelled_002": entry},
+        }
+        file.write_text(json.dumps(json.loads(file.read_text()) | hidden))
+    scored = ScoredCases.find("700", "hidden_labels", None, None)
+    check_scored_apart(
+        Setting("700", "LitePlans", "3d_fullres", "cpu", Path("out"), (), scored), "MeanTeacherTrainer", "1"
+    )
+    assert not Path("out").exists()
+    assert ran == []
 
 
 def change_plans(root: Path, change) -> None:
@@ -245,9 +291,7 @@ def set_patch_size(plans: dict) -> None:
 
 def test_other_files_plans_or_classes_are_refused_before_anything_is_trained(root, ran, mistake):
     raw, tests = root / "raw/Dataset700_Half", Path("tests")
-    for kind in ("images", "labels"):
-        shutil.copytree(raw / f"{kind}Tr", tests / kind)
-    scored = ["--test_images", str(tests / "images"), "--test_labels", str(tests / "labels")]
+    scored = copies(raw)
     words = [*COMPARE, "--iterations", "1", "-o", "out", *scored, "-tr"]
     assert main([*words, f"a={CONTROL}"]) == 0
     trained = len(ran)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from torch.testing import assert_close
 from nnunet_ext.base.checkpoints import read_checkpoint
 from nnunet_ext.dodnet import DoDNetTrainer
 from nnunet_ext.errors import UserError
+from nnunet_ext.multi_dataset.task_report import write_task_report
 from nnunet_ext.multi_dataset.trainer import MultiTaskTrainer
 from nnunet_ext.multi_head import MultiHeadTrainer
 from nnunet_ext.uniseg import UniSegTrainer
@@ -367,14 +370,43 @@ def test_a_view_of_other_tasks_does_not_follow(collection):
     assert (views[1] / "fold_0" / "checkpoint_best.pth").is_file()
 
 
-def test_a_fold_beyond_those_that_a_part_and_its_source_share(collection):
-    plans = read_plans(collection)
-    plans["collection"]["manifest"]["tasks"]["kidney"]["source"] = "Dataset901_Organs"
-    for member in (collection / "preprocessed").glob(f"Dataset90*/{PLANS}_{NAME}.json"):
-        member.write_text(json.dumps(json.loads(member.read_text())))
-    manifest = collection / "raw" / NAME / "dataset.json"
-    manifest.unlink()
-    run = trainer(collection, plans=plans, fold=4)
+def test_log_and_table_name_classes_that_are_not_in_ascending_order(collection, monkeypatch):
+    """``tumour: 2, liver: 1``: nnU-Net's statistics begin with label 1."""
+    file = collection / "preprocessed" / "Dataset901_Organs" / "dataset.json"
+    description = json.loads(file.read_text())
+    description["labels"] = dict(reversed(description["labels"].items()))
+    file.write_text(json.dumps(description))
+    second, first, _ = description["labels"]
+    assert [description["labels"][name] for name in (first, second)] == [1, 2]
+    run = trainer(collection)
     run.initialize()
-    with pytest.raises(UserError, match=r"kidney \(Dataset905_Kidney\): expected a fold below 3, got 4"):
-        run.get_dataloaders()
+    run.dataloader_train, run.dataloader_val = run.get_dataloaders()
+    run.on_validation_epoch_start()
+    batch = next(run.dataloader_val)
+    assert batch["task"] == 0
+    target = batch["target"][0] if isinstance(batch["target"], list) else batch["target"]
+    only_first = torch.nn.functional.one_hot((target[:, 0] == 1).long(), 3).movedim(-1, 1).float()
+    monkeypatch.setattr(run, "on_task", lambda number, real=run.on_task: predicting(run, real(number), only_first))
+    output = run.validation_step(batch)
+    log_losses(run)
+    run.on_validation_epoch_end([output])
+    (line,) = [line for line in run.task_logger.lines() if line.startswith("organs")]
+    assert line.endswith(f"pseudo dice {first} 1.0000, {second} 0.0000")
+
+    summary = {
+        "metric_per_case": [{}],
+        "mean": {"1": {"Dice": 0.9}, "2": {"Dice": 0.2}},
+        "foreground_mean": {"Dice": 0.55},
+    }
+    (collection / "summary.json").write_text(json.dumps(summary))
+    table = write_task_report(collection / "table", {"organs": collection}, {"organs": run.members[0].classes})
+    assert [line.split(" | ")[1::2] for line in table.splitlines()[2:4]] == [[first, "0.9000 |"], [second, "0.2000 |"]]
+
+
+@contextlib.contextmanager
+def predicting(run: MultiTaskTrainer, on_task: Any, logits: torch.Tensor) -> Iterator[Any]:
+    """In the step of a task the network's output is given, at every scale."""
+    with on_task as member, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "network", lambda data: [logits] * 2 if run.enable_deep_supervision else logits)
+        patch.setattr(run, "loss", lambda output, target: torch.zeros(1))
+        yield member

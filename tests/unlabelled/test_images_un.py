@@ -166,6 +166,14 @@ def test_a_list_that_is_none(folder, content):
     assert "expected 'unlabelled' to be " in problem(folder)
 
 
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_a_link_to_a_labelled_image(folder, link):
+    image = folder / "imagesUn" / "unlabelled_001_0001.nii.gz"
+    image.unlink()
+    getattr(image, link)(folder / "imagesTr" / "case_000_0001.nii.gz")
+    assert "expected case 'unlabelled_001' to be labelled or unlabelled, found it both as 'case_000'" in problem(folder)
+
+
 def test_a_listed_file_that_is_not_there(folder):
     listed(folder, far={"images": ["imagesTs/unseen_000_0000.nii.gz", "imagesTs/gone.nii.gz"]})
     assert f"case 'far': expected image {folder / 'imagesTs' / 'gone.nii.gz'}, found no file" in problem(folder)

@@ -16,7 +16,9 @@ from process_group import process_group
 from torch import Tensor, nn
 
 from nnunet_ext.baseline import NNUNetBaselineTrainer
+from nnunet_ext.bcp import BCPTrainer
 from nnunet_ext.errors import UserError
+from nnunet_ext.pseudo_label import PseudoLabelTrainer
 from nnunet_ext.unlabelled.annotated_only import AnnotatedOnly
 from nnunet_ext.unlabelled.split_output import split_output
 from nnunet_ext.unlabelled.trainer import SemiSupervisedTrainer
@@ -225,6 +227,27 @@ def test_without_unlabelled_data_it_refuses_before_anything_is_written(half_labe
     with pytest.raises(UserError, match=r"nnunet_ext preprocess_unlabelled -d 700 -p LitePlans -c 3d_fullres"):
         trainer.run_training()
     assert [file.suffix for file in Path(trainer.output_folder).iterdir()] == [".txt"]
+
+
+@pytest.mark.parametrize("kind", [IdleTrainer, PseudoLabelTrainer, BCPTrainer])
+@pytest.mark.parametrize("way", ["listed", "linked"])
+def test_a_validation_case_among_the_unlabelled_is_refused(half_labelled: Make, kind, way):
+    """Its image was listed or linked there after preprocessing had checked; pseudo-labels are of these cases too."""
+    trainer = half_labelled(kind)
+    validated = f"imagesTr/{trainer.do_split()[1][0]}_0000.nii.gz"
+    raw = preprocessed(trainer).parents[1] / "raw" / preprocessed(trainer).name
+    image = raw / "imagesUn" / "unlabelled_001_0000.nii.gz"
+    if way == "listed":
+        cases = {path.name[:-12]: {"images": [f"imagesUn/{path.name}"]} for path in (raw / "imagesUn").iterdir()}
+        cases["unlabelled_001"]["images"] = [f"../{raw.name}/{validated}"]
+        file = raw / "dataset.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"unlabelled": cases}))
+    else:
+        image.unlink()
+        image.hardlink_to(raw / validated)
+    case = f"Dataset700_Half/{trainer.do_split()[1][0]}"
+    with pytest.raises(UserError, match=rf"found {case}, which is trained on as Dataset700_Half/unlabelled_001\. Rem"):
+        trainer.get_dataloaders()
 
 
 def test_a_cascade_is_refused(half_labelled: Make):
