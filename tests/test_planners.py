@@ -17,8 +17,15 @@ from nnunet_ext import sockets
 from nnunet_ext.ba_net.planner import BANetPlanner, BANetResEncLPlanner, BANetResEncMPlanner
 from nnunet_ext.baseline.planner import LitePlanner
 from nnunet_ext.dodnet.planner import DoDNetPlanner, DoDNetResEncLPlanner, DoDNetResEncMPlanner
+from nnunet_ext.lefed.planner import LeFeDPlanner, LeFeDResEncLPlanner, LeFeDResEncMPlanner
+from nnunet_ext.mc_net_plus.planner import MCNetPlusPlanner, MCNetPlusResEncLPlanner, MCNetPlusResEncMPlanner
 from nnunet_ext.transdodnet.planner import TransDoDNetPlanner, TransDoDNetResEncLPlanner, TransDoDNetResEncMPlanner
 from nnunet_ext.uniseg.planner import UniSegPlanner, UniSegResEncLPlanner, UniSegResEncMPlanner
+from nnunet_ext.unlabelled.planner import (
+    SemiSupervisedPlanner,
+    SemiSupervisedResEncLPlanner,
+    SemiSupervisedResEncMPlanner,
+)
 
 NAME = "Dataset003_Planned"
 COLLECTION = "Dataset900_Planned"
@@ -129,6 +136,30 @@ def test_the_estimate_is_larger_than_stock_and_shrinks_with_the_patch():
     large, small = estimates(BANetPlanner, [64, 64, 64]), estimates(BANetPlanner, [32, 64, 64])
     assert large == 2 * small
     assert 1.2 < large / estimates(ExperimentPlanner, [64, 64, 64]) < 2
+
+
+@pytest.mark.parametrize(
+    ("planners", "of_stock"),
+    [
+        ((SemiSupervisedPlanner, SemiSupervisedResEncMPlanner, SemiSupervisedResEncLPlanner), (2, 2)),
+        ((LeFeDPlanner, LeFeDResEncMPlanner, LeFeDResEncLPlanner), (6, 7.5)),
+        ((MCNetPlusPlanner, MCNetPlusResEncMPlanner, MCNetPlusResEncLPlanner), (6, 7.5)),
+    ],
+)
+def test_semi_supervised_planners_count_unlabelled_samples_too(planners, of_stock):
+    """Patch and batch of labelled samples, times what a step holds for one of them, are within the stock budget."""
+    stock = (ExperimentPlanner, nnUNetPlannerResEncM, nnUNetPlannerResEncL)
+    for planner, theirs in zip(planners, stock, strict=True):
+        assert issubclass(planner, theirs)
+        assert planner.default_plans_name == planner.__name__.replace("Planner", "Plans")
+    planner = planners[0]
+    least, most = of_stock
+    plans = planned(planner)["configurations"]["3d_fullres"]
+    assert plans["data_identifier"] == f"{planner.default_plans_name}_3d_fullres"
+    size = plans["patch_size"], 1, 3, *plans["architecture"].values()
+    estimate, budget = planner.static_estimate_VRAM_usage(*size), planner(NAME).UNet_reference_val_3d
+    assert least <= estimate / ExperimentPlanner.static_estimate_VRAM_usage(*size) <= most
+    assert 0.6 * budget < estimate * plans["batch_size"] / 2 <= budget
 
 
 def test_lite_plans_are_what_they_promise():

@@ -118,7 +118,11 @@ class BANet(nn.Module):
         return segmentation_logits if deep_supervision else segmentation_logits[0]
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
-        """Return the elements of all convolution outputs of one sample of the given spatial size, for the planner."""
+        """Return what training keeps of one sample of the given spatial size, in the unit of nnU-Net's planner.
+
+        The unit is the output of a convolution, kept before and after its norm. The gate keeps one tensor of the size
+        of what it multiplies, itself, and the boundary's probabilities in float32.
+        """
         stages = len(self.decoder.stages)
         sizes, size = [], list(input_size)
         for stride in self.encoder.strides[:stages]:
@@ -129,5 +133,6 @@ class BANet(nn.Module):
         for stage, size in enumerate(reversed(sizes)):
             voxels = np.prod(size, dtype=np.int64)
             total += self.boundary_decoder.stages[stage].compute_conv_feature_map_size(size)
-            total += voxels * (self.encoder.output_channels[stages - 1 - stage] + BOUNDARY_CLASSES)
+            channels = self.encoder.output_channels[stages - 1 - stage]
+            total += voxels * (2 * (channels + BOUNDARY_CLASSES) + channels + 1 + 2 * BOUNDARY_CLASSES) // 2
         return total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,10 @@ from torch.nn import functional
 
 from nnunet_ext.base.decode import decode
 from nnunet_ext.base.decoder import decoder_like
+
+LOGIT = (
+    3  # what a loss keeps of a logit, in the unit of nnU-Net's planner: softmax and log-softmax in float32, and more
+)
 
 
 class UpsamplingDecoder(nn.Module):
@@ -45,6 +50,10 @@ class UpsamplingDecoder(nn.Module):
         self.seg_layers = nn.ModuleList([own.seg_layers[-1]])
         self.classes = own.num_classes
         self.strides = unet.encoder.strides[:-1]
+        channels = list(reversed(unet.encoder.output_channels))
+        self._kept_twice = [
+            4 * arriving + (0 if upsampling == "transposed" else below) for below, arriving in pairwise(channels)
+        ]
         self.apply(InitWeights_He(1e-2))
 
     def forward(self, skips: Sequence[Tensor]) -> Tensor:
@@ -52,14 +61,19 @@ class UpsamplingDecoder(nn.Module):
         return decode(self, skips, nn.Identity())[0]
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
-        """Return the elements of all convolution outputs of one sample whose image has the given size."""
+        """Return what training keeps of one sample whose image has the given size, in the unit of nnU-Net's planner.
+
+        The unit is the output of a convolution, kept before and after its norm: two tensors. A unit of up-sampling
+        keeps what it resized, its convolution's output before and after the norm, and the concatenation with the skip.
+        Logits have a loss of their own (:data:`LOGIT`).
+        """
         sizes, size = [], list(input_size)
         for stride in self.strides:
             size = [length // step for length, step in zip(size, stride, strict=True)]
             sizes.append(size)
-        total = np.prod([self.classes, *sizes[0]], dtype=np.int64)
-        for stage, size in zip(self.stages, reversed(sizes), strict=True):
-            total += stage.compute_conv_feature_map_size(size) + np.prod([stage.output_channels, *size], dtype=np.int64)
+        total = np.prod([LOGIT, self.classes, *sizes[0]], dtype=np.int64)
+        for stage, kept_twice, size in zip(self.stages, self._kept_twice, reversed(sizes), strict=True):
+            total += stage.compute_conv_feature_map_size(size) + np.prod([kept_twice, *size], dtype=np.int64) // 2
         return total
 
 

@@ -19,7 +19,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from nnunet_ext.base.decode import decode
-from nnunet_ext.base.upsampling_decoder import UpsamplingDecoder
+from nnunet_ext.base.upsampling_decoder import LOGIT, UpsamplingDecoder
+from nnunet_ext.lefed.card import MOST_CLASSES_AT_FULL_SIZE
 
 
 class Fed(NamedTuple):
@@ -139,14 +140,24 @@ class LeFeD(nn.Module):
         return self._pass(images, feedback)
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
-        """Return the elements of all convolution outputs of one sample of the given spatial size, for the planner."""
+        """Return what training keeps of one sample of the given spatial size, in the unit of nnU-Net's planner.
+
+        The unit is the output of a convolution, kept before and after its norm: two tensors in half precision. Each
+        level adds a gate, a stage's output with feedback, decoder 1's up-sampling as its tap and before the tap's norm
+        (one tensor each), and the feedback of this pass and of the one before, in float32. Dropout adds a tensor for
+        each decoder's last features; side logits have a loss each.
+        """
         total = self.encoder.compute_conv_feature_map_size(input_size)
         total += self.decoder.compute_conv_feature_map_size(input_size)
         total += self.second_decoder.compute_conv_feature_map_size(input_size)
-        size = list(input_size)
-        for stride in self.encoder.strides:
+        size, classes = list(input_size), self.second_decoder.classes
+        total += self.encoder.output_channels[0] * np.prod(size, dtype=np.int64)
+        of_level = 6 if self.own_decoder else 8  # tensors in half precision
+        for channels, stride in zip(self.encoder.output_channels, self.encoder.strides, strict=True):
             size = [length // step for length, step in zip(size, stride, strict=True)]
-            total += np.prod([self.second_decoder.classes, *size], dtype=np.int64)
+            total += of_level * channels * np.prod(size, dtype=np.int64) // 2
+            compared = input_size if classes <= MOST_CLASSES_AT_FULL_SIZE else size
+            total += LOGIT * classes * np.prod(compared, dtype=np.int64)
         return total
 
     def _pass_by_halves(self, images: Tensor, feedback: Sequence[Tensor] | None) -> LeFeDOutput:

@@ -2,6 +2,8 @@
 
 from nnunet_ext.base.method import Knob, Method, integer, number, one_of, optional
 
+MOST_CLASSES_AT_FULL_SIZE = 4  # side heads of more are compared at their own size
+
 
 def _weights(value: object) -> bool:
     return isinstance(value, list) and value != [] and all(map(number(0), value))
@@ -16,6 +18,7 @@ CARD = Method(
         "segmentation, IEEE TMI 2025, https://doi.org/10.1109/TMI.2024.3429340",
     ),
     trainers=("LeFeDTrainer",),
+    planners=("LeFeDPlanner", "LeFeDResEncMPlanner", "LeFeDResEncLPlanner"),
     supports=("2d", "3d_fullres", "3d_lowres", "regions", "ignore label", "unlabelled images"),
     knobs=(
         Knob("passes", 3, "optimiser steps on each batch; the authors' is 3", integer(1), "an integer >= 1"),

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nnunet_ext.lefed.architecture import LeFeDOutput
+from nnunet_ext.lefed.card import MOST_CLASSES_AT_FULL_SIZE
 from nnunet_ext.unlabelled.discrepancy import discrepancy
 from nnunet_ext.unlabelled.probabilities import probabilities
 from nnunet_ext.unlabelled.target_at import target_at
 
 SMOOTH = 1e-5
 SIDE_WEIGHTS = (0.8, 0.6, 0.4, 0.2, 0.1)
-MOST_CLASSES_AT_FULL_SIZE = 4
 
 
 class LeFeDLoss(nn.Module):

@@ -78,6 +78,13 @@ class MCNetPlus(nn.Module):
         return MCNetPlusOutput([decode(decoder, skips, self.dropout)[0] for decoder in decoders])
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
-        """Return the elements of all convolution outputs of one sample of the given spatial size, for the planner."""
+        """Return what training keeps of one sample of the given spatial size, in the unit of nnU-Net's planner.
+
+        The unit is the output of a convolution, kept before and after its norm: two tensors in half precision. Of each
+        decoder dropout leaves a tensor more, and the agreement keeps probabilities, plain and sharpened, in float32.
+        """
         parts = (self.encoder, self.decoder, *self.further_decoders)
-        return sum((part.compute_conv_feature_map_size(input_size) for part in parts), np.int64(0))
+        total = sum((part.compute_conv_feature_map_size(input_size) for part in parts), np.int64(0))
+        of_decoder = self.encoder.output_channels[0] + 4 * self.decoder.num_classes
+        decoders = 1 + len(self.further_decoders)
+        return total + decoders * of_decoder * np.prod(input_size, dtype=np.int64) // 2

@@ -11,6 +11,7 @@ CARD = Method(
         "Analysis 2022, https://doi.org/10.1016/j.media.2022.102530",
     ),
     trainers=("MCNetPlusTrainer",),
+    planners=("MCNetPlusPlanner", "MCNetPlusResEncMPlanner", "MCNetPlusResEncLPlanner"),
     supports=("2d", "3d_fullres", "3d_lowres", "regions", "ignore label", "unlabelled images"),
     knobs=(
         Knob(

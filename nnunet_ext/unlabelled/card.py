@@ -12,6 +12,7 @@ CARD = Method(
     title="Unlabelled images",
     summary="Images without labels (folder imagesUn) beside the labelled ones",
     trainers=(),
+    planners=("SemiSupervisedPlanner", "SemiSupervisedResEncMPlanner", "SemiSupervisedResEncLPlanner"),
     supports=("2d", "3d_fullres", "3d_lowres", "regions", "ignore label"),
     knobs=(
         Knob(

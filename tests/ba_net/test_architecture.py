@@ -91,9 +91,10 @@ def test_boundary_heads_have_two_channels_and_no_bias():
 
 
 def test_feature_map_size_counts_the_boundary_decoder():
-    """By hand: stages of 6 features on 4^3 (2 convolutions, upsampling) and 4 on 8^3 (1 convolution, upsampling)."""
+    """By hand: stages of 6 features on 4^3 (2 convolutions, upsampling) and 4 on 8^3 (1 convolution, upsampling); a
+    gate keeps half of (the features, itself, 2 x 2 for probabilities in float32)."""
     stock = unet("plain", "3d")
-    added = 4**3 * (2 * 6 + 6 + 2) + 8**3 * (4 + 4 + 2)
+    added = (4**3 * (2 * (2 * 6 + 6 + 2) + 6 + 1 + 4) + 8**3 * (2 * (4 + 4 + 2) + 4 + 1 + 4)) // 2
     assert (
         BANet(stock).compute_conv_feature_map_size((8, 8, 8)) == stock.compute_conv_feature_map_size((8, 8, 8)) + added
     )

@@ -81,9 +81,15 @@ def test_it_holds_no_encoder_and_one_head(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_feature_map_size_by_hand(kind):
-    """(4, 8, 8) with 4 features (1 convolution, up-sampling, 3 logits), (4, 4, 4) with 6 (2 and up-sampling)."""
+    """(4, 8, 8) with 4 features (1 convolution), 3 logits, 3 each; (4, 4, 4) with 6 (2 convolutions); 8 below.
+
+    Half of: a unit's convolution, before and after its norm, two concatenated tensors; what is resized, from below.
+    """
+    resized = (0, 0) if kind == "transposed" else (6, 8)
+    finest = 4 + (4 * 4 + resized[0]) // 2 + 3 * 3
+    coarser = 2 * 6 + (4 * 6 + resized[1]) // 2
     size = UpsamplingDecoder(unet(), kind).compute_conv_feature_map_size((4, 8, 8))
-    assert size == 4 * 8 * 8 * (4 + 4 + 3) + 4 * 4 * 4 * (2 * 6 + 6)
+    assert size == 4 * 8 * 8 * finest + 4 * 4 * 4 * coarser
 
 
 def test_foreign_networks_are_refused():

@@ -278,10 +278,12 @@ def test_moving_images_moves_the_feedback():
 
 
 def test_feature_map_size_counts_the_second_decoder_and_the_side_heads():
-    """By hand: 8^3 with 4 features (1 convolution, up-sampling, 3 logits), 4^3 with 6 (2 convolutions, up-sampling);
-    side heads of 3 logits on 8^3, 4^3 and 2^3."""
+    """By hand: decoder 2 has on 8^3 a convolution of 4 features, on 4^3 two of 6, and units of up-sampling, which keep
+    four tensors and what they resize (6 and 8 features); its 3 logits, and those of three side heads at full size, take
+    3 each; 4 features of two decoders after dropout; of 4, 6 and 8 features 8 tensors (gate, tap, feedback ...)."""
     stock = unet("plain", "3d")
-    added = 8**3 * (4 + 4 + 3) + 4**3 * (2 * 6 + 6) + 3 * (8**3 + 4**3 + 2**3)
+    added = 8**3 * (4 + (4 * 4 + 6) // 2 + 3 * 3) + 4**3 * (2 * 6 + (4 * 6 + 8) // 2)
+    added += 8**3 * (3 * 3 * 3 + 4) + 4 * (4 * 8**3 + 6 * 4**3 + 8 * 2**3)
     expected = stock.compute_conv_feature_map_size((8, 8, 8)) + added
     assert LeFeD(stock).compute_conv_feature_map_size((8, 8, 8)) == expected
 

@@ -101,9 +101,11 @@ def test_what_is_not_stock_is_named_apart_and_heads_as_nnunet_knows_them(kind):
 
 
 def test_feature_map_size_counts_all_decoders():
-    """By hand: (4, 8, 8) with 4 features (1 convolution, up-sampling, 3 logits), (4, 4, 4) with 6 (2, up-sampling)."""
+    """By hand, of two decoders: on (4, 8, 8) a convolution of 4 features, up-sampling from 6, 3 logits of 3 each; on
+    (4, 4, 4) two of 6, up-sampling from 8. Of three: 4 features after dropout and 3 x 2 probabilities."""
     stock = unet("plain", "3d anisotropic")
-    added = 2 * (4 * 8 * 8 * (4 + 4 + 3) + 4 * 4 * 4 * (2 * 6 + 6))
+    added = 2 * (4 * 8 * 8 * (4 + (4 * 4 + 6) // 2 + 3 * 3) + 4 * 4 * 4 * (2 * 6 + (4 * 6 + 8) // 2))
+    added += 3 * 4 * 8 * 8 * (4 // 2 + 3 * 2)
     expected = stock.compute_conv_feature_map_size((4, 8, 8)) + added
     assert MCNetPlus(stock).compute_conv_feature_map_size((4, 8, 8)) == expected
 

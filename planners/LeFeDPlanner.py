@@ -1,0 +1,1 @@
+from nnunet_ext.lefed.planner import LeFeDPlanner as LeFeDPlanner

@@ -1,0 +1,1 @@
+from nnunet_ext.mc_net_plus.planner import MCNetPlusResEncLPlanner as MCNetPlusResEncLPlanner

@@ -1,0 +1,1 @@
+from nnunet_ext.unlabelled.planner import SemiSupervisedPlanner as SemiSupervisedPlanner
