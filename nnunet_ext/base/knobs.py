@@ -50,7 +50,7 @@ GENERAL = (
     Knob(
         "seed",
         None,
-        "seeds weights and sampling; runs repeat exactly with nnUNet_n_proc_DA <= 1 on one CPU or deterministic GPU",
+        "seeds weights, batches and noise; runs, also continued ones, repeat exactly on one CPU or deterministic GPU",
         optional(integer(0)),
         "an integer >= 0, or null",
     ),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from time import monotonic, sleep
 from typing import Any
 
-import numpy as np
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
@@ -34,7 +33,6 @@ def ordered_pool(
     make: Callable[..., Iterator[dict[str, Any]]],
     *,
     share: int = 1,
-    entropy: Sequence[int] | None = None,
     pin_memory: bool = False,
 ) -> Any:
     """Start nnU-Net's number of workers, or a part of it; with none the batches are drawn in this process.
@@ -43,16 +41,12 @@ def ordered_pool(
         make: Makes the loader when called with ``workers=``. Each worker has a copy, which is told its number by
             ``set_thread_id`` and makes every ``workers``-th batch.
         share: A ``share``-th of the workers.
-        entropy: Seeds numpy's generator in each worker.
         pin_memory: For transfer to a GPU.
     """
     workers = -(-get_allowed_n_proc_DA() // share)
     loader = make(workers=max(workers, 1))
     if workers == 0:
         return SingleThreadedAugmenter(loader, None)
-    seeds = None
-    if entropy is not None:
-        seeds = [int(seed) for seed in np.random.SeedSequence(entropy).generate_state(workers)]
-    pool = _Pool(loader, None, workers, num_cached_per_queue=2, seeds=seeds, pin_memory=pin_memory, wait_time=0.002)
+    pool = _Pool(loader, None, workers, num_cached_per_queue=2, pin_memory=pin_memory, wait_time=0.002)
     pool._start()
     return pool

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 from batchgenerators.utilities.file_and_folder_operations import load_json
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.collate_outputs import collate_outputs
@@ -20,9 +20,13 @@ from torch._dynamo import OptimizedModule
 from nnunet_ext.base.checkpoints import SafeCheckpoints
 from nnunet_ext.base.init_from import init_from
 from nnunet_ext.base.knobs import BLOCK, changed, resolve
+from nnunet_ext.base.no_workers import no_workers
+from nnunet_ext.base.ordered_pool import ordered_pool
 from nnunet_ext.base.parts_logger import PartsLogger
 from nnunet_ext.base.ranks import Ranks
+from nnunet_ext.base.seeds import BatchSeeds, Purpose, seed_process, seed_sequence
 from nnunet_ext.base.steady_blur import steady_blur
+from nnunet_ext.base.stepped_loader import SingleLoader
 from nnunet_ext.base.stepped_lr import SteppedLR
 from nnunet_ext.errors import UserError
 
@@ -32,6 +36,10 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
 
     With no knob set it trains exactly as ``nnUNetTrainer`` does; only checkpoints are written more often
     (``save_every``) and atomically.
+
+    With the knob ``seed`` each batch depends on nothing but seed, rank and step, and each epoch's dropout and noise on
+    seed, rank and epoch (:mod:`nnunet_ext.base.seeds`): a training that was killed and continued repeats an
+    uninterrupted one, with any number of workers.
 
     A method's trainer declares in ``loss_parts`` the names of the parts of its loss, and its loss module leaves their
     values of the last training step in the dict ``parts``; they are then logged, saved and drawn.
@@ -76,7 +84,7 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         """Build network, optimiser and loss, after refusing what stock nnU-Net would crash on."""
         self._check_deep_supervision()
         self._check_ddp_batch()
-        self._seed()
+        self._seed(Purpose.WEIGHTS)
         super().initialize()
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler | SteppedLR]:
@@ -101,18 +109,42 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         return split
 
     def get_dataloaders(self) -> tuple[Any, Any]:
-        """Stock loaders; with the knob ``seed`` their workers are started again, seeded."""
-        loaders = super().get_dataloaders()
+        """Stock loaders and workers; with the knob ``seed``, an ordered pool of workers whose batches are seeded."""
+        if self.knobs["seed"] is None:
+            return super().get_dataloaders()
+        train, val = self.bare_loaders()
+        return (
+            self.pool(partial(SingleLoader, train), Purpose.TRAINING, self.num_iterations_per_epoch),
+            self.pool(partial(SingleLoader, val), Purpose.VALIDATION, self.num_val_iterations_per_epoch, share=2),
+        )
+
+    def bare_loaders(self) -> tuple[nnUNetDataLoader, nnUNetDataLoader]:
+        """Return stock loaders, of training and validation, without workers; with a seed their blurring repeats."""
+        with no_workers():
+            loaders = tuple(made.data_loader for made in super().get_dataloaders())
         if self.knobs["seed"] is not None:
-            for offset, loader in enumerate(loaders):
-                has_workers = isinstance(loader, NonDetMultiThreadedAugmenter)
-                steady_blur((loader.generator if has_workers else loader.data_loader).transforms)
-                if has_workers:
-                    loader._finish()
-                    first = self.knobs["seed"] + 1000 * (1 + offset) + 100 * Ranks.now().rank
-                    loader.seeds = [first + worker for worker in range(loader.num_processes)]
-                    next(loader)
+            for loader in loaders:
+                steady_blur(loader.transforms)
         return loaders
+
+    def pool(
+        self, make: Callable[..., Iterator[dict[str, Any]]], purpose: Purpose, steps: int, *, share: int = 1
+    ) -> Any:
+        """Start nnU-Net's number of workers; their batches arrive in order, from the current epoch's first step on.
+
+        Args:
+            make: Makes a :class:`nnunet_ext.base.stepped_loader.SteppedLoader`.
+            purpose: Of the batches.
+            steps: Steps in an epoch.
+            share: A ``share``-th of the workers.
+        """
+        options = {"first_step": self.current_epoch * steps, "seeds": self.batch_seeds(purpose, steps)}
+        return ordered_pool(partial(make, **options), share=share, pin_memory=self.device.type == "cuda")
+
+    def batch_seeds(self, purpose: Purpose, steps: int) -> BatchSeeds | None:
+        """Return the seeds of this rank's batches for a purpose; None without the knob ``seed``."""
+        seed = self.knobs["seed"]
+        return None if seed is None else BatchSeeds(seed, Ranks.now().rank, purpose, steps)
 
     def on_train_start(self) -> None:
         """Stock preparation, then the weights of the knob ``init_from`` if this is a fresh start."""
@@ -128,6 +160,11 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
     def weights_to_start_from(self, checkpoint: dict[str, Any]) -> Mapping[str, torch.Tensor]:
         """Return the weights of the checkpoint that the knob ``init_from`` names; what fits is taken."""
         return checkpoint["network_weights"]
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch as stock does; with a seed its random numbers depend on nothing that was before."""
+        super().on_train_epoch_start()
+        self._seed(Purpose.STEPS, self.current_epoch)
 
     def train_step(self, batch: dict) -> dict:
         """Stock step; adds the loss's parts to what it returns."""
@@ -170,13 +207,9 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         network = self.network.module if self.is_ddp else self.network
         return network._orig_mod if isinstance(network, OptimizedModule) else network
 
-    def _seed(self) -> None:
-        seed = self.knobs["seed"]
-        if seed is not None:
-            own = seed + Ranks.now().rank
-            random.seed(own)
-            np.random.seed(own)  # the generator that nnU-Net's transforms draw from
-            torch.manual_seed(own)
+    def _seed(self, purpose: Purpose, epoch: int = 0) -> None:
+        if self.knobs["seed"] is not None:
+            seed_process(seed_sequence(self.knobs["seed"], Ranks.now().rank, purpose, epoch))
 
     def _check_deep_supervision(self) -> None:
         stages = len(self.configuration_manager.pool_op_kernel_sizes)

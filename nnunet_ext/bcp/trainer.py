@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from nnunet_ext.base.ranks import Ranks
+from nnunet_ext.base.seeds import Purpose
 from nnunet_ext.bcp.loss import BCPLoss
 from nnunet_ext.bcp.pseudo_labels import pseudo_labels
 from nnunet_ext.bcp.random_box import random_box
@@ -105,8 +105,8 @@ class BCPTrainer(TeacherTrainer):
 
     def _generator(self, step: int) -> np.random.Generator:
         """With a seed, what a step draws depends on nothing but seed, rank and step."""
-        seed = self.knobs["seed"]
-        return np.random.default_rng(None if seed is None else (seed, Ranks.now().rank, step))
+        seeds = self.batch_seeds(Purpose.BOXES, self.num_iterations_per_epoch)
+        return np.random.default_rng(None if seeds is None else seeds.at(step))
 
     def _warms_up(self, step: int) -> bool:
         return step < self.knobs["bcp"]["warm_up"] * self.num_epochs * self.num_iterations_per_epoch

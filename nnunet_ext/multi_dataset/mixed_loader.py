@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nnunet_ext.base.seeds import BatchSeeds
 from nnunet_ext.multi_dataset.task_loader import TaskLoader
 
 
@@ -25,6 +26,7 @@ class MixedLoader(TaskLoader):
         schedule: Sample, counted from the beginning of the training -> task; the same in all workers.
         workers: Number of workers, 1 for none.
         first_step: Step of the first batch.
+        seeds: Seeds of the batches.
         batch_size: Samples in a batch of this process.
         before: Samples of a step that processes of lower rank draw.
         together: Samples of a step in all processes.
@@ -37,13 +39,14 @@ class MixedLoader(TaskLoader):
         schedule: Callable[[int], int],
         workers: int,
         first_step: int,
+        seeds: BatchSeeds | None = None,
         *,
         batch_size: int,
         before: int,
         together: int,
         heads: Sequence[int],
     ) -> None:
-        super().__init__(loaders, schedule, workers, first_step)
+        super().__init__(loaders, schedule, workers, first_step, seeds)
         self._batch_size, self._before, self._together = batch_size, before, together
         self._valid = np.arange(max(heads)) < np.array(heads)[:, None]
         self._not_forced = round(batch_size * (1 - loaders[0].oversample_foreground_percent))
@@ -52,9 +55,11 @@ class MixedLoader(TaskLoader):
 
     def __next__(self) -> dict[str, Any]:
         """Return the next batch."""
-        first = self._next_step() * self._together + self._before
+        step = self._next_step()
+        first = step * self._together + self._before
         drawn = [(self._schedule(first + place), place) for place in range(self._batch_size)]
-        samples = [self._sample(task, force=place >= self._not_forced) for task, place in sorted(drawn)]
+        with self._seeded(step):
+            samples = [self._sample(task, force=place >= self._not_forced) for task, place in sorted(drawn)]
         tasks = np.array([task for task, _ in sorted(drawn)])
         targets = []
         for task in np.unique(tasks):

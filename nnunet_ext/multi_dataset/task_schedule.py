@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_ext.base.seeds import Purpose, seed_sequence
+
 
 class TaskSchedule:
     """A task for every training step, the same in every process that is given the same seed.
@@ -35,7 +37,7 @@ class TaskSchedule:
         return int(self._order[position])
 
     def _draw(self, epoch: int) -> NDArray[np.int64]:
-        rng = np.random.default_rng((self._seed, epoch))
+        rng = np.random.default_rng(seed_sequence(self._seed, 0, Purpose.TASKS, epoch))
         points = (np.arange(self._steps) + rng.random()) / self._steps
         tasks = np.searchsorted(self._borders, points, side="right")
         return rng.permutation(np.minimum(tasks, len(self._borders) - 1))

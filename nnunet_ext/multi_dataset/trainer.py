@@ -18,10 +18,9 @@ from torch import Tensor, distributed, nn
 
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.knobs import is_set, resolve
-from nnunet_ext.base.no_workers import no_workers
-from nnunet_ext.base.ordered_pool import ordered_pool
 from nnunet_ext.base.ranks import Ranks
 from nnunet_ext.base.same_images import raw_folder
+from nnunet_ext.base.seeds import Purpose
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.as_planned import check_as_planned
@@ -144,7 +143,7 @@ class MultiTaskTrainer(ExtTrainer):
         self._check_leakage()
         train, val, validated = [], [], []
         for number in range(len(self.members)):
-            with self.on_task(number), no_workers():
+            with self.on_task(number):
                 trains, validates = map(bool, self.do_split())
                 if not trains:
                     raise UserError(
@@ -155,9 +154,9 @@ class MultiTaskTrainer(ExtTrainer):
                     validated.append(number)
                 else:
                     self.print_to_log_file(f"WARNING: {self.members[number]} has no validation case in this fold")
-                loaders = super().get_dataloaders()
-            train.append(loaders[0].data_loader)
-            val.append(loaders[1].data_loader)
+                loaders = self.bare_loaders()
+            train.append(loaders[0])
+            val.append(loaders[1])
         if not validated:
             raise UserError(
                 f"{self.table.collection}: expected a task with validation cases in fold {self.fold}, found none. "
@@ -175,8 +174,13 @@ class MultiTaskTrainer(ExtTrainer):
             steps *= together
         schedule = TaskSchedule(shares, steps, self._shared_seed())
         return (
-            self._pool(partial(make, train, schedule), self.num_iterations_per_epoch, 1, 1),
-            self._pool(partial(TaskLoader, val, RoundRobin(validated)), self.num_val_iterations_per_epoch, 2, 2),
+            self.pool(partial(make, train, schedule), Purpose.TRAINING, self.num_iterations_per_epoch),
+            self.pool(
+                partial(TaskLoader, val, RoundRobin(validated)),
+                Purpose.VALIDATION,
+                self.num_val_iterations_per_epoch,
+                share=2,
+            ),
         )
 
     def do_split(self) -> tuple[list[str], list[str]]:
@@ -203,16 +207,6 @@ class MultiTaskTrainer(ExtTrainer):
         """Stock data sets; where a fold has no validation case the second is a stand-in that is never drawn from."""
         train, val = super().get_tr_and_val_datasets()
         return train, val if val.identifiers else train
-
-    def _pool(self, make: Callable[..., TaskLoader], steps: int, share: int, stream: int) -> Any:
-        """Start the workers: nnU-Net's number of them, or a ``share``-th of it."""
-        seed = self.knobs["seed"]
-        return ordered_pool(
-            partial(make, first_step=self.current_epoch * steps),
-            share=share,
-            entropy=None if seed is None else (seed, stream, Ranks.now().rank, self.current_epoch),
-            pin_memory=self.device.type == "cuda",
-        )
 
     def _batch_sizes(self) -> tuple[list[int], int]:
         """Return the batch sizes of all ranks, and this rank."""

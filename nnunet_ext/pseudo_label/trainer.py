@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from nnunet_ext.errors import UserError
 from nnunet_ext.pseudo_label.loss import PseudoLabelLoss
 from nnunet_ext.pseudo_label.restarted_lr import RestartedLR
 from nnunet_ext.unlabelled.trainer import SemiSupervisedTrainer
+from nnunet_ext.unlabelled.two_streams import TwoStreams
 
 
 class PseudoLabelTrainer(SemiSupervisedTrainer):
@@ -73,12 +75,12 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
             )
         return super()._unlabelled_loader(folder, cases)
 
-    def _pool(self, labelled: nnUNetDataLoader, unlabelled: nnUNetDataLoader | None, *rest: Any) -> Any:
+    def _streams(self, labelled: nnUNetDataLoader, unlabelled: nnUNetDataLoader | None) -> Callable[..., TwoStreams]:
         if not self._needs_pseudo_labels:
             unlabelled = None
         if unlabelled is not None:
             unlabelled.transforms = labelled.transforms  # one for images and labels
-        return super()._pool(labelled, unlabelled, *rest)
+        return super()._streams(labelled, unlabelled)
 
     # training
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from time import time
 from typing import Any
 
-import numpy as np
 import torch
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
@@ -18,9 +17,8 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import Tensor, distributed, nn
 
-from nnunet_ext.base.no_workers import no_workers
-from nnunet_ext.base.ordered_pool import ordered_pool
 from nnunet_ext.base.ranks import Ranks
+from nnunet_ext.base.seeds import Purpose
 from nnunet_ext.base.steady_blur import steady_blur
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.errors import UserError
@@ -32,8 +30,6 @@ from nnunet_ext.unlabelled.pseudo_label_folder import PseudoLabelFolder
 from nnunet_ext.unlabelled.pseudo_labelled import PseudoLabelled
 from nnunet_ext.unlabelled.ramp import gaussian_ramp
 from nnunet_ext.unlabelled.two_streams import IMAGES_ONLY, TwoStreams
-
-TRAINING, VALIDATION = 1, 2  # with a seed they draw different random numbers
 
 
 class SemiSupervisedTrainer(ExtTrainer):
@@ -49,10 +45,6 @@ class SemiSupervisedTrainer(ExtTrainer):
     epochs have passed, and from then on patches are oversampled in the foreground that it found, by nnU-Net's share.
 
     Knobs (plans block ``nnunet_ext.unlabelled``): ``batch_size``, ``ramp``, ``ema_decay``, ``guided_every``.
-
-    With the knob ``seed`` each batch depends on nothing but seed, rank and step, and each epoch's dropout and noise on
-    seed, rank and epoch: a training that was killed and continued repeats an uninterrupted one, with any number of
-    workers.
 
     Unlike stock, samples that hold nothing but the ignore label are left out of Dice losses that are means over
     samples (:class:`AnnotatedOnly`).
@@ -104,17 +96,19 @@ class SemiSupervisedTrainer(ExtTrainer):
         data = (Path(self.preprocessed_dataset_folder_base), self.plans_manager.plans, self.configuration_name)
         cases = check_unlabelled(*data)
         check_unlabelled_apart(data[0].name, self.dataset_json, cases, self.do_split()[1])
-        with no_workers():
-            train, val = super().get_dataloaders()
+        train, val = self.bare_loaders()
         self.print_to_log_file(f"This training has {len(cases)} unlabelled cases.")
         self._unlabelled_cases = tuple(cases)
         unlabelled = self._unlabelled_loader(unlabelled_folder(*data), cases)
         if self.knobs["seed"] is not None:
             steady_blur(unlabelled.transforms)
         return (
-            self._pool(train.data_loader, unlabelled, self.num_iterations_per_epoch, 1, TRAINING),
-            self._pool(val.data_loader, None, self.num_val_iterations_per_epoch, 2, VALIDATION),
+            self.pool(self._streams(train, unlabelled), Purpose.TRAINING, self.num_iterations_per_epoch),
+            self.pool(self._streams(val, None), Purpose.VALIDATION, self.num_val_iterations_per_epoch, share=2),
         )
+
+    def _streams(self, labelled: nnUNetDataLoader, unlabelled: nnUNetDataLoader | None) -> Callable[..., TwoStreams]:
+        return partial(TwoStreams, labelled, unlabelled, entries=self.unlabelled_entries)
 
     def _unlabelled_loader(self, folder: Path, cases: list[str]) -> nnUNetDataLoader:
         """Stock loader with stock augmentation; nothing but what ``unlabelled_entries`` says leaves it."""
@@ -152,20 +146,6 @@ class SemiSupervisedTrainer(ExtTrainer):
             stock: nnU-Net's training transforms.
         """
         return stock
-
-    def _pool(
-        self, labelled: nnUNetDataLoader, unlabelled: nnUNetDataLoader | None, steps: int, share: int, purpose: int
-    ) -> Any:
-        seed = self.knobs["seed"]
-        make = partial(
-            TwoStreams,
-            labelled,
-            unlabelled,
-            first_step=self.current_epoch * steps,
-            seed=None if seed is None else (seed, Ranks.now().rank, purpose),
-            entries=self.unlabelled_entries,
-        )
-        return ordered_pool(make, share=share, pin_memory=self.device.type == "cuda")
 
     # pseudo-labels
 
@@ -228,15 +208,6 @@ class SemiSupervisedTrainer(ExtTrainer):
             self._renew_pseudo_labels()
         super().on_epoch_start()
         self.logger.get_value("epoch_start_timestamps", None)[-1] = start
-
-    def on_train_epoch_start(self) -> None:
-        """Start the epoch as stock does; with a seed its random numbers depend on nothing that was before."""
-        super().on_train_epoch_start()
-        if self.knobs["seed"] is not None:
-            entropy = np.random.SeedSequence((self.knobs["seed"], Ranks.now().rank, self.current_epoch))
-            for_numpy, for_torch = map(int, entropy.generate_state(2))
-            np.random.seed(for_numpy)
-            torch.manual_seed(for_torch)
 
     def train_step(self, batch: dict) -> dict:
         """Stock step on the labelled and the unlabelled images."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
@@ -14,7 +13,7 @@ from nnunet_ext.base.ordered_pool import ordered_pool
 
 
 class Counter:
-    """Every ``workers``-th number, and a random one."""
+    """Every ``workers``-th number."""
 
     def __init__(self, workers: int) -> None:
         self.workers, self.number = workers, 0
@@ -28,7 +27,7 @@ class Counter:
     def __next__(self) -> dict[str, Any]:
         number = self.number
         self.number += self.workers
-        return {"number": number, "random": np.random.rand(), "data": torch.full((3,), float(number))}
+        return {"number": number, "data": torch.full((3,), float(number))}
 
 
 def set_workers(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
@@ -52,17 +51,6 @@ def test_no_workers(monkeypatch):
     pool = ordered_pool(Counter)
     assert isinstance(pool, SingleThreadedAugmenter)
     assert [next(pool)["number"] for _ in range(3)] == [0, 1, 2]
-
-
-def test_seeds(monkeypatch):
-    set_workers(monkeypatch, 2)
-    drawn = []
-    for entropy in ((1, 2), (1, 2), (1, 3)):
-        pool = ordered_pool(Counter, entropy=entropy)
-        drawn.append([next(pool)["random"] for _ in range(4)])
-        pool._finish()
-    assert drawn[0] == drawn[1]
-    assert len({*drawn[0], *drawn[2]}) == 8
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")

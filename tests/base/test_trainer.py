@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import os
 import random
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from small_unet import planned_unet
 
 from nnunet_ext.ba_net.trainer import BANetTrainer
 from nnunet_ext.base.knobs import BLOCK
+from nnunet_ext.base.seeds import Purpose
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.baseline.trainer import NNUNetBaselineTrainer
 from nnunet_ext.errors import UserError
@@ -266,7 +268,7 @@ def test_ranks_of_two_nodes_draw_other_random_numbers():
     for rank in (0, 2):  # both have the local rank 0
         trainer = make(seed=5)
         with process_group(rank, 4):
-            trainer._seed()
+            trainer._seed(Purpose.WEIGHTS)
         drawn.append((random.random(), np.random.random(), float(torch.rand(()))))
     assert all(one != other for one, other in zip(*drawn, strict=True))
 
@@ -288,3 +290,63 @@ def test_batches_that_ranks_cannot_share_are_refused(monkeypatch, ranks, batch_d
     ) as caught:
         trainer._check_ddp_batch()
     assert ("Dice" in str(caught.value)) is batch_dice
+
+
+class Drawn(NNUNetBaselineTrainer):
+    """Its loaders draw random numbers and no case."""
+
+    def bare_loaders(self):
+        class Loader:
+            def __next__(self):
+                return {"data": torch.cat((torch.rand(2), torch.from_numpy(np.random.rand(2))))}
+
+        return Loader(), Loader()
+
+
+def drawn(seed: int, *, rank: int = 0, epoch: int = 0, workers: int = 0, number: int = 4) -> torch.Tensor:
+    """Training batches, then validation batches."""
+    os.environ["nnUNet_n_proc_DA"] = str(workers)
+    trainer = make(Drawn, seed=seed, num_iterations_per_epoch=4, num_val_iterations_per_epoch=4)
+    trainer.current_epoch = epoch
+    found = []
+    with process_group(rank, 4):
+        pools = trainer.get_dataloaders()
+    for pool in pools:
+        found += [next(pool)["data"] for _ in range(number)]
+        if workers:
+            pool._finish()
+    return torch.stack(found)
+
+
+@pytest.fixture
+def workers_restored(monkeypatch):
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+
+
+@pytest.mark.usefixtures("workers_restored")
+def test_seeded_batches_go_on_in_the_current_epoch_with_any_number_of_workers():
+    whole = drawn(3, number=12)
+    assert len(whole.unique()) == whole.numel()
+    for workers in (0, 2):
+        later = drawn(3, epoch=2, workers=workers)
+        assert torch.equal(later, torch.cat((whole[8:12], whole[20:24])))
+
+
+@pytest.mark.usefixtures("workers_restored")
+def test_seeds_and_ranks_draw_other_batches():
+    everything = torch.cat([drawn(seed, rank=rank) for seed in (0, 1) for rank in (0, 1)])
+    assert len(everything.unique()) == everything.numel()
+
+
+def test_an_epochs_noise_depends_on_seed_rank_and_epoch_alone():
+    def noise(epoch: int, rank: int = 0, **knobs: int) -> float:
+        trainer = make(**knobs)
+        trainer.initialize()
+        trainer.current_epoch = epoch
+        torch.rand(epoch + 1)
+        with process_group(rank, 4):
+            trainer.on_train_epoch_start()
+        return float(torch.rand(1))
+
+    assert noise(2, seed=3) == noise(2, seed=3)
+    assert len({noise(1, seed=3), noise(2, seed=3), noise(2, 1, seed=3), noise(2, seed=4), noise(2), noise(2)}) == 6

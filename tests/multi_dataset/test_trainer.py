@@ -209,6 +209,26 @@ def test_continuing_goes_on_with_the_next_epochs_order(collection):
     assert resumed == whole[10:] != whole[:10]
 
 
+def test_a_continued_run_repeats_an_uninterrupted_one(collection):
+    plans = read_plans(collection)
+    plans["nnunet_ext"] |= {"num_epochs": 2, "num_iterations_per_epoch": 5}
+    whole = trainer(collection, plans=plans)
+    whole.run_training()
+    killed = trainer(collection, plans=plans)
+    killed.initialize()
+    killed.num_epochs = 1
+    killed.run_training()
+    again = trainer(collection, plans=plans, continue_training=True)
+    again.load_checkpoint(str(Path(killed.output_folder) / "checkpoint_final.pth"))
+    assert again.current_epoch == 1
+    torch.rand(17)  # another process has other random numbers
+    again.run_training()
+    for name in ("train_losses", "val_losses"):
+        assert again.logger.get_value(name, None) == whole.logger.get_value(name, None)
+    mine, theirs = again.network.state_dict(), whole.network.state_dict()
+    assert all(torch.equal(mine[weight], theirs[weight]) for weight in theirs)
+
+
 def put_table_into_members(root: Path, table: dict[str, Any]) -> None:
     """As if other tasks had been planned."""
     for task in table["tasks"]:

@@ -1,4 +1,4 @@
-"""Every semi-supervised trainer: a run that was killed and continued repeats an uninterrupted one."""
+"""Every semi-supervised trainer and nnU-Net's own: a run that was killed and continued repeats an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from nnunet_ext import sockets
 from nnunet_ext.unlabelled.trainer import SemiSupervisedTrainer
 
 TRAINERS = [
-    name for name in sockets.names("trainers") if issubclass(sockets.load("trainers", name), SemiSupervisedTrainer)
+    name
+    for name in sockets.names("trainers")
+    if name == "NNUNetBaselineTrainer" or issubclass(sockets.load("trainers", name), SemiSupervisedTrainer)
 ]
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from nnunet_ext.base.ordered_pool import ordered_pool
+from nnunet_ext.base.seeds import BatchSeeds, Purpose
 from nnunet_ext.unlabelled.two_streams import TwoStreams
 
 
@@ -27,6 +28,10 @@ class Loader:
     def __next__(self) -> dict[str, Any]:
         numbers = torch.cat((torch.rand(self.size), torch.from_numpy(np.random.rand(self.size))))
         return {"data": numbers, "target": torch.zeros(self.size), "keys": ["a"] * self.size}
+
+
+def seeds(seed: int = 1) -> BatchSeeds:
+    return BatchSeeds(seed, rank=2, purpose=Purpose.TRAINING, steps=4)
 
 
 def streams(**options: Any) -> TwoStreams:
@@ -53,19 +58,19 @@ def test_without_an_unlabelled_loader():
 
 
 def test_a_seeded_batch_depends_on_its_step_alone():
-    whole = drawn(streams(seed=(1, 2)), 6)
+    whole = drawn(streams(seeds=seeds()), 6)
     assert len(whole.unique()) == whole.numel()
     np.random.seed(5)
     torch.manual_seed(5)
-    assert torch.equal(drawn(streams(seed=(1, 2), first_step=4), 2), whole[4:])
-    assert torch.equal(drawn(streams(seed=(1, 2), workers=3, first_step=1), 2), whole[1::3])
-    assert not torch.isin(drawn(streams(seed=(1, 3)), 6), whole).any()
+    assert torch.equal(drawn(streams(seeds=seeds(), first_step=4), 2), whole[4:])
+    assert torch.equal(drawn(streams(seeds=seeds(), workers=3, first_step=1), 2), whole[1::3])
+    assert not torch.isin(drawn(streams(seeds=seeds(2)), 6), whole).any()
 
 
 def test_labelled_batches_do_not_depend_on_the_unlabelled_loader():
-    alone = TwoStreams(Loader(2), None, seed=(1, 2))
+    alone = TwoStreams(Loader(2), None, seeds=seeds())
     assert [float(next(alone)["data"].sum()) for _ in range(3)] == [
-        float(batch["data"].sum()) for batch in itertools.islice(streams(seed=(1, 2)), 3)
+        float(batch["data"].sum()) for batch in itertools.islice(streams(seeds=seeds()), 3)
     ]
 
 
@@ -75,7 +80,7 @@ def test_a_seeded_batch_leaves_this_processs_generators_alone():
     expected = np.random.rand(), torch.rand(1)
     np.random.seed(5)
     torch.manual_seed(5)
-    drawn(streams(seed=(1,)), 2)
+    drawn(streams(seeds=seeds()), 2)
     assert (np.random.rand(), torch.rand(1)) == expected
 
 
@@ -90,10 +95,10 @@ def test_unseeded_batches_go_on_with_this_processs_generators():
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2, 3])
-@pytest.mark.parametrize("seed", [(1, 2), None])
-def test_workers(workers, seed, monkeypatch):
+@pytest.mark.parametrize("seeds", [seeds(), None])
+def test_workers(workers, seeds, monkeypatch):
     monkeypatch.setattr("nnunet_ext.base.ordered_pool.get_allowed_n_proc_DA", lambda: workers)
-    pool = ordered_pool(partial(streams, first_step=2, seed=seed))
+    pool = ordered_pool(partial(streams, first_step=2, seeds=seeds))
     try:
         batches = list(itertools.islice(pool, 7))
     finally:
@@ -102,5 +107,5 @@ def test_workers(workers, seed, monkeypatch):
     assert [batch["step"] for batch in batches] == list(range(2, 9))
     found = drawn(iter(batches), 7)
     assert len(found.unique()) == found.numel()
-    if seed is not None:
-        assert torch.equal(found, drawn(streams(first_step=2, seed=seed), 7))
+    if seeds is not None:
+        assert torch.equal(found, drawn(streams(first_step=2, seeds=seeds), 7))
