@@ -18,11 +18,13 @@ from torch import distributed, nn
 from torch._dynamo import OptimizedModule
 
 from nnunet_ext.base.checkpoints import SafeCheckpoints
+from nnunet_ext.base.folds import check_fold
 from nnunet_ext.base.init_from import init_from
 from nnunet_ext.base.knobs import BLOCK, changed, resolve
 from nnunet_ext.base.no_workers import no_workers
 from nnunet_ext.base.ordered_pool import ordered_pool
 from nnunet_ext.base.parts_logger import PartsLogger
+from nnunet_ext.base.preprocessed_state import preprocessed_cases
 from nnunet_ext.base.ranks import Ranks
 from nnunet_ext.base.seeds import BatchSeeds, Purpose, seed_process, seed_sequence
 from nnunet_ext.base.steady_blur import steady_blur
@@ -47,7 +49,8 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
     Raises:
         UserError: Unknown or illegal knob; results folder not writable; plans that leave a single deep-supervision
             scale (stock nnU-Net then trains on NaN); a batch that DDP ranks cannot share evenly under batch Dice
-            (stock nnU-Net then crashes or hangs); continuing with changed knobs or from another trainer's checkpoint.
+            (stock nnU-Net then crashes or hangs); folds that do not fit the preprocessed cases; continuing with changed
+            knobs or from another trainer's checkpoint.
     """
 
     loss_parts: tuple[str, ...] = ()
@@ -78,6 +81,7 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         self.save_every = knobs["save_every"]
         self.logger.local_logger = PartsLogger(self.loss_parts)
         self._starts_from_checkpoint = False
+        self._splits: dict[str, tuple[list[str], list[str]]] = {}  # by the folder of the data
         self._warn_if_knobs_were_lost()
 
     def initialize(self) -> None:
@@ -99,14 +103,26 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         return optimizer, decay(optimizer, self.initial_lr, self.num_epochs)
 
     def do_split(self) -> tuple[list[str], list[str]]:
-        """Stock split; of several ranks the first one writes ``splits_final.json`` before the others read it."""
-        ranks = Ranks.now()
-        if not ranks.is_first:
-            ranks.wait()
-        split: tuple[list[str], list[str]] = super().do_split()
-        if ranks.is_first:
-            ranks.wait()
-        return split
+        """Stock split after :func:`check_fold`, read once: what is validated at the end is what was not trained on.
+
+        Of several ranks the first one writes ``splits_final.json`` before the others read it.
+        """
+        place = self.preprocessed_dataset_folder
+        if place not in self._splits:
+            ranks = Ranks.now()
+            if not ranks.is_first:
+                ranks.wait()
+            self.check_fold()
+            self._splits[place] = super().do_split()
+            if ranks.is_first:
+                ranks.wait()
+        train, val = self._splits[place]
+        return list(train), list(val)
+
+    def check_fold(self) -> None:
+        """Refuse a fold that does not fit the preprocessed cases."""
+        folder, data = Path(self.preprocessed_dataset_folder_base), Path(self.preprocessed_dataset_folder)
+        check_fold(folder, preprocessed_cases(data), self.fold)
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """Stock loaders and workers; with the knob ``seed``, an ordered pool of workers whose batches are seeded."""

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_ext import sockets
+from nnunet_ext.base.folds import folds_of
 from nnunet_ext.base.one_line import more
 from nnunet_ext.base.same_images import Images, images_of, raw_folder, same_images
 from nnunet_ext.cli import folders
 from nnunet_ext.errors import UserError
-from nnunet_ext.multi_dataset.folds import folds_of
 from nnunet_ext.unlabelled.hidden_labels import HIDDEN
 
 if TYPE_CHECKING:

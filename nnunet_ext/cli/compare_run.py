@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_ext.base import knobs
+from nnunet_ext.base.folds import folds_of
 from nnunet_ext.cli import folders
 from nnunet_ext.cli.compare_arm import Arm
 from nnunet_ext.cli.compare_cases import VALIDATION, ScoredCases
@@ -21,7 +22,6 @@ from nnunet_ext.cli.compare_digest import plans_digest
 from nnunet_ext.cli.compare_record import DIGESTS, FORMAT, hardware, read_record, versions
 from nnunet_ext.cli.variant import Variant, check_name
 from nnunet_ext.errors import UserError
-from nnunet_ext.multi_dataset.folds import folds_of
 
 if TYPE_CHECKING:
     from nnunet_ext.cli.shell import Shell

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from nnunet_ext import sockets
+from nnunet_ext.base.folds import check_fold, folds_of
 from nnunet_ext.base.nearest import nearest
+from nnunet_ext.base.preprocessed_state import preprocessed_cases
 from nnunet_ext.cli import folders
 from nnunet_ext.cli.collection import WHY_ONE_CONFIGURATION
 from nnunet_ext.cli.command import Command
@@ -58,13 +60,13 @@ class Train(Command):
         plans = folders.plans(dataset, plans_name)
         table = TaskTable.read(plans)
         _check_configuration(plans, table, configuration)
-        if fold != "all" and not fold.isdigit():
+        if fold != "all" and not fold.isdecimal():
             raise UserError(f"fold: expected 0, 1, 2, 3, 4 or all, got {fold!r}. Name one of them.")
         if table is not None and table.bound is None:
             _check_collection_trainer(option(self.words, "-tr", "nnUNetTrainer") or "", table)
             _check_members(table, plans, fold)
         else:
-            _check_preprocessed(dataset, plans, configuration)
+            _check_preprocessed(dataset, plans, configuration, fold)
             if "--val" not in self.words:
                 _check_unlabelled(option(self.words, "-tr", "nnUNetTrainer") or "", dataset, plans, configuration)
         check_device(option(self.words, "-device", "cuda"))
@@ -101,7 +103,6 @@ def _check_members(table: TaskTable, plans: dict[str, Any], fold: str) -> None:
     """A collection has no data of its own: its members' are trained on."""
     from nnunet_ext.base.same_images import raw_folder
     from nnunet_ext.multi_dataset.completion import check_complete, marked_cases
-    from nnunet_ext.multi_dataset.folds import folds_of
     from nnunet_ext.multi_dataset.leakage import Split, check_leakage
 
     splits = []
@@ -109,15 +110,18 @@ def _check_members(table: TaskTable, plans: dict[str, Any], fold: str) -> None:
         theirs = folders.plans(task.dataset, member_plans_name(plans["plans_name"], table.collection))
         place = folders.dataset("nnUNet_preprocessed", task.dataset)
         check_complete(place, theirs, CONFIGURATION)
-        folds = folds_of([place], marked_cases(place, theirs, CONFIGURATION))
-        if fold.isdigit() and int(fold) < len(folds):  # a split that nnU-Net will draw is checked by the trainer
+        cases = marked_cases(place, theirs, CONFIGURATION)
+        check_fold(place, cases, fold, of_member=True)
+        folds = folds_of([place], cases)
+        if fold.isdecimal() and int(fold) < len(folds):  # a split that nnU-Net will draw is checked by the trainer
             description = folders.read_json(place / "dataset.json")
-            splits.append(Split(task.dataset, description, **folds[int(fold)], folds=len(folds)))
-    if fold.isdigit():
+            train, val = (folds[int(fold)][key] for key in ("train", "val"))
+            splits.append(Split(task.dataset, description, train, val, len(folds)))
+    if fold.isdecimal():
         check_leakage(raw_folder(), table.collection, int(fold), splits)
 
 
-def _check_preprocessed(dataset: str, plans: dict[str, Any], configuration: str) -> None:
+def _check_preprocessed(dataset: str, plans: dict[str, Any], configuration: str, fold: str) -> None:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     identifier = PlansManager(plans).get_configuration(configuration).data_identifier
@@ -127,6 +131,7 @@ def _check_preprocessed(dataset: str, plans: dict[str, Any], configuration: str)
             f"{place}: expected preprocessed data of {configuration!r}, found none. Run nnUNetv2_preprocess "
             f"-d {dataset} -plans_name {plans['plans_name']} -c {configuration}"
         )
+    check_fold(place.parent, preprocessed_cases(place), fold)
 
 
 def _check_unlabelled(trainer: str, dataset: str, plans: dict[str, Any], configuration: str) -> None:

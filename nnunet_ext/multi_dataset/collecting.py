@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunet_ext.base.folds import Folds
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.errors import UserError
 from nnunet_ext.evaluation.class_names import IGNORE
-from nnunet_ext.multi_dataset.folds import Folds
 from nnunet_ext.multi_dataset.label_subset import class_values
 from nnunet_ext.multi_dataset.manifest import (
     Manifest,

@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_ext.base.cores import usable_cores
+from nnunet_ext.base.folds import FILE, Folds, folds_of, restrict
 from nnunet_ext.base.image_check import Case, find_reader, read_label
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.base.reference import reference
 from nnunet_ext.errors import UserError
 from nnunet_ext.evaluation.class_names import IGNORE
-from nnunet_ext.multi_dataset.folds import FILE, Folds, folds_of, restrict
 from nnunet_ext.multi_dataset.label_subset import LabelSubset, class_values, label_subset
 
 if TYPE_CHECKING:

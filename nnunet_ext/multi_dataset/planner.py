@@ -20,12 +20,12 @@ from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_datas
 from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
+from nnunet_ext.base.folds import FILE as FOLDS
+from nnunet_ext.base.folds import STOCK_FOLDS, Folds, default_folds, folds_of, restrict
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.preprocessing_hash import preprocessing_hash
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
-from nnunet_ext.multi_dataset.folds import FILE as FOLDS
-from nnunet_ext.multi_dataset.folds import STOCK_FOLDS, Folds, default_folds, folds_of, restrict
 from nnunet_ext.multi_dataset.manifest import Manifest, ManifestTask, is_collection, read_manifest
 from nnunet_ext.multi_dataset.members import root_source
 from nnunet_ext.multi_dataset.pooling import pool_fingerprints

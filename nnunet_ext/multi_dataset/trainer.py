@@ -16,15 +16,17 @@ from nnunetv2.paths import nnUNet_raw, nnUNet_results
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from torch import Tensor, distributed, nn
 
+from nnunet_ext.base.folds import FILE as FOLDS
+from nnunet_ext.base.folds import check_fold
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.knobs import is_set, resolve
+from nnunet_ext.base.preprocessed_state import preprocessed_cases
 from nnunet_ext.base.ranks import Ranks
 from nnunet_ext.base.same_images import raw_folder
 from nnunet_ext.base.seeds import Purpose
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.as_planned import check_as_planned
-from nnunet_ext.multi_dataset.folds import FILE as FOLDS
 from nnunet_ext.multi_dataset.leakage import Split, check_leakage
 from nnunet_ext.multi_dataset.mixed_loader import MixedLoader
 from nnunet_ext.multi_dataset.mixed_loss import MixedLoss
@@ -84,7 +86,7 @@ class MultiTaskTrainer(ExtTrainer):
             self.members = tuple(PreparedMember.read(plans, task, configuration) for task in self.table.tasks)
         super().__init__(plans, configuration, fold, dataset_json, device)
         self._losses: list[nn.Module] = []
-        self._splits: dict[str, tuple[list[str], list[str]]] = {}
+        self._leakage_checked = False
         if not self.members:
             return
         # where nnU-Net looks for the kind of data files
@@ -183,17 +185,14 @@ class MultiTaskTrainer(ExtTrainer):
             ),
         )
 
-    def do_split(self) -> tuple[list[str], list[str]]:
-        """Stock split of a member, read once: a run validates on the folds that it began with."""
-        folder = str(self.preprocessed_dataset_folder_base)
-        if folder not in self._splits:
-            self._splits[folder] = super().do_split()
-        train, val = self._splits[folder]
-        return list(train), list(val)
+    def check_fold(self) -> None:
+        """Refuse a fold that does not fit the preprocessed cases of the member."""
+        folder, data = Path(self.preprocessed_dataset_folder_base), Path(self.preprocessed_dataset_folder)
+        check_fold(folder, preprocessed_cases(data), self.fold, of_member=bool(self.members))
 
     def _check_leakage(self) -> None:
-        """Refuse a fold that trains on a case in one member and validates on it in another."""
-        if self.fold == "all":
+        """Refuse a fold that trains on a case in one member and validates on it in another; looked at once."""
+        if self.fold == "all" or self._leakage_checked:
             return
         splits = []
         for number, member in enumerate(self.members):
@@ -202,6 +201,7 @@ class MultiTaskTrainer(ExtTrainer):
                 folds = read_json(Path(self.preprocessed_dataset_folder_base) / FOLDS)
                 splits.append(Split(member.task.dataset, self.dataset_json, train, val, len(folds)))
         check_leakage(raw_folder(), self.table.collection, self.fold, splits)
+        self._leakage_checked = True
 
     def get_tr_and_val_datasets(self) -> tuple[nnUNetBaseDataset, nnUNetBaseDataset]:
         """Stock data sets; where a fold has no validation case the second is a stand-in that is never drawn from."""
@@ -302,8 +302,7 @@ class MultiTaskTrainer(ExtTrainer):
         if not self.members:
             super().perform_actual_validation(save_probabilities)
             return
-        if not self._splits:  # --val; a training has checked them
-            self._check_leakage()
+        self._check_leakage()  # of --val; a training has checked it
         self._write_views()
         folders = {}
         for number, member in enumerate(self.members):

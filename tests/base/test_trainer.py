@@ -252,15 +252,36 @@ def test_a_log_from_before_the_parts_is_filled_up():
     assert np.array_equal(trainer.logger.get_value("boundary_loss", None), [np.nan, np.nan, 0.125], equal_nan=True)
 
 
-@pytest.mark.parametrize(("rank", "order"), [(None, ["split"]), (0, ["split", "barrier"]), (2, ["barrier", "split"])])
+@pytest.mark.parametrize(
+    ("rank", "order"),
+    [(None, ["check", "split"]), (0, ["check", "split", "barrier"]), (2, ["barrier", "check", "split"])],
+)
 def test_the_first_rank_writes_the_split_before_others_read_it(monkeypatch, rank, order):
     happened = []
     monkeypatch.setattr(nnUNetTrainer, "do_split", lambda self: happened.append("split") or (["a"], ["b"]))
     monkeypatch.setattr(torch.distributed, "barrier", lambda: happened.append("barrier"))
     trainer = make()
+    monkeypatch.setattr(trainer, "check_fold", lambda: happened.append("check"))
     with contextlib.nullcontext() if rank is None else process_group(rank, 4):
         assert trainer.do_split() == (["a"], ["b"])  # rank 2 has the local rank 0
     assert happened == order
+
+
+def test_folds_that_do_not_fit_are_refused_before_stock_code_reads_them(folders):
+    data = folders / "nnUNet_preprocessed/Dataset001_Unit/data"
+    for name in ("a", "b", "c", "case_seg"):  # the last is the label of "case"
+        (data / f"{name}.b2nd").touch()
+    with pytest.raises(UserError, match=r"splits_final.json: expected folds, or at least 5 .*, found 4 cases and no"):
+        make().do_split()
+    splits = data.parent / "splits_final.json"
+    splits.write_text(json.dumps([{"train": ["a", "b"], "val": ["case"]}]))
+    trainer = make()
+    with pytest.raises(UserError, match=r"splits_final.json: expected every preprocessed case in a fold, found 'c' in"):
+        trainer.do_split()
+    (data / "c.b2nd").unlink()
+    assert trainer.do_split() == (["a", "b"], ["case"])
+    splits.write_text(json.dumps([{"train": ["a"], "val": ["b", "case"]}]))
+    assert trainer.do_split() == (["a", "b"], ["case"])  # what it trained on, not what is there at its end
 
 
 def test_ranks_of_two_nodes_draw_other_random_numbers():

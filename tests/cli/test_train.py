@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from preprocessed_folder import write_preprocessed
 
 from nnunet_ext import sockets
 from nnunet_ext.cli.main import main
@@ -20,11 +21,9 @@ WORDS = "901 3d_fullres 0 -tr NNUNetBaselineTrainer -p LitePlans -device cpu"
 
 @pytest.fixture
 def preprocessed(nnunet: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Something stands where preprocessed data would; the door that ``train`` opens is closed again afterwards."""
+    """Preprocessed data, next to nothing; the door that ``train`` opens is closed again afterwards."""
     monkeypatch.setenv(sockets.VARIABLE, "")
-    folder = nnunet / PLANS.parent / "LitePlans_3d_fullres"
-    folder.mkdir()
-    (folder / "case_000.pkl").write_bytes(b"")
+    write_preprocessed(nnunet / PLANS.parent, "LitePlans_3d_fullres", ["case_000", "case_001", "case_002"])
     return nnunet
 
 
@@ -49,6 +48,15 @@ def preprocessed(nnunet: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_wrong_words(preprocessed, mistake, words, text):
     assert text in mistake(f"train {words}")
+    assert list((preprocessed / "results").iterdir()) == []
+
+
+def test_folds_that_do_not_fit_the_preprocessed_cases(preprocessed, mistake):
+    file = preprocessed / PLANS.parent / "splits_final.json"
+    file.write_text('[{"train": ["case_000", "case_001"], "val": ["gone"]}]')
+    assert mistake(f"train {WORDS}").startswith(f"{file}: fold 0: expected preprocessed cases, found 'gone', which is ")
+    file.unlink()
+    assert mistake(f"train {WORDS}").startswith(f"{file}: expected folds, or at least 5 preprocessed cases for nnU-Net")
     assert list((preprocessed / "results").iterdir()) == []
 
 
@@ -218,6 +226,13 @@ def test_a_member_that_was_deleted(pair, started, mistake):
         f"{place}: expected preprocessed data of plans 'CollectionLitePlans_Dataset900_Pair', found them deleted. Run "
         f"nnunet_ext plan_and_preprocess -d 900 -pl CollectionLitePlanner"
     )
+    assert started == []
+
+
+def test_folds_of_a_member_that_do_not_fit_its_cases(pair, started, mistake):
+    file = pair / "preprocessed/Dataset902_Lesion/splits_final.json"
+    file.write_text('[{"train": ["case_000"], "val": ["case_001"]}]')
+    assert mistake(f"train {PAIR}").startswith(f"{file}: expected every preprocessed case in a fold, found 'case_002' ")
     assert started == []
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from nnunet_ext.base.dataset_check import check_dataset
+from nnunet_ext.base.folds import default_folds
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
-from nnunet_ext.multi_dataset.folds import default_folds
 from nnunet_ext.multi_dataset.parts import Part, write_parts, written_parts
 from nnunet_ext.phantoms import write_phantom_dataset
 
