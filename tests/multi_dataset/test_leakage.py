@@ -32,6 +32,11 @@ def folds(root: Path, dataset: str, change: Any = None) -> list[dict[str, list[s
 
 
 def put(root: Path, dataset: str, found: list[dict[str, list[str]]]) -> None:
+    """Write folds; cases in none of them are left out on purpose."""
+    truths = root / "preprocessed" / dataset / "gt_segmentations"
+    unused = {file.name.removesuffix(".nii.gz") for file in truths.iterdir()}
+    unused -= {name for fold in found for names in fold.values() for name in names}
+    found = [found[0] | {"unused": sorted(unused)}, *found[1:]]
     (root / "preprocessed" / dataset / "splits_final.json").write_text(json.dumps(found))
 
 
@@ -118,7 +123,9 @@ def test_where_raw_data_are_elsewhere_the_paths_tell(alike, monkeypatch, raw_is_
 
 def test_a_case_in_both_lists_of_one_member(alike):
     folds(alike, WHOLE, lambda found: found[0]["train"].append("case_000"))
-    assert f"{WHOLE}/case_000, which is trained on as {WHOLE}/case_000" in refused(alike)
+    for refuse in (check, lambda root: trainer(root).get_dataloaders()):
+        with pytest.raises(UserError, match=rf"{WHOLE}/splits_final.json: fold 0: .* found 'case_000' under both"):
+            refuse(alike)
 
 
 def test_a_run_validates_on_the_folds_that_it_began_with(alike):
