@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -74,18 +75,39 @@ class SafeCheckpoints:
                 f"free space or mend the folder's rights, then go on with --c."
             ) from error
 
-    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
+    def load_checkpoint(
+        self,
+        filename_or_checkpoint: str | Path | dict[str, Any] | None = None,
+        *,
+        checkpoint: str | Path | dict[str, Any] | None = None,
+    ) -> None:
         """Load a checkpoint; when continuing (``--c``), the newest whole one in the fold's folder.
+
+        Args:
+            filename_or_checkpoint: A file, or what is in it (nnU-Net 2.8 promises that, and fails).
+            checkpoint: The same, by the name that later versions of nnU-Net give it.
 
         Raises:
             UserError: No whole checkpoint, or :meth:`check_checkpoint` refuses it.
         """
-        if self.continue_training and Path(filename_or_checkpoint).parent == Path(self.output_folder):
-            filename_or_checkpoint = str(self._newest_whole_checkpoint())
-        checkpoint = read_checkpoint(filename_or_checkpoint)
-        self.check_checkpoint(checkpoint, filename_or_checkpoint)
-        super().load_checkpoint(filename_or_checkpoint)  # type: ignore[misc]
-        self.load_extra_state(checkpoint.get(EXTRA, {}))
+        given = checkpoint if filename_or_checkpoint is None else filename_or_checkpoint
+        if isinstance(given, dict):
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+                file = Path(folder) / "checkpoint.pth"
+                torch.save(given, file)
+                self._load_file(file, told="the checkpoint given")
+        elif given is None:
+            raise TypeError(f"{type(self).__name__}.load_checkpoint: expected a checkpoint, got none")
+        elif self.continue_training and Path(given).parent == Path(self.output_folder):
+            self._load_file(self._newest_whole_checkpoint())
+        else:
+            self._load_file(Path(given))
+
+    def _load_file(self, file: Path, told: str | None = None) -> None:
+        content = read_checkpoint(file)
+        self.check_checkpoint(content, told or str(file))
+        super().load_checkpoint(str(file))  # type: ignore[misc]
+        self.load_extra_state(content.get(EXTRA, {}))
 
     def extra_state(self) -> dict[str, Any]:
         """Return what the checkpoint shall hold beyond nnU-Net's own; asked for on rank 0 only. By default nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -170,8 +171,12 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         if source is not None and not self._starts_from_checkpoint:
             fates = init_from(self.bare_network, source, self.weights_to_start_from)
             self.print_to_log_file(f"Weights from {source}:\n" + "\n".join(fates), also_print_to_console=False)
-            loaded = sum(fate.startswith("loaded") for fate in fates)
-            self.print_to_log_file(f"init_from: {loaded} of {len(self.bare_network.state_dict())} tensors loaded")
+            counts = Counter(fate.split()[0] for fate in fates)
+            told = ", ".join(f"{counts[kind]} {kind}" for kind in ("adapted", "kept", "unused") if counts[kind])
+            own = len(self.bare_network.state_dict())
+            self.print_to_log_file(
+                f"init_from: {counts['loaded']} of {own} tensors loaded{f', {told}' if told else ''} (see the log file)"
+            )
 
     def weights_to_start_from(self, checkpoint: dict[str, Any]) -> Mapping[str, torch.Tensor]:
         """Return the weights of the checkpoint that the knob ``init_from`` names; what fits is taken."""
@@ -201,9 +206,9 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
             self.logger.log(name, mean, self.current_epoch)
             self.print_to_log_file(f"{name} {mean:.4f}")
 
-    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
+    def load_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Load a checkpoint of this trainer (see :class:`SafeCheckpoints`)."""
-        super().load_checkpoint(filename_or_checkpoint)
+        super().load_checkpoint(*args, **kwargs)
         self._starts_from_checkpoint = True
 
     def check_checkpoint(self, checkpoint: dict[str, Any], filename: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -76,11 +77,15 @@ class PredictTasks(Command):
         check_device(self.device)
         model = model_folder(self.d, self.c, self.tr, self.p)
         tasks = self._tasks(model)
+        from nnunet_ext.multi_dataset.channel_names import differing_channel_names
         from nnunet_ext.multi_dataset.image_folder import ImageFolder
         from nnunet_ext.multi_dataset.merge import Merge
 
         images = ImageFolder.read(Path(self.i), tasks)
         tasks = images.fitting(tasks, named=bool(self.tasks))
+        warning = differing_channel_names({task.task.name: task.dataset_json for task in tasks})
+        if warning is not None:
+            print(warning, file=sys.stderr)
         merge = Merge.parse(self.merge, {task.task.name: task.dataset_json for task in tasks}) if self.merge else None
         check_folds(model, self.f, self.chk)
         folders.check_writable(Path(self.o), f"-o {self.o}")

@@ -84,8 +84,11 @@ class TaskNetwork(nn.Module, abc.ABC):
     ) -> dict[str, Tensor]:
         """Return another such network's weights in the shapes of this one, so that the tasks they share work as before.
 
+        Of a network of another width, patch or number of stages what fits is moved. The rest is left in the file's
+        shape, or left out where it would not work without its neighbours; so each tensor's fate can be told.
+
         Args:
-            weights: State dict of a network of the same topology but other tasks.
+            weights: State dict of another network.
             heads: That network's ``heads``.
             places: For each task of ours, its number in that network, or None if it is new.
         """

@@ -27,7 +27,9 @@ from nnunet_ext.base.seeds import Purpose
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.as_planned import check_as_planned
+from nnunet_ext.multi_dataset.graph_limit import raise_graph_limit
 from nnunet_ext.multi_dataset.leakage import Split, check_leakage
+from nnunet_ext.multi_dataset.mixed_batches import check_mixed_batches
 from nnunet_ext.multi_dataset.mixed_loader import MixedLoader
 from nnunet_ext.multi_dataset.mixed_loss import MixedLoss
 from nnunet_ext.multi_dataset.prepared_member import PreparedMember
@@ -64,7 +66,7 @@ class MultiTaskTrainer(ExtTrainer):
     Raises:
         UserError: Plans of no collection; a configuration other than 3d_fullres; the manifest was edited or a member
             re-preprocessed or deleted since planning; continuing with another task table; mixed batches of images with
-            different numbers of channels.
+            different numbers of channels, or with batch Dice.
     """
 
     def __init__(
@@ -80,10 +82,10 @@ class MultiTaskTrainer(ExtTrainer):
         self.members: tuple[PreparedMember, ...] = ()
         self._mixed: MixedLoss | None = None
         if self.table.bound is None:
-            _check_mixed_batches(self.table, plans, configuration)
             _check_manifest(self.table)
             sampling_shares(self.table, resolve(plans, configuration)["multi_dataset"]["sampling"])
             self.members = tuple(PreparedMember.read(plans, task, configuration) for task in self.table.tasks)
+            check_mixed_batches(self.table, plans, configuration, self.members)
         super().__init__(plans, configuration, fold, dataset_json, device)
         self._losses: list[nn.Module] = []
         self._leakage_checked = False
@@ -125,9 +127,10 @@ class MultiTaskTrainer(ExtTrainer):
     # before the training
 
     def initialize(self) -> None:
-        """Prepare as stock does; torch.compile may make a graph for each number of channels in each mode."""
-        graphs = 4 * len(self.table.channel_numbers)  # training, validation, prediction, and one to spare
-        torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, graphs)
+        """Prepare as stock does; torch.compile may make a graph for each kind of task in each mode."""
+        managers = [member.attributes["label_manager"] for member in self.members] or [self.label_manager]
+        kinds = [(each.num_segmentation_heads, each.has_regions, each.has_ignore_label) for each in managers]
+        raise_graph_limit(self.table.channel_numbers, kinds)
         super().initialize()
 
     def on_train_start(self) -> None:
@@ -388,16 +391,6 @@ def _check_configuration(plans: Mapping[str, Any], configuration: str) -> None:
             f"plans {plans['plans_name']!r}: expected configuration {CONFIGURATION}, got {configuration!r}. The "
             f"members of a collection share one 3d network; 2d and cascades do not exist for them. Train "
             f"{CONFIGURATION}."
-        )
-
-
-def _check_mixed_batches(table: TaskTable, plans: dict, configuration: str) -> None:
-    """One batch is one tensor."""
-    if len(table.channel_numbers) > 1 and resolve(plans, configuration)["multi_dataset"]["mixed_batches"]:
-        channels = ", ".join(f"{task.name} {task.channels}" for task in table.tasks)
-        raise UserError(
-            f"{table.collection}: knob multi_dataset.mixed_batches expects tasks with one number of channels, found "
-            f"{channels}. Set it to false, or leave tasks out."
         )
 
 

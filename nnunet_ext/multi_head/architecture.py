@@ -13,6 +13,7 @@ import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from torch import Tensor
 
+from nnunet_ext.base.moved import moved
 from nnunet_ext.base.unet_check import check_unet
 from nnunet_ext.multi_dataset.input_stems import InputStems
 from nnunet_ext.multi_dataset.task_network import TaskNetwork
@@ -69,14 +70,16 @@ class MultiHead(TaskNetwork):
         """
         adopted = dict(weights)
         theirs, ours = _first_rows(heads), _first_rows(self.heads)
-        same = [(new, old) for new, old in enumerate(places) if old is not None and heads[old] == self.heads[new]]
+        rows = [
+            (ours[new] + row, theirs[old] + row)
+            for new, old in enumerate(places)
+            if old is not None and heads[old] == self.heads[new]
+            for row in range(heads[old])
+        ]
         for name, fresh in self.state_dict().items():
-            if not name.startswith("decoder.seg_layers.") or len(weights.get(name, ())) != sum(heads):
-                continue
-            adopted[name] = fresh.detach().clone()
-            for new, old in same:
-                rows = weights[name][theirs[old] : theirs[old] + heads[old]]
-                adopted[name][ours[new] : ours[new] + heads[old]] = rows
+            if name.startswith("decoder.seg_layers.") and len(weights.get(name, ())) == sum(heads):
+                tensor = moved(fresh, weights[name], rows)
+                adopted |= {} if tensor is None else {name: tensor}
         return adopted
 
 

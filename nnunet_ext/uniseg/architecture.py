@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nnunet_ext.base.decoder import decoder_like
+from nnunet_ext.base.moved import moved
 from nnunet_ext.multi_dataset.input_stems import InputStems
 from nnunet_ext.multi_dataset.task_network import TaskNetwork
 
@@ -90,9 +91,7 @@ class UniSeg(TaskNetwork):
         """Return what does not depend on the task: skips, bottleneck last, and the prompts of all tasks (B, T, ...)."""
         skips = self.encoder(x)
         size = skips[-1].shape[2:]
-        prompt: Tensor = self.prompt
-        if prompt.shape[2:] != size:
-            prompt = functional.interpolate(prompt, size=size, mode=("linear", "bilinear", "trilinear")[len(size) - 1])
+        prompt = _resized(self.prompt, size)
         prompts = self.fuse(torch.cat((skips[-1], prompt.expand(len(x), *prompt.shape[1:])), 1))
         return skips, prompts
 
@@ -115,43 +114,47 @@ class UniSeg(TaskNetwork):
         """Return another UniSeg's weights in the shapes of this one (see :meth:`TaskNetwork.adopt`).
 
         New tasks get fresh prompts, columns and rows of FUSE; what the old tasks' prompts are made of sees nothing of
-        them, so an old task's logits stay what they were.
+        them, so an old task's logits stay what they were. The prompt of another patch is interpolated, as it is for
+        images of another size. FUSE starts again as a whole if it is narrower, or the bottleneck is another.
         """
-        adopted = dict(weights)
         if "prompt" not in weights:
-            return adopted
-        ours = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
+            return dict(weights)
         kept = [(new, old) for new, old in enumerate(places) if old is not None]
-        features = self.encoder.output_channels[-1]
-        hidden = [(index, index) for index in range(weights["fuse.convs.0.conv.weight"].shape[0])]
-        if hidden[-1][0] >= ours["fuse.convs.0.conv.weight"].shape[0]:
-            return adopted  # tasks were dropped and FUSE is narrower: it starts anew
+        adopted = {name: tensor for name, tensor in weights.items() if not name.startswith("fuse.")}
+        adopted |= self._adopted_fuse(weights, len(heads), kept)
+        if weights["prompt"].ndim == self.prompt.ndim:
+            prompt = moved(self.prompt[0], _resized(weights["prompt"], self.prompt.shape[2:])[0], kept)
+            adopted |= {} if prompt is None else {"prompt": prompt.unsqueeze(0)}
+        shared = [(head, head) for head in range(min(max(heads), self.decoder.num_classes))]
+        for name, fresh in self.state_dict().items():
+            if name.startswith("decoder.seg_layers."):
+                rows = moved(fresh, weights.get(name), shared)
+                adopted |= {} if rows is None else {name: rows}
+        return adopted
+
+    def _adopted_fuse(
+        self, weights: Mapping[str, Tensor], tasks: int, kept: Sequence[tuple[int, int]]
+    ) -> dict[str, Tensor]:
+        """Return FUSE in its shapes here, or nothing: its layers are one function of bottleneck and prompt."""
+        first, features = weights.get("fuse.convs.0.conv.weight"), self.encoder.output_channels[-1]
+        if first is None or first.shape[1] != features + tasks:
+            return {}
+        hidden = [(index, index) for index in range(len(first))]
         columns = [(index, index) for index in range(features)]
         columns += [(features + new, features + old) for new, old in kept]
-        for layer, (outputs, inputs) in enumerate(((hidden, columns), (hidden, hidden), (kept, hidden))):
-            for name in (name for name in ours if name.startswith(f"fuse.convs.{layer}.")):
-                adopted[name] = _grown(ours[name], weights[name], outputs, inputs)
-        for new, old in kept:
-            ours["prompt"][:, new] = weights["prompt"][:, old]
-        adopted["prompt"] = ours["prompt"]
-        shared = [(head, head) for head in range(min(max(heads), self.decoder.num_classes))]
-        for name in (name for name in ours if name.startswith("decoder.seg_layers.")):
-            adopted[name] = _grown(ours[name], weights[name], shared)
+        layers = ((hidden, columns), (hidden, hidden), (kept, hidden))
+        adopted: dict[str, Tensor] = {}
+        for name, fresh in self.state_dict().items():
+            if name.startswith("fuse."):
+                tensor = moved(fresh, weights.get(name), *layers[int(name.split(".")[2])])
+                if tensor is None:
+                    return {}
+                adopted[name] = tensor
         return adopted
 
 
-def _grown(
-    fresh: Tensor, old: Tensor, outputs: Sequence[tuple[int, int]], inputs: Sequence[tuple[int, int]] = ()
-) -> Tensor:
-    """Put a layer's old values into a larger one; pairs are (new place, old place).
-
-    With ``inputs``, an old output takes nothing from new inputs.
-    """
-    for new, old_place in outputs:
-        if fresh.ndim == 1 or not inputs:
-            fresh[new] = old[old_place]
-            continue
-        fresh[new] = 0
-        for new_input, old_input in inputs:
-            fresh[new, new_input] = old[old_place, old_input]
-    return fresh
+def _resized(prompt: Tensor, size: Sequence[int]) -> Tensor:
+    """Return a prompt (1, T, D, H, W) of another size."""
+    if tuple(prompt.shape[2:]) == tuple(size):
+        return prompt
+    return functional.interpolate(prompt, size=list(size), mode=("linear", "bilinear", "trilinear")[len(size) - 1])

@@ -236,6 +236,23 @@ def test_validation_takes_the_file_it_was_given(tmp_path):
         trainer.load_checkpoint(str(tmp_path / "checkpoint_final.pth"))
 
 
+@pytest.mark.parametrize("name", [None, "filename_or_checkpoint", "checkpoint"])
+def test_what_is_in_a_file_loads_as_the_file_does(tmp_path, name):
+    WithMore(tmp_path, {"teacher": torch.tensor([2.0, 3.0])}).save_checkpoint(str(tmp_path / "checkpoint_best.pth"))
+    file = tmp_path / "checkpoint_best.pth"
+    for given in (str(file), file, torch.load(file, weights_only=False) | {"current_epoch": 5}):
+        trainer = WithMore(tmp_path, {})
+        trainer.epoch = 9
+        trainer.load_checkpoint(given) if name is None else trainer.load_checkpoint(**{name: given})
+        assert trainer.epoch == (5 if isinstance(given, dict) else 0)
+        assert trainer.more["teacher"].tolist() == [2, 3]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_best.pth"]
+    with pytest.raises(UserError, match="the checkpoint given: expected a checkpoint of WithMore, found one of Other"):
+        trainer.load_checkpoint(torch.load(file, weights_only=False) | {"trainer_name": "Other"})
+    with pytest.raises(TypeError, match=r"WithMore\.load_checkpoint: expected a checkpoint, got none"):
+        trainer.load_checkpoint()
+
+
 def test_another_trainers_checkpoint_is_refused(tmp_path):
     saved(tmp_path, latest=4)
     with pytest.raises(UserError, match=r"expected a checkpoint of OtherTrainer, found one of Trainer.*init_from"):

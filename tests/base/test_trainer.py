@@ -240,6 +240,21 @@ def test_knobs_lost_by_planning_again_are_reported(capsys):
     assert "an earlier run in" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["filename_or_checkpoint", "checkpoint"])
+def test_a_checkpoint_loads_by_either_name_of_the_argument_and_as_a_dict(tmp_path, name):
+    trainer = make()
+    trainer.initialize()
+    trainer.current_epoch = 3
+    trainer.save_checkpoint(str(tmp_path / "kept.pth"))
+    for given in (str(tmp_path / "kept.pth"), torch.load(tmp_path / "kept.pth", weights_only=False)):
+        other = make()
+        other.load_checkpoint(**{name: given})
+        assert other.current_epoch == 4
+        assert other._starts_from_checkpoint
+        for key, tensor in trainer.network.state_dict().items():
+            assert torch.equal(other.network.state_dict()[key], tensor), key
+
+
 def test_a_log_from_before_the_parts_is_filled_up():
     trainer = make(BANetTrainer)
     older = copy.deepcopy(trainer.logger.get_checkpoint())

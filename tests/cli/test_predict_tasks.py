@@ -105,6 +105,15 @@ def test_mistakes(untrained, mistake, more, text):
     assert not (untrained / "out" / "organ").exists()
 
 
+def test_tasks_that_expect_other_channels_are_told(untrained, capsys):
+    description = untrained / "results" / "Dataset902_Nested" / VIEW / "dataset.json"
+    description.write_text(json.dumps(json.loads(description.read_text()) | {"channel_names": {"0": "T1"}}))
+    assert main(words(untrained, "-f", "3")) == 2  # ends before it predicts
+    assert "WARNING: the tasks expect images with different channels" in capsys.readouterr().err
+    assert main(words(untrained, "-f", "3", "--tasks", "organ", "slab")) == 2
+    assert "WARNING" not in capsys.readouterr().err
+
+
 def test_images_that_no_task_takes(untrained, mistake):
     images = untrained / "raw" / "Dataset904_Pair" / "imagesTs"
     for case in ("unseen_000", "unseen_001"):

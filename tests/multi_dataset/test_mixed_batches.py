@@ -193,6 +193,16 @@ def test_a_step_is_the_mean_of_its_samples_stock_losses(one_channel):
     assert next(run.dataloader_val)["data"].shape[0] == run.batch_size
 
 
+def test_batch_dice_is_refused(one_channel):
+    file = one_channel / "preprocessed" / "Dataset905_Kidney" / f"{PLANS}_{NAME}.json"
+    plans = json.loads(file.read_text())
+    plans["configurations"]["3d_fullres"]["batch_dice"] = True
+    file.write_text(json.dumps(plans))
+    with pytest.raises(UserError, match=r"expects batch_dice false .* found true for kidney \(Dataset905_Kidney\)"):
+        trainer(one_channel, UniSegTrainer)
+    assert not list((one_channel / "results").iterdir())
+
+
 def test_images_of_different_channels_are_refused(collection):
     message = r"knob multi_dataset.mixed_batches expects tasks with one number of channels, found organs 1, lesion 2,"
     with pytest.raises(UserError, match=message):
