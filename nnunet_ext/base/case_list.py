@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from nnunet_ext.base.nearest import nearest
+from nnunet_ext.base.text_file import read_text
 from nnunet_ext.errors import UserError
 
 
@@ -22,8 +23,8 @@ def read_case_list(file: Path, legal: Collection[str], dataset: str, option: str
         UserError: It cannot be read, or names a case that there is not.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(file, mark=True).splitlines()
+    except OSError as error:
         raise UserError(
             f"{option}: expected {file} to be a text file with one case on each line, got {error}. Mend the path."
         ) from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.system_files import files_in
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class DataMarker:
         return None
 
     def _files(self) -> dict[str, int]:
-        return {file.name: file.stat().st_size for file in sorted(self.data.iterdir())}
+        return {file.name: file.stat().st_size for file in files_in(self.data)}
 
     def _write(self, content: dict[str, Any]) -> None:
         partial = self.file.with_suffix(".partial")

@@ -7,16 +7,21 @@ Here: the walk over all cases. dataset.json and file names: :mod:`nnunet_ext.bas
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnunet_ext.base.cores import usable_cores
-from nnunet_ext.base.image_check import Case, check_case, find_reader
+from nnunet_ext.base.image_check import Case, check_case
+from nnunet_ext.base.image_reader import find_reader, planned_reader
 from nnunet_ext.base.one_line import more
 from nnunet_ext.base.raw_dataset import RawDataset, list_images
 from nnunet_ext.errors import UserError
+
+if TYPE_CHECKING:
+    from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 MAX_THREADS = 8  # each holds a whole case in memory
 
@@ -28,15 +33,25 @@ def check_dataset(folder: Path, *, show_progress: bool = True) -> None:
         UserError: The first problem found, and how many more cases have one.
     """
     dataset = RawDataset.read(folder)
+    dataset.check_channel_names()
     legal = dataset.legal_labels()
     cases = dataset.cases()
     _check_count(dataset.description["numTraining"], len(cases), dataset.file)
     _check_files(cases)
-    check_cases(cases, dataset, legal=legal, show_progress=show_progress)
+    reader = find_reader(dataset.description, cases[0].images[0])
+    check_cases(cases, dataset, reader, legal=legal, show_progress=show_progress)
 
 
-def check_images(folder: Path, dataset_json: dict[str, Any], *, show_progress: bool = True) -> None:
-    """Check a folder of images to predict against the dataset.json of the model.
+def check_images(
+    folder: Path, dataset_json: dict[str, Any], plans: Mapping[str, Any], *, show_progress: bool = True
+) -> None:
+    """Check a folder of images to predict.
+
+    Args:
+        folder: The folder.
+        dataset_json: The model's dataset.json.
+        plans: The model's plans, which name the reader that will read the images.
+        show_progress: Show a progress bar.
 
     Raises:
         UserError: The first problem found, and how many more cases have one.
@@ -45,12 +60,13 @@ def check_images(folder: Path, dataset_json: dict[str, Any], *, show_progress: b
         raise UserError(f"{folder}: expected a folder of images, found none. Mend the path after -i.")
     described = RawDataset(folder, dataset_json)
     cases = list_images(folder, described.file_ending, len(described.channel_names))
-    check_cases(cases, described, show_progress=show_progress)
+    check_cases(cases, described, planned_reader(plans), show_progress=show_progress)
 
 
 def check_cases(
     cases: list[Case],
     dataset: RawDataset,
+    reader: BaseReaderWriter,
     *,
     legal: tuple[int, ...] = (),
     filled: bool = False,
@@ -61,6 +77,7 @@ def check_cases(
     Args:
         cases: At least one.
         dataset: The data set that describes them.
+        reader: The nnU-Net reader that will read them.
         legal: Values that a label file may hold.
         filled: Refuse an empty image.
         show_progress: Show a progress bar.
@@ -69,8 +86,6 @@ def check_cases(
         UserError: The first problem found, and how many more cases have one.
     """
     from tqdm import tqdm
-
-    reader = find_reader(dataset.description, cases[0].images[0])
 
     def problem(case: Case) -> str | None:
         try:

@@ -1,56 +1,23 @@
-"""One case's images and label: whole files, finite intensities, one grid, declared labels.
-
-nnU-Net's readers take some damage without a word: SimpleITK returns a truncated .nii.gz padded with zeros.
-"""
+"""One case's images and label: whole files, finite intensities, one grid, declared labels."""
 
 from __future__ import annotations
 
-import gzip
-import io
-import math
-import zlib
-from collections.abc import Callable, Iterable
-from contextlib import redirect_stderr
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
-from nnunet_ext.base.one_line import one_line
+from nnunet_ext.base.image_case import Case as Case
+from nnunet_ext.base.image_file import check_finite, spacing_file
+from nnunet_ext.base.image_reader import read_image
 from nnunet_ext.errors import UserError
 
 if TYPE_CHECKING:
     from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 TOLERANCE = 0.1  # voxels between the corners of image and label; headers carry rounding errors
-
-
-@dataclass(frozen=True)
-class Case:
-    """A case's files; prediction input has no label."""
-
-    name: str
-    images: tuple[Path, ...]
-    label: Path | None = None
-
-
-def find_reader(description: dict[str, Any], example: Path) -> BaseReaderWriter:
-    """nnU-Net's reader for these files, chosen as nnU-Net chooses it."""
-    from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
-
-    _check_whole(example)
-    try:
-        with redirect_stderr(io.StringIO()):  # nnU-Net prints a traceback for each reader that fails
-            return determine_reader_writer_from_dataset_json(description, str(example), verbose=False)()
-    except RuntimeError as error:
-        raise UserError(
-            f"{example}: expected an image that nnU-Net can read (.nii.gz, .nrrd, .mha, .png, .tif), got one "
-            f"that none of its readers takes. Replace or convert it."
-        ) from error
 
 
 def check_case(
@@ -68,16 +35,12 @@ def check_case(
     Raises:
         UserError: The first problem.
     """
-    images = [_read(reader.read_images, file) for file in case.images]
+    images = [read_image(reader, file) for file in case.images]
     first, grid = images[0][0], images[0][1]
     for file, (array, properties) in zip(case.images, images, strict=True):
         _check_grid(file, array, properties, case.images[0], first, grid)
-        _check_finite(file, array)
-    if (found := sum(len(array) for array, _ in images)) != channels:
-        raise UserError(
-            f"{case.images[0]}: expected {channels} channel{'s' * (channels > 1)} of case {case.name!r} as "
-            f"in dataset.json, found {found}. Add the missing ones as _0001, _0002 ..."
-        )
+        check_finite(file, array)
+    _check_channels(case, sum(len(array) for array, _ in images), channels)
     if filled and all(np.ptp(channel) == 0 for array, _ in images for channel in array):
         raise UserError(
             f"{case.images[0]}: expected an image of case {case.name!r}, found it empty: {first.flat[0]:g} in all "
@@ -85,6 +48,8 @@ def check_case(
         )
     if case.label is not None:
         label, properties = read_label(case.label, reader, legal)
+        if not knows_spacing(case.label):
+            properties = properties | {"spacing": grid["spacing"]}
         _check_grid(case.label, label, properties, case.images[0], first, grid)
 
 
@@ -92,73 +57,43 @@ def read_label(file: Path, reader: BaseReaderWriter, legal: tuple[int, ...]) -> 
     """Read a label file whole, as (1, Z, Y, X), and its reader's properties.
 
     Raises:
-        UserError: It is damaged or holds another value than the legal ones.
+        UserError: It is damaged, has several channels or holds another value than the legal ones.
     """
-    label, properties = _read(lambda names: reader.read_seg(names[0]), file)
+    label, properties = read_image(reader, file, label=True)
     _check_labels(file, label, legal)
     return label, properties
 
 
-def _read(read: Callable[[list[str]], tuple[NDArray, dict]], file: Path) -> tuple[NDArray, dict]:
-    """Read one file whole; every reader has its own words for a broken one."""
-    from tifffile import TiffFileError
-
-    _check_whole(file)
-    try:
-        return read([str(file)])
-    # Pillow raises SyntaxError on a broken PNG
-    except (RuntimeError, OSError, EOFError, ValueError, AssertionError, SyntaxError, TiffFileError) as error:
-        raise _broken(file, one_line(error, last=True)) from error
+def knows_spacing(label: Path) -> bool:
+    """Whether a label file says its spacing; a .tif without a file beside it does not, and nnU-Net does not mind."""
+    beside = spacing_file(label, label=True)
+    return beside is None or beside.is_file()
 
 
-def _check_whole(file: Path) -> None:
-    """Refuse what SimpleITK hides in a NIfTI: it replaces missing, NaN and infinite voxels by zeros."""
-    if not file.is_file():
-        raise UserError(f"{file}: expected an image, found no file. Add it.")
-    try:
-        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        voxels = _nifti_voxels(file, content) if file.name.endswith((".nii", ".nii.gz")) else None
-    except (OSError, EOFError, zlib.error, ImageFileError, ValueError) as error:
-        raise _broken(file, one_line(error, last=True)) from error
-    if voxels is not None and np.issubdtype(voxels.dtype, np.inexact):
-        _check_finite(file, voxels)
-
-
-def _nifti_voxels(file: Path, content: bytes) -> NDArray:
-    """The voxels as stored, flat.
-
-    Raises:
-        ValueError: There are fewer than the header announces.
-    """
-    stored = nibabel.load(file).dataobj
-    count, dtype, start = math.prod(stored.shape), stored.dtype, stored.offset
-    if len(content) < start + count * dtype.itemsize:
-        raise ValueError(f"{len(content)} bytes, the header announces {start + count * dtype.itemsize}")
-    return np.frombuffer(content, dtype, count, start)
-
-
-def _broken(file: Path, reason: str) -> UserError:
-    return UserError(
-        f"{file}: expected a whole image, but it is corrupt or truncated ({reason}). Copy or export it again."
+def _check_channels(case: Case, found: int, channels: int) -> None:
+    if found == channels:
+        return
+    remedy = "Add the missing ones as _0001, _0002 ..."
+    if found > channels:
+        remedy = "Remove the surplus (a fourth in a photograph is its transparency), or name them in dataset.json."
+    raise UserError(
+        f"{case.images[0]}: expected {channels} channel{'s' * (channels > 1)} of case {case.name!r} as "
+        f"in dataset.json, found {found}. {remedy}"
     )
 
 
-def _check_finite(file: Path, array: NDArray) -> None:
-    wrong = array.size - int(np.isfinite(array).sum())
-    if wrong:
-        raise UserError(
-            f"{file}: expected finite values, found NaN or Inf in {wrong} voxel{'s' * (wrong > 1)}. "
-            f"Replace them by the value of the surroundings or of air."
-        )
-
-
 def _check_labels(file: Path, label: NDArray, legal: tuple[int, ...]) -> None:
+    check_finite(file, label)
     wrong = label[~np.isin(label, legal)]
     if wrong.size:
-        values = ", ".join(f"{value:g}" for value in np.unique(wrong)[:5])
+        found = np.unique(wrong)
+        values = ", ".join(np.format_float_positional(value, trim="-") for value in found[:5])
+        remedy = "Correct the file or declare the label."
+        if (found != np.round(found)).any():
+            remedy = "Round the file to whole numbers and save it as integers: nnU-Net cuts fractions off."
         raise UserError(
             f"{file}: expected the labels of dataset.json, {min(legal)} to {max(legal)}, found {values} in "
-            f"{wrong.size} voxel{'s' * (wrong.size > 1)}. Correct the file or declare the label."
+            f"{wrong.size} voxel{'s' * (wrong.size > 1)}. {remedy}"
         )
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from nnunet_ext.base.text_file import read_text
 from nnunet_ext.errors import UserError
 
 
@@ -20,8 +21,10 @@ def read_json(file: Path, *, unique: bool = False) -> Any:
         UserError: The file cannot be read, is no JSON or names a key twice.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_unique if unique else None)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        return json.loads(read_text(file), object_pairs_hook=_unique if unique else None)
+    except PermissionError as error:
+        raise UserError(f"{file}: expected JSON, got {error.strerror!r}. Let it be read: chmod u+r.") from error
+    except (OSError, json.JSONDecodeError) as error:
         raise UserError(f"{file}: expected JSON, got {error}. Restore or rewrite the file.") from error
     except KeyError as error:
         raise UserError(f"{file}: expected each name once in an object, found {error} twice. Rename one.") from error

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunet_ext.base.case_names import check_case_names
+from nnunet_ext.base.dataset_json import is_collection, with_numbers
 from nnunet_ext.base.image_check import Case
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.one_line import more, one_line
+from nnunet_ext.base.system_files import DOUBLE
 from nnunet_ext.errors import UserError
 
 
@@ -51,6 +54,29 @@ class RawDataset:
         """Ending of images and labels."""
         return self.description["file_ending"]
 
+    def check_channel_names(self) -> None:
+        """Refuse names from which nnU-Net would plan the wrong normalization: it takes them in the file's order.
+
+        Raises:
+            UserError: They are written the other way round, in another order, or are no text.
+        """
+        names = self.channel_names
+        numbered = all(re.fullmatch(r"\d+", str(number)) for number in names)
+        if not numbered and all(re.fullmatch(r"\d+", str(name)) for name in names.values()):
+            swapped = ", ".join(f'"{number}": "{name}"' for name, number in names.items())
+            raise UserError(
+                f"{self.file}: expected channel_names as number: name, got {names!r}, the other way round. Write "
+                f"{{{swapped}}}."
+            )
+        wrong = [name for name in names.values() if not isinstance(name, str)]
+        if wrong:
+            raise UserError(f"{self.file}: expected the name of a channel to be text, got {wrong[0]!r}. Write it.")
+        if numbered and list(names) != sorted(names, key=int):
+            raise UserError(
+                f"{self.file}: expected channel_names in ascending order, as nnU-Net takes them in the order of the "
+                f"file, got {', '.join(names)}. Sort them."
+            )
+
     def legal_labels(self) -> tuple[int, ...]:
         """Return the values that a label file may hold, ignore included.
 
@@ -63,13 +89,16 @@ class RawDataset:
         """Return the training cases by name; whether the files are there is for others to see.
 
         Raises:
-            UserError: There is none, or a file's name says neither case nor channel.
+            UserError: There is none, a file's name says neither case nor channel, or nnU-Net cannot use a case's name.
         """
         if "dataset" in self.description:
-            return _listed_cases(self.folder, self.description)
-        cases = list_images(self.folder / "imagesTr", self.file_ending, len(self.channel_names))
-        labels = self.folder / "labelsTr"
-        return [Case(case.name, case.images, labels / f"{case.name}{self.file_ending}") for case in cases]
+            cases = _listed_cases(self.folder, self.description)
+        else:
+            images = list_images(self.folder / "imagesTr", self.file_ending, len(self.channel_names))
+            labels = self.folder / "labelsTr"
+            cases = [Case(case.name, case.images, labels / f"{case.name}{self.file_ending}") for case in images]
+        check_case_names(cases)
+        return cases
 
 
 def list_images(folder: Path, ending: str, channels: int) -> list[Case]:
@@ -80,6 +109,11 @@ def list_images(folder: Path, ending: str, channels: int) -> list[Case]:
     """
     present = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     files = [name for name in present if name.endswith(ending)]
+    if doubles := [name for name in files if name.startswith(DOUBLE)]:
+        raise UserError(
+            f"{folder / doubles[0]}: expected images, found a file in which macOS keeps the attributes of another; "
+            f"nnU-Net would take it for a case. Delete such files: find {folder} -name '._*' -delete"
+        )
     if not files:
         found = f"{len(present)} other files, as {present[0]}" if present else "none"
         raise UserError(
@@ -113,6 +147,10 @@ def _read_description(file: Path) -> dict[str, Any]:
     description = read_json(file)
     if not isinstance(description, dict):
         raise UserError(f'{file}: expected an object, got {type(description).__name__}. Write {{"labels": ...}}.')
+    if is_collection(description):
+        raise UserError(
+            f"{file}: expected an ordinary dataset, found the collection {file.parent.name!r}. Name one of its members."
+        )
     missing = [key for key in ("labels", "numTraining", "file_ending") if key not in description]
     if not {"channel_names", "modality"} & set(description):
         missing.insert(0, "channel_names")
@@ -122,7 +160,7 @@ def _read_description(file: Path) -> dict[str, Any]:
             f"{', '.join(missing)}. Add {'it' if len(missing) == 1 else 'them'}."
         )
     _check_types(description, file)
-    return description
+    return with_numbers(description, file)
 
 
 def _check_types(description: dict[str, Any], file: Path) -> None:
@@ -136,7 +174,7 @@ def _check_types(description: dict[str, Any], file: Path) -> None:
     ending = description["file_ending"]
     if not isinstance(ending, str) or not ending.startswith("."):
         raise UserError(f"{file}: expected 'file_ending' to start with a dot, got {ending!r}. Write \".nii.gz\".")
-    if all(str(name).isdigit() for name in description["labels"]):
+    if all(str(name).isdecimal() for name in description["labels"]):
         raise UserError(
             f"{file}: expected labels as name: number, got {description['labels']!r}, the form of nnU-Net "
             f"v1. Convert the data set with nnUNetv2_convert_old_nnUNet_dataset."

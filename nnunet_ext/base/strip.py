@@ -16,8 +16,10 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor, nn
 
 from nnunet_ext.base.checkpoints import read_checkpoint
+from nnunet_ext.base.dataset_json import read_dataset_json
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.one_line import one_line
+from nnunet_ext.base.system_files import files_in
 from nnunet_ext.errors import UserError
 
 TRAINER = nnUNetTrainer.__name__
@@ -88,7 +90,7 @@ def _is_stripped(target: Path, plans: dict[str, Any], origin: dict[str, str]) ->
     if not target.is_dir():
         return False
     file = target / "plans.json"
-    if any(target.iterdir()) and not (file.is_file() and read_json(file) == plans):
+    if files_in(target) and not (file.is_file() and read_json(file) == plans):
         return False
     folds = [list(fold.glob("*.pth")) for fold in target.glob("fold_*")]
     return all(folds) and all(
@@ -109,7 +111,7 @@ def _stripped(
     file = model / f"fold_{fold}" / checkpoint_name
     checkpoint = read_checkpoint(file)
     arguments = checkpoint["init_args"]
-    description = json.loads((model / "dataset.json").read_text())
+    description = read_dataset_json(model / "dataset.json")
     whole, plain = (
         _network(kind, arguments["plans"], arguments["configuration"], description) for kind in (trainer, nnUNetTrainer)
     )

@@ -19,14 +19,17 @@ from torch import distributed, nn
 from torch._dynamo import OptimizedModule
 
 from nnunet_ext.base.checkpoints import SafeCheckpoints
+from nnunet_ext.base.environment import check_variables
 from nnunet_ext.base.folds import check_fold
 from nnunet_ext.base.init_from import init_from
 from nnunet_ext.base.knobs import BLOCK, changed, resolve
 from nnunet_ext.base.no_workers import no_workers
 from nnunet_ext.base.ordered_pool import ordered_pool
 from nnunet_ext.base.parts_logger import PartsLogger
+from nnunet_ext.base.patch_check import check_patch
 from nnunet_ext.base.preprocessed_state import preprocessed_cases
 from nnunet_ext.base.ranks import Ranks
+from nnunet_ext.base.sample_check import check_sample
 from nnunet_ext.base.seeds import BatchSeeds, Purpose, seed_process, seed_sequence
 from nnunet_ext.base.steady_blur import steady_blur
 from nnunet_ext.base.stepped_loader import SingleLoader
@@ -49,9 +52,9 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
 
     Raises:
         UserError: Unknown or illegal knob; results folder not writable; plans that leave a single deep-supervision
-            scale (stock nnU-Net then trains on NaN); a batch that DDP ranks cannot share evenly under batch Dice
-            (stock nnU-Net then crashes or hangs); folds that do not fit the preprocessed cases; continuing with changed
-            knobs or from another trainer's checkpoint.
+            scale (stock nnU-Net then trains on NaN); a patch that stock augmentation cannot blur; a batch that DDP
+            ranks cannot share evenly under batch Dice (stock nnU-Net then crashes or hangs); folds that do not fit the
+            preprocessed cases; continuing with changed knobs or from another trainer's checkpoint.
     """
 
     loss_parts: tuple[str, ...] = ()
@@ -64,6 +67,7 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008  (nnU-Net's signature)
     ) -> None:
+        check_variables()
         knobs = resolve(plans, configuration)
         self.continue_training = plans.get("continue_training", False)
         try:
@@ -125,6 +129,12 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         folder, data = Path(self.preprocessed_dataset_folder_base), Path(self.preprocessed_dataset_folder)
         check_fold(folder, preprocessed_cases(data), self.fold)
 
+    def get_tr_and_val_datasets(self) -> tuple[Any, Any]:
+        """Stock datasets, after refusing data that nnU-Net could not write a prediction of."""
+        train, val = super().get_tr_and_val_datasets()
+        check_sample(train)
+        return train, val
+
     def get_dataloaders(self) -> tuple[Any, Any]:
         """Stock loaders and workers; with the knob ``seed``, an ordered pool of workers whose batches are seeded."""
         if self.knobs["seed"] is None:
@@ -165,6 +175,7 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
 
     def on_train_start(self) -> None:
         """Stock preparation, then the weights of the knob ``init_from`` if this is a fresh start."""
+        check_patch(self.configuration_manager.patch_size, self.plans_manager.plans_name, self.configuration_name)
         self.continue_training = False  # from here on the file asked for is the file loaded: --c --val_best
         super().on_train_start()
         source = self.knobs["init_from"]

@@ -19,6 +19,7 @@ from pathlib import Path
 import nnunet_ext
 from nnunet_ext import sockets
 from nnunet_ext.base.cores import usable_cores
+from nnunet_ext.base.environment import variable_problem
 from nnunet_ext.base.one_line import one_line
 from nnunet_ext.cli.check import FAIL, OK, WARN, Check
 from nnunet_ext.cli.folders import VARIABLES
@@ -77,10 +78,13 @@ def check_rival() -> Check:
 def check_folder(variable: str) -> Check:
     """One of nnU-Net's three folders is set, there, and writable if nnU-Net writes into it."""
     value = os.environ.get(variable)
-    if not value:
+    if not value or not value.strip():
         return Check(
             variable, FAIL, "is unset", f"export {variable}=/your/folder (and put it into your shell's profile)"
         )
+    if (problem := variable_problem(variable)) is not None:
+        found, _, remedy = problem.removeprefix(f"{variable}={value}: ").rpartition(". ")
+        return Check(variable, FAIL, f"{value}: {found}", remedy)
     if not Path(value).is_dir():
         return Check(variable, FAIL, f"{value} is not there", f"mkdir -p {value}, or mend the variable")
     try:
@@ -90,6 +94,9 @@ def check_folder(variable: str) -> Check:
         status = WARN if variable == "nnUNet_raw" else FAIL  # nnU-Net only reads raw data
         remedy = "mend its rights, free space, or point the variable elsewhere"
         return Check(variable, status, f"{value} cannot be written: {error.strerror}", remedy)
+    if not Path(value).is_absolute():
+        message = f"{value} is relative: another folder wherever a command is started"
+        return Check(variable, WARN, message, f"export {variable}={Path(value).resolve()}")
     return Check(variable, OK, value)
 
 
@@ -242,7 +249,7 @@ def _check_number(variable: str, default: int) -> Check:
     value, cores = os.environ.get(variable, str(default)), usable_cores()
     origin = "" if variable in os.environ else " (nnU-Net's default)"
     remedy = f"export {variable}={cores}"
-    if not value.strip().isdigit():
+    if not value.strip().isdecimal():
         return Check(variable, FAIL, f"expected a number of processes, got {value!r}", remedy)
     if int(value) > cores:
         return Check(variable, WARN, f"{value}{origin} is more than the {cores} usable cores", remedy)

@@ -145,7 +145,7 @@ class Compare(Command):
         folders.check_writable(self.o, f"-o {self.o}")
         if setting.scored.cases:
             setting.scored.link_images(self.o / "images")
-            setting.scored.check()
+            setting.scored.check(folders.plans(self.d, self.p))
         for run in runs:
             run.write_plans()
 

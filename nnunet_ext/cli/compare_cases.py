@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nnunet_ext.base.image_check import Case, check_case, find_reader
+from nnunet_ext.base.dataset_json import HIDDEN, TEST, read_dataset_json, scored_names
+from nnunet_ext.base.image_check import Case, check_case
+from nnunet_ext.base.image_file import files_of, links
+from nnunet_ext.base.image_reader import planned_reader
 from nnunet_ext.base.link import link
 from nnunet_ext.base.raw_dataset import RawDataset, list_images
+from nnunet_ext.base.system_files import files_in
 from nnunet_ext.cli import folders
 from nnunet_ext.cli.compare_digest import files_digest
 from nnunet_ext.errors import UserError
 from nnunet_ext.evaluation.class_names import foreground_classes
-from nnunet_ext.unlabelled.hidden_labels import HIDDEN, TEST, scored_cases
+from nnunet_ext.unlabelled.hidden_labels import scored_cases
 
 VALIDATION, FOLDERS = "validation", "test images"
 CHOICES = (TEST, HIDDEN, VALIDATION)
@@ -48,12 +52,12 @@ class ScoredCases:
         Raises:
             UserError: There are none such, or a label is missing.
         """
-        description = folders.read_json(folders.dataset("nnUNet_preprocessed", dataset) / "dataset.json")
+        description = read_dataset_json(folders.dataset("nnUNet_preprocessed", dataset) / "dataset.json")
         if (images is None) != (labels is None) or (images is not None and score is not None):
             raise UserError("--test_images: expected --test_labels beside it and no --score. Give both, or neither.")
         if images is not None and labels is not None:
             return cls(FOLDERS, description, _from_folders(images, labels, description))
-        origin = score or next((key for key in (TEST, HIDDEN) if description.get(key)), VALIDATION)
+        origin = score or next((key for key in (TEST, HIDDEN) if scored_names(description, key)), VALIDATION)
         if origin == VALIDATION:
             return cls(origin, description)
         return cls(origin, description, tuple(scored_cases(folders.dataset("nnUNet_raw", dataset), origin)))
@@ -75,10 +79,13 @@ class ScoredCases:
         Raises:
             UserError: A file cannot be read.
         """
-        return {case.name: files_digest(([case.label] if case.label else []) + [*case.images]) for case in self.cases}
+        return {case.name: files_digest(files_of(case)) for case in self.cases}
 
-    def check(self) -> None:
+    def check(self, plans: Mapping[str, Any]) -> None:
         """Read all files and refuse what is wrong with them, before hours of training.
+
+        Args:
+            plans: The plans, which name the reader that prediction and scoring take.
 
         Raises:
             UserError: The first problem.
@@ -87,23 +94,21 @@ class ScoredCases:
 
         legal = RawDataset(Path(), self.description).legal_labels()
         channels = len(RawDataset(Path(), self.description).channel_names)
-        reader = find_reader(self.description, self.cases[0].images[0])
+        reader = planned_reader(plans)
         for case in tqdm(self.cases, desc="checking the cases to score", leave=False):
             check_case(case, reader, channels, legal)
 
     def link_images(self, folder: Path) -> None:
-        """Put links to the images into a folder, named as nnUNetv2_predict wants them.
+        """Put links to the images, and what is beside them, into a folder, named as nnUNetv2_predict wants them.
 
         Raises:
             UserError: Something else is in the folder.
         """
-        wanted = {
-            folder / f"{case.name}_{index:04d}{self.ending}": image
-            for case in self.cases
-            for index, image in enumerate(case.images)
-        }
+        wanted: dict[Path, Path] = {}
+        for case in self.cases:
+            wanted |= links(case.images, folder, case.name, self.ending)
         folder.mkdir(parents=True, exist_ok=True)
-        if other := sorted(set(folder.iterdir()) - set(wanted)):
+        if other := sorted(set(files_in(folder)) - set(wanted)):
             raise UserError(
                 f"{folder}: expected the images to score and nothing else, found {other[0].name}. Choose another -o."
             )

@@ -284,16 +284,17 @@ class Run:
                 yield name.removesuffix(ending), place / name, truths / name
 
     def _score(self) -> dict[str, Any]:
-        from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
         from tqdm import tqdm
 
+        from nnunet_ext.base.image_reader import planned_reader, read_image
         from nnunet_ext.evaluation.case_scores import case_scores
 
         scored = self.setting.scored
-        reader = PlansManager(self._plans).image_reader_writer_class()
+        reader = planned_reader(self._plans)
         found = {}
         for case, prediction, truth in tqdm(list(self._pairs()), desc="  scoring", leave=False):
-            (one, _), (other, properties) = reader.read_seg(str(prediction)), reader.read_seg(str(truth))
+            # the truth may be a .tif in gt_segmentations, without the file that says its spacing
+            (one, properties), (other, _) = (read_image(reader, file, label=True) for file in (prediction, truth))
             if one.shape != other.shape:
                 raise UserError(
                     f"{truth}: expected the shape {one.shape[1:]} of its image, got {other.shape[1:]}. Resample it."

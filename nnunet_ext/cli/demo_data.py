@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from nnunet_ext.base.image_case import Case
+from nnunet_ext.base.image_file import link_label, links
 from nnunet_ext.base.link import link
+from nnunet_ext.base.raw_dataset import RawDataset
+from nnunet_ext.base.system_files import files_in
 from nnunet_ext.cli import folders
 from nnunet_ext.errors import UserError
 
@@ -45,7 +49,7 @@ def start_folder(out: Path) -> None:
         UserError: It holds something else, or cannot be written.
     """
     try:
-        if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
+        if files_in(out) and not (out / MARKER).is_file():
             raise UserError(f"--out {out}: expected a new or empty folder or a demo's, found other files.")
         for path in out.iterdir() if out.is_dir() else ():
             if path.name == MARKER:
@@ -82,33 +86,27 @@ def unseen_cases(dataset: Path, splits: Path, out: Path) -> Unseen:
         splits: nnU-Net's ``splits_final.json``, written when training begins.
         out: The demo's folder.
     """
-    description = folders.read_json(dataset / "dataset.json")
-    ending = description["file_ending"]
-    if labels := sorted((dataset / "labelsTs").glob(f"*{ending}")):
+    raw = RawDataset.read(dataset)
+    ending = raw.file_ending
+    if labels := [file for file in files_in(dataset / "labelsTs") if file.name.endswith(ending)]:
         origin = "labelled cases of imagesTs"
         named = {label.name.removesuffix(ending): label for label in labels}
-        cases = {name: (image_files(dataset / "imagesTs", name, ending), label) for name, label in named.items()}
+        cases = [Case(name, image_files(dataset / "imagesTs", name, ending), label) for name, label in named.items()]
     else:
         origin = "fold 0's validation cases, as the data set has no labelsTs"
-        cases = {name: _training_files(dataset, description, name) for name in folders.read_json(splits)[0]["val"]}
+        validated = set(folders.read_json(splits)[0]["val"])
+        cases = [case for case in raw.cases() if case.name in validated]
     unseen = Unseen(out / "unseen" / "images", out / "unseen" / "labels", origin)
     unseen.images.mkdir(parents=True)
     unseen.labels.mkdir()
-    for name, (channels, label) in cases.items():
-        for index, file in enumerate(channels):
-            link(file, unseen.images / f"{name}_{index:04d}{ending}")
-        link(label, unseen.labels / f"{name}{ending}")
+    for case in cases:
+        for target, file in links(case.images, unseen.images, case.name, ending).items():
+            link(file, target)
+        if case.label is not None:
+            link_label(case.label, unseen.labels / f"{case.name}{ending}")
     return unseen
 
 
-def image_files(images: Path, case: str, ending: str) -> list[Path]:
+def image_files(images: Path, case: str, ending: str) -> tuple[Path, ...]:
     """Return a case's files, one a channel, in order."""
-    return sorted(images.glob(f"{case}_[0-9][0-9][0-9][0-9]{ending}"))
-
-
-def _training_files(dataset: Path, description: dict[str, Any], case: str) -> tuple[list[Path], Path]:
-    if "dataset" in description:
-        entry = description["dataset"][case]
-        return [dataset / file for file in entry["images"]], dataset / entry["label"]
-    ending = description["file_ending"]
-    return image_files(dataset / "imagesTr", case, ending), dataset / "labelsTr" / f"{case}{ending}"
+    return tuple(sorted(images.glob(f"{case}_[0-9][0-9][0-9][0-9]{ending}")))

@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from nnunet_ext.base.dataset_json import read_dataset_json
 from nnunet_ext.cli import folders
 from nnunet_ext.cli.demo_data import Unseen, image_files
 
@@ -58,7 +59,7 @@ class Report:
         return text
 
     def _description(self) -> dict[str, Any]:
-        return folders.read_json(next(iter(self.models.values())) / "dataset.json")
+        return read_dataset_json(next(iter(self.models.values())) / "dataset.json")
 
     def _figure(self) -> None:
         from nnunetv2.utilities.plans_handling.plans_handler import PlansManager

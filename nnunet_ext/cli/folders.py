@@ -7,27 +7,34 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from nnunet_ext.base.environment import VARIABLES as VARIABLES
+from nnunet_ext.base.environment import check_variables
 from nnunet_ext.base.json_file import read_json as read_json
 from nnunet_ext.base.nearest import nearest
 from nnunet_ext.errors import UserError
 
-VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
-
-def folder(variable: str, *, writable: bool = False) -> Path:
+def folder(variable: str, *, writable: bool = False, new: bool | None = None) -> Path:
     """Return one of nnU-Net's folders.
 
+    Args:
+        variable: Its variable.
+        writable: Refuse it if nothing can be written there.
+        new: Make a writable folder that is missing, in a folder that is there; as a default, all but nnUNet_raw.
+
     Raises:
-        UserError: The variable is unset, the folder missing or, on wish, not writable.
+        UserError: A variable is wrong or unset, or the folder missing or not writable.
     """
-    value = os.environ.get(variable)
-    if not value:
+    check_variables()
+    value = os.environ.get(variable, "")
+    if not value.strip():
         raise UserError(f"{variable}: expected a folder, found the variable unset. export {variable}=/your/folder")
     path = Path(value)
+    makes = writable and (variable != "nnUNet_raw" if new is None else new) and path.parent.is_dir()
+    if not path.is_dir() and not makes:
+        raise UserError(f"{variable}={value}: expected a folder, found none. Create it or correct the variable.")
     if writable:
         check_writable(path, f"{variable}={value}")
-    if not path.is_dir():
-        raise UserError(f"{variable}={value}: expected a folder, found none. Create it or mend the variable.")
     return path
 
 
@@ -93,6 +100,6 @@ def plans(name_or_id: str | int, plans_name: str) -> dict[str, Any]:
 def _look_up(root: Path, text: str) -> tuple[list[str], list[str]]:
     """Return all data sets of a folder, and those of a name or number."""
     present = sorted(path.name for path in root.glob("Dataset[0-9][0-9][0-9]_*") if path.is_dir())
-    by_number = [name for name in present if text.isdigit() and int(name[7:10]) == int(text)]
+    by_number = [name for name in present if text.isdecimal() and int(name[7:10]) == int(text)]
     wanted = [text] if text.startswith("Dataset") else by_number
     return present, [name for name in wanted if name in present]

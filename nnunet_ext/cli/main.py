@@ -87,9 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        remedy = "Free space, or mend the rights of its folder"
+        verb = "read or write" if error.errno == errno.EACCES else "write"
+        remedy = "Free space, or correct the rights of the file or its folder"
         print(
-            f"nnunet_ext: error: {error.filename}: expected to write, got {error.strerror!r}. {remedy}.",
+            f"nnunet_ext: error: {error.filename}: expected to {verb}, got {error.strerror!r}. {remedy}.",
             file=sys.stderr,
         )
         return 2

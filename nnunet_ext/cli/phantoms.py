@@ -36,7 +36,7 @@ class Phantoms(Command):
 
         if not 1 <= self.d <= 1000 - MEMBERS:
             raise UserError(f"-d: expected a number from 1 to {1000 - MEMBERS}, got {self.d}. Choose another.")
-        raw = folders.folder("nnUNet_raw", writable=True)
+        raw = folders.folder("nnUNet_raw", writable=True, new=True)
         taken = [place.name for n in range(self.d, self.d + MEMBERS) for place in raw.glob(f"Dataset{n:03d}_*")]
         if taken:
             raise UserError(

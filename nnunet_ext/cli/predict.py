@@ -61,10 +61,12 @@ class Predict(Command):
         check_device(option(self.words, "-device", "cuda"))
         if NO_CHECK not in self.words:
             from nnunet_ext.base.dataset_check import check_images
+            from nnunet_ext.base.dataset_json import read_dataset_json
 
             quiet = "--disable_progress_bar" in self.words
-            description = folders.read_json(model / "dataset.json")
-            check_images(Path(str(words["-i"])), description, show_progress=not quiet)
+            description = read_dataset_json(model / "dataset.json")
+            plans = folders.read_json(model / "plans.json")
+            check_images(Path(str(words["-i"])), description, plans, show_progress=not quiet)
 
 
 def _check_no_collection(model: Path) -> None:

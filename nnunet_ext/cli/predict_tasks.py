@@ -93,7 +93,11 @@ class PredictTasks(Command):
         if not self.no_check:
             from nnunet_ext.base.dataset_check import check_images
 
-            check_images(images.folder, dict(tasks[0].dataset_json), show_progress=not self.disable_progress_bar)
+            readers = {task.plans["image_reader_writer"]: task for task in tasks}  # members may have different ones
+            for task in readers.values():
+                check_images(
+                    images.folder, dict(task.dataset_json), task.plans, show_progress=not self.disable_progress_bar
+                )
         self._predictor(model).predict_tasks(
             cases, tasks, Path(self.o), preprocessing_processes=self.npp, export_processes=self.nps
         )

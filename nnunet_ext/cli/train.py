@@ -10,6 +10,7 @@ from nnunet_ext import sockets
 from nnunet_ext.base.folds import check_fold, folds_of
 from nnunet_ext.base.nearest import nearest
 from nnunet_ext.base.preprocessed_state import preprocessed_cases
+from nnunet_ext.base.system_files import files_in
 from nnunet_ext.cli import folders
 from nnunet_ext.cli.collection import WHY_ONE_CONFIGURATION
 from nnunet_ext.cli.command import Command
@@ -68,6 +69,7 @@ class Train(Command):
         else:
             _check_preprocessed(dataset, plans, configuration, fold)
             if "--val" not in self.words:
+                _check_patch(option(self.words, "-tr", "nnUNetTrainer") or "", plans, configuration)
                 _check_unlabelled(option(self.words, "-tr", "nnUNetTrainer") or "", dataset, plans, configuration)
         check_device(option(self.words, "-device", "cuda"))
         pretrained = option(self.words, "-pretrained_weights")
@@ -126,12 +128,23 @@ def _check_preprocessed(dataset: str, plans: dict[str, Any], configuration: str,
 
     identifier = PlansManager(plans).get_configuration(configuration).data_identifier
     place = folders.dataset("nnUNet_preprocessed", dataset) / identifier
-    if not place.is_dir() or not any(place.iterdir()):
+    if not files_in(place):
         raise UserError(
             f"{place}: expected preprocessed data of {configuration!r}, found none. Run nnUNetv2_preprocess "
             f"-d {dataset} -plans_name {plans['plans_name']} -c {configuration}"
         )
     check_fold(place.parent, preprocessed_cases(place), fold)
+
+
+def _check_patch(trainer: str, plans: dict[str, Any], configuration: str) -> None:
+    """Refuse what our trainers refuse as their training starts."""
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    from nnunet_ext.base.patch_check import check_patch
+
+    if trainer in sockets.names("trainers"):
+        patch_size = PlansManager(plans).get_configuration(configuration).patch_size
+        check_patch(patch_size, plans["plans_name"], configuration)
 
 
 def _check_unlabelled(trainer: str, dataset: str, plans: dict[str, Any], configuration: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-IGNORE = "ignore"
+from nnunet_ext.base.dataset_json import IGNORE
 
 
 def foreground_classes(dataset_json: Mapping[str, Any]) -> dict[str, int | tuple[int, ...]]:

@@ -11,10 +11,16 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     Returns:
         The table without a final line break.
     """
+    rows = [[in_cell(word) for word in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     header, *body = (_line(row, widths) for row in rows)
     rule = "|".join(["", "-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:]), ""])
     return "\n".join([header, rule, *body])
+
+
+def in_cell(word: str) -> str:
+    """Return a word as it may stand in a cell: names may hold the sign that ends one."""
+    return word.replace("|", "\\|")
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunet_ext.base.dataset_json import IGNORE
 from nnunet_ext.base.folds import Folds
 from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.system_files import files_in
 from nnunet_ext.errors import UserError
-from nnunet_ext.evaluation.class_names import IGNORE
 from nnunet_ext.multi_dataset.label_subset import class_values
 from nnunet_ext.multi_dataset.manifest import (
     Manifest,
@@ -327,7 +328,7 @@ def _check_place(collection: str, folders: Folders) -> Manifest | None:
     """Return the manifest that is there, if any; refuse a folder or number that something else has."""
     folders.check_number(collection, "-d")
     place = folders.raw / collection
-    if not place.is_dir() or not any(place.iterdir()):
+    if not files_in(place):
         return None
     file = place / "dataset.json"
     content = read_json(file, unique=True) if file.is_file() else None

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunet_ext.base.image_check import Case, find_reader
+from nnunet_ext.base.image_check import Case
+from nnunet_ext.base.image_reader import planned_reader, read_image
 from nnunet_ext.base.raw_dataset import list_images
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.viewed_task import ViewedTask
@@ -90,5 +91,5 @@ def _kind(channels: int, ending: str) -> str:
 
 def _channels_in_one_file(case: Case, tasks: Sequence[ViewedTask], ending: str) -> int:
     """A file may hold several channels."""
-    description = next(task.dataset_json for task in tasks if task.file_ending == ending)
-    return len(find_reader(dict(description), case.images[0]).read_images([str(case.images[0])])[0])
+    plans = next(task.plans for task in tasks if task.file_ending == ending)
+    return len(read_image(planned_reader(plans), case.images[0])[0])

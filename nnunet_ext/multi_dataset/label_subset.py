@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nnunet_ext.base.dataset_json import BACKGROUND, IGNORE
 from nnunet_ext.base.nearest import nearest
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
-from nnunet_ext.evaluation.class_names import IGNORE, foreground_classes
-
-BACKGROUND = "background"
+from nnunet_ext.evaluation.class_names import foreground_classes
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunet_ext.base.dataset_json import is_collection as is_collection
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.nearest import nearest
 from nnunet_ext.errors import UserError
@@ -92,11 +93,6 @@ class Manifest:
         tasks = {task.name: task.as_json() for task in self.tasks}
         content = {"tasks": tasks, "spacing": self.spacing, "normalization": self.normalization}
         return content if self.network_of is None else content | {"network_of": self.network_of}
-
-
-def is_collection(dataset_json: Mapping[str, Any]) -> bool:
-    """Whether a dataset.json is a collection's manifest."""
-    return "tasks" in dataset_json
 
 
 def read_manifest(folder: Path) -> Manifest:

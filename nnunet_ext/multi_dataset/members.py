@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nibabel
-from nibabel.filebasedimages import ImageFileError
-
+from nnunet_ext.base.dataset_json import part_record
+from nnunet_ext.base.image_file import NIFTI, check_whole, nifti_shape
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.nearest import nearest
 from nnunet_ext.base.raw_dataset import RawDataset
@@ -61,8 +60,8 @@ def root_source(raw: Path, name: str) -> str | None:
     """
     found, seen = None, {name}
     while True:
-        source = read_json(raw / name / "dataset.json").get("source")
-        name = source["dataset"] if isinstance(source, dict) else name
+        record = part_record(read_json(raw / name / "dataset.json"))
+        name = record["dataset"] if record is not None else name
         if name in seen:
             return found
         seen.add(name)
@@ -109,16 +108,9 @@ def slices(image: Path) -> int:
     Raises:
         UserError: It cannot be read.
     """
-    try:
-        size = _nifti_size(image) if image.name.endswith((".nii", ".nii.gz")) else _size(image)
-    except (RuntimeError, OSError, ImageFileError) as error:
-        raise UserError(f"{image}: expected an image, found none that can be read. Replace or convert it.") from error
+    # SimpleITK refuses sheared NIfTI, which nnU-Net's nibabel readers take
+    size = nifti_shape(image) if image.name.endswith(NIFTI) else _size(image)
     return size[2] if len(size) > 2 else 1
-
-
-def _nifti_size(image: Path) -> tuple[int, ...]:
-    """Size (X, Y, Z) of a NIfTI; SimpleITK refuses sheared ones, which nnU-Net's nibabel readers take."""
-    return nibabel.load(image).shape
 
 
 def _size(image: Path) -> tuple[int, ...]:
@@ -126,7 +118,11 @@ def _size(image: Path) -> tuple[int, ...]:
 
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(image))
-    reader.ReadImageInformation()
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        check_whole(image)  # it may be that it is not there, or not to be read
+        raise UserError(f"{image}: expected an image, found none that can be read. Replace or convert it.") from error
     return reader.GetSize()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_ext.base.dataset_json import foreground
 from nnunet_ext.base.nearest import nearest
 from nnunet_ext.errors import UserError
 
@@ -112,8 +113,6 @@ class Merge:
 def _labels(task: str, description: Mapping[str, Any]) -> Iterator[MergedLabel]:
     """The foreground labels of a task, the one that wins first."""
     found = []
-    for label, value in description["labels"].items():
-        values = tuple(value) if isinstance(value, list | tuple) else (value,)
-        if label != "ignore" and values != (0,):
-            found.append(MergedLabel(task, label, tuple(int(number) for number in values)))
+    for label, value in foreground(description["labels"]).items():
+        found.append(MergedLabel(task, label, tuple(value) if isinstance(value, list) else (value,)))
     yield from reversed(found) if any(len(label.values) > 1 for label in found) else found

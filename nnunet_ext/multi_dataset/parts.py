@@ -21,12 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_ext.base.cores import usable_cores
+from nnunet_ext.base.dataset_json import IGNORE, PART, part_record
 from nnunet_ext.base.folds import FILE, Folds, folds_of, restrict
-from nnunet_ext.base.image_check import Case, find_reader, read_label
+from nnunet_ext.base.image_check import Case, knows_spacing, read_label
+from nnunet_ext.base.image_file import spacing_file
+from nnunet_ext.base.image_reader import find_reader
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.base.reference import reference
 from nnunet_ext.errors import UserError
-from nnunet_ext.evaluation.class_names import IGNORE
 from nnunet_ext.multi_dataset.label_subset import LabelSubset, class_values, label_subset
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ class Part:
             found["regions_class_order"] = self.subset.regions_class_order
         found |= {"numTraining": len(self.cases), "file_ending": ending}
         found |= {key: self.source.description[key] for key in KEPT_KEYS if key in self.source.description}
-        found["source"] = self.record
+        found[PART] = self.record
         found["dataset"] = {
             name: {
                 "images": [reference(image, self.source.folder.parent) for image in case.images],
@@ -117,9 +119,9 @@ def written_parts(raw: Path, collection: str) -> dict[tuple[str, str], RawDatase
             description = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue  # somebody else's data set: not ours to judge
-        record = description.get("source") if isinstance(description, dict) else None
-        if isinstance(record, dict) and record.get("collection") == collection:
-            found[str(record.get("dataset")), str(record.get("task"))] = RawDataset(file.parent, description)
+        record = part_record(description) if isinstance(description, dict) else None
+        if record is not None and record["collection"] == collection:
+            found[record["dataset"], record["task"]] = RawDataset(file.parent, description)
     return found
 
 
@@ -177,7 +179,11 @@ class _Job:
         table = np.zeros(max(values) + 1, np.uint16)
         table[list(values)] = list(values.values())
         name = f"{self.case.name}{self.part.source.file_ending}"
-        self.reader.write_seg(table[label], str(self.target / name), properties)
+        target = self.target / name
+        self.reader.write_seg(table[label], str(target), properties)
+        beside = spacing_file(target, label=True)
+        if beside is not None and not knows_spacing(file):
+            beside.unlink()  # it says 1 mm, which the source does not
 
     def _check_annotated(self, label: NDArray, file: Path) -> None:
         """What was not annotated must not be there: the case would be trained as if it were complete elsewhere."""

@@ -11,6 +11,7 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunet_ext.base.dataset_json import read_dataset_json
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.errors import UserError
 from nnunet_ext.evaluation.class_names import foreground_classes
@@ -50,7 +51,7 @@ class PreparedMember:
         again = f"Plan the collection again: nnunet_ext plan_and_preprocess -d {int(table.collection[7:10])}"
         if not file.is_file():
             raise UserError(f"{file}: expected the plans of task {task.name!r}, found no file. {again}")
-        plans, dataset_json = read_json(file), read_json(folder / "dataset.json")
+        plans, dataset_json = read_json(file), read_dataset_json(folder / "dataset.json")
         check_complete(folder, plans, configuration)
         if not table.bound_to(task.name).fits(TaskTable.read(plans)):
             raise UserError(

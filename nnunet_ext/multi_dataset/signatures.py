@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nnunet_ext.base.dataset_json import HIDDEN, TEST, scored_names
 from nnunet_ext.base.nearest import nearest
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
@@ -47,7 +48,7 @@ def annotated_classes(dataset: RawDataset, cases: Collection[str]) -> dict[str, 
         raise UserError(
             f'{dataset.file}: expected \'annotated\' to be {{"case_1": ["liver"]}}, got {entries!r}. Correct it.'
         )
-    known = {case.name for case in dataset.cases()} if entries else ()
+    known = {case.name for case in dataset.cases()} | _scored(dataset) if entries else set()
     for case, names in entries.items():
         _check_entry(dataset, case, names, known, classes)
     everything = frozenset(classes)
@@ -101,6 +102,11 @@ def signatures(
         Signature(classes, tuple(sorted(enough[classes])), tuple(sorted(merged[classes])))
         for classes in sorted(enough, key=lambda classes: (len(classes), [order.index(name) for name in classes]))
     ]
+
+
+def _scored(dataset: RawDataset) -> set[str]:
+    """Cases of a copy with hidden labels that are only scored."""
+    return scored_names(dataset.description, HIDDEN) | scored_names(dataset.description, TEST)
 
 
 def _nearest(

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from nnunet_ext.evaluation.markdown_table import in_cell
+
 
 def write_task_report(
     folder: Path, validations: Mapping[str, Path], classes: Mapping[str, Mapping[str, int | tuple[int, ...]]]
@@ -30,7 +32,7 @@ def write_task_report(
         rows += [(task, name, str(cases), _shown(score)) for name, score in scores[task].items()]
         if len(scores[task]) > 1:
             rows.append((task, "mean", str(cases), _shown(summary["foreground_mean"]["Dice"])))
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    table = "\n".join(f"| {' | '.join(map(in_cell, row))} |" for row in rows)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tasks.md").write_text(table + "\n", encoding="utf-8")
     (folder / "tasks.json").write_text(json.dumps(scores, indent=2), encoding="utf-8")

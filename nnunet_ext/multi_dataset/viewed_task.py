@@ -11,6 +11,7 @@ from typing import Any
 
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
+from nnunet_ext.base.dataset_json import read_dataset_json
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.preprocessing_hash import OF_CONFIGURATION, OF_PLANS
 from nnunet_ext.errors import UserError
@@ -64,7 +65,7 @@ class ViewedTask:
                 f"{view / 'plans.json'}: expected a view of task {name!r} with the tasks of the model, found others. "
                 f"Run nnunet_ext task_views -d {int(table.collection[7:10])}"
             )
-        return cls(table.tasks[number], number, plans, read_json(view / "dataset.json"), configuration)
+        return cls(table.tasks[number], number, plans, read_dataset_json(view / "dataset.json"), configuration)
 
     @cached_property
     def plans_manager(self) -> PlansManager:

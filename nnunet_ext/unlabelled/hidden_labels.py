@@ -17,25 +17,27 @@ from typing import Any
 
 import numpy as np
 
+from nnunet_ext.base.dataset_json import (
+    ANNOTATED,
+    HIDDEN,
+    PART,
+    TEST,
+    not_annotated,
+    part_record,
+    scored_names,
+    with_numbers,
+)
 from nnunet_ext.base.image_check import Case
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.base.reference import reference
+from nnunet_ext.base.system_files import files_in
 from nnunet_ext.errors import UserError
 from nnunet_ext.unlabelled.images_un import KEY, find_unlabelled, has_unlabelled
 
-SOURCE, HIDDEN, TEST = "labels_hidden_from", "hidden_labels", "test"
-DESCRIBING = (
-    "channel_names",
-    "modality",
-    "labels",
-    "regions_class_order",
-    "file_ending",
-    "overwrite_image_reader_writer",
-    "reference",
-    "licence",
-    "license",
-)
+SOURCE = "labels_hidden_from"
+# what the source says of its own list of cases; all other keys go over into the copy
+OF_THE_CASES = ("dataset", "numTraining", "training", "numTest", TEST, KEY, HIDDEN, SOURCE, ANNOTATED)
 
 
 def choose_labelled(cases: Collection[str], keep: int, seed: int) -> tuple[str, ...]:
@@ -72,16 +74,17 @@ def hide_labels(
     """
     content = _description(source, place.parent, labelled, test)
     file = place / "dataset.json"
-    there = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
-    if there and (not file.is_file() or read_json(file) != content):
+    there = [path.name for path in files_in(place)]
+    before = read_json(file) if file.is_file() else None
+    if there and not _has_these_cases(before, content):
         found, remedy = f"another data set ({there[0]})", ""
-        if _is_copy(file):
+        if _is_copy(before):
             found, remedy = "a copy with others", ", or delete the folder"
         raise UserError(
             f"{place}: expected no folder, or a copy with these cases, found {found}. Choose another number after -o"
             f"{remedy}."
         )
-    if not there:
+    if before != content:  # or earlier versions wrote it, which left keys out
         place.mkdir(exist_ok=True)
         partial = file.with_suffix(".json.partial")
         partial.write_text(json.dumps(content, indent=4), encoding="utf-8")
@@ -104,7 +107,7 @@ def scored_cases(raw_folder: Path, key: str) -> list[Case]:
         UserError: It is no copy with such cases.
     """
     description = RawDataset.read(raw_folder).description
-    if not description.get(key):
+    if not scored_names(description, key):
         raise UserError(
             f"{raw_folder / 'dataset.json'}: expected cases under {key!r}, found none. Make the data set with "
             f"nnunet_ext hide_labels{' --test FILE' if key == TEST else ''}."
@@ -114,15 +117,30 @@ def scored_cases(raw_folder: Path, key: str) -> list[Case]:
     else:
         entries = {name: description[KEY][name] | {"label": label} for name, label in description[HIDDEN].items()}
 
+    for name in entries:
+        if missing := not_annotated(description, name):
+            raise UserError(
+                f"{raw_folder / 'dataset.json'}: expected cases to score in which every class is annotated, found "
+                f"{name!r} without {', '.join(missing)} ('annotated'). Hide the labels of others, or give test images."
+            )
+
     def path(text: str) -> Path:
         return Path(os.path.abspath(raw_folder / text))
 
     return [Case(name, tuple(map(path, entry["images"])), path(entry["label"])) for name, entry in entries.items()]
 
 
-def _is_copy(file: Path) -> bool:
-    description = read_json(file) if file.is_file() else None
+def _is_copy(description: Any) -> bool:
     return isinstance(description, dict) and SOURCE in description
+
+
+def _has_these_cases(before: Any, content: dict[str, Any]) -> bool:
+    """Whether a dataset.json is a copy with the same cases for the same purposes."""
+    if not _is_copy(before):
+        return False
+    keys = (SOURCE, "dataset", KEY, HIDDEN, TEST, "labels", "file_ending")
+    before = with_numbers(before, Path()) if isinstance(before.get("labels"), dict) else before
+    return all(before.get(key) == content.get(key) for key in keys)
 
 
 def _description(source: RawDataset, raw: Path, labelled: Collection[str], test: Collection[str]) -> dict[str, Any]:
@@ -131,12 +149,17 @@ def _description(source: RawDataset, raw: Path, labelled: Collection[str], test:
     _check_purposes(source, cases, labelled, test)
     hidden = [case for case in cases if case.name not in labelled and case.name not in test]
     unlabelled = hidden + (find_unlabelled(source.folder) if has_unlabelled(source.folder) else [])
-    found = {key: source.description[key] for key in DESCRIBING if key in source.description}
+    foreign = OF_THE_CASES if part_record(source.description) is None else (*OF_THE_CASES, PART)
+    found = {key: value for key, value in source.description.items() if key not in foreign}
     found |= {"numTraining": len(labelled), SOURCE: source.folder.name}
     found["dataset"] = {case.name: _entry(case, raw) for case in cases if case.name in labelled}
     if unlabelled:
         found[KEY] = {case.name: {"images": _entry(case, raw)["images"]} for case in unlabelled}
         found[HIDDEN] = {case.name: _entry(case, raw)["label"] for case in hidden}
+    annotated = source.description.get(ANNOTATED)
+    if isinstance(annotated, dict):
+        names = {case.name for case in cases}
+        found[ANNOTATED] = {name: classes for name, classes in annotated.items() if name in names}
     if test:
         found[TEST] = {case.name: _entry(case, raw) for case in cases if case.name in test}
     return found

@@ -9,22 +9,23 @@ set's folder, as nnU-Net's own key ``dataset`` does for labelled cases::
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from nnunet_ext.base.case_names import check_case_names
 from nnunet_ext.base.dataset_check import check_cases
+from nnunet_ext.base.dataset_json import UNLABELLED as KEY
 from nnunet_ext.base.image_check import Case
+from nnunet_ext.base.image_reader import find_reader, planned_reader
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.one_line import more
 from nnunet_ext.base.raw_dataset import RawDataset, list_images
 from nnunet_ext.base.same_images import images_of, raw_folder, same_images
+from nnunet_ext.base.system_files import files_in
 from nnunet_ext.errors import UserError
 
 FOLDER = "imagesUn"
-KEY = "unlabelled"
-CASE = re.compile(r"(?!\.)[^/\\]+(?<!_seg)")  # becomes a file's name; nnU-Net takes CASE_seg for another case's label
 
 
 def has_unlabelled(raw_folder: Path) -> bool:
@@ -47,7 +48,7 @@ def unlabelled_names(raw_folder: Path) -> set[str]:
     dataset = RawDataset.read(raw_folder)
     listed = dataset.description.get(KEY)
     ending = f"_0000{dataset.file_ending}"
-    images = [file.name for file in (raw_folder / FOLDER).glob(f"*{ending}")]
+    images = [file.name for file in files_in(raw_folder / FOLDER) if file.name.endswith(ending)]
     return set(listed) if isinstance(listed, dict) else {name.removesuffix(ending) for name in images}
 
 
@@ -72,24 +73,29 @@ def find_unlabelled(raw_folder: Path) -> list[Case]:
             f"{images_un}: expected unlabelled images named CASE_0000{dataset.file_ending}, found no folder. Put them "
             f"there, or list them in dataset.json under {KEY!r}."
         )
-    _check_names(cases)
+    check_case_names(cases)
     _check_not_labelled(cases, dataset)
     return cases
 
 
-def check_images_un(raw_folder: Path, cases: list[Case], *, show_progress: bool = True) -> None:
+def check_images_un(
+    raw_folder: Path, cases: list[Case], plans: Mapping[str, Any] | None = None, *, show_progress: bool = True
+) -> None:
     """Read unlabelled cases and refuse what is wrong with them.
 
     Args:
         raw_folder: The data set's folder in nnUNet_raw.
         cases: Some of its unlabelled cases.
+        plans: The plans by which they will be preprocessed; None before there are any.
         show_progress: Show a progress bar.
 
     Raises:
         UserError: The first image that is unreadable, empty or of another number of channels.
     """
     if cases:
-        check_cases(cases, RawDataset.read(raw_folder), filled=True, show_progress=show_progress)
+        dataset = RawDataset.read(raw_folder)
+        reader = planned_reader(plans) if plans else find_reader(dataset.description, dataset.cases()[0].images[0])
+        check_cases(cases, dataset, reader, filled=True, show_progress=show_progress)
 
 
 def check_unlabelled_apart(
@@ -156,15 +162,6 @@ def _images(name: str, entry: Any, dataset: RawDataset) -> tuple[Path, ...]:
     if missing is not None:
         raise UserError(f"{place}: expected image {missing}, found no file. Add it or remove the case.")
     return found
-
-
-def _check_names(cases: list[Case]) -> None:
-    wrong = [case for case in cases if not CASE.fullmatch(case.name)]
-    if wrong:
-        raise UserError(
-            f"{wrong[0].images[0]}: expected a case named without '/', not starting with '.' or ending in "
-            f"'_seg', got {wrong[0].name!r}. Rename it.{more(len(wrong) - 1)}"
-        )
 
 
 def _check_not_labelled(cases: list[Case], dataset: RawDataset) -> None:

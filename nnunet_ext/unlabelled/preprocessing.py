@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from nnunet_ext.base.image_check import Case
 from nnunet_ext.base.one_line import more
+from nnunet_ext.base.system_files import files_in
 from nnunet_ext.errors import UserError
 from nnunet_ext.unlabelled.images_un import check_images_un, find_unlabelled, unlabelled_names
 from nnunet_ext.unlabelled.unlabelled_data import ENDINGS, UnlabelledData
@@ -66,7 +67,7 @@ def preprocess_unlabelled(
         _check_strangers(data.place)
     if check:
         wanted = {case.name for _, missing in todo.values() for case in missing}
-        check_images_un(raw_folder, [case for case in cases if case.name in wanted], show_progress=progress)
+        check_images_un(raw_folder, [case for case in cases if case.name in wanted], plans, show_progress=progress)
     for data, missing in todo.values():  # configurations that share their data are one
         if not missing and data.marker.problem(data.digest) is None and data.marker.cases() == _names(cases):
             logger.info("%s: %d unlabelled cases, preprocessed already", data.place, len(cases))
@@ -122,7 +123,7 @@ def _names(cases: Sequence[Case]) -> list[str]:
 
 def _check_strangers(place: Path) -> None:
     """Refuse what was not written here: the folder is cleared of what is out of date."""
-    for path in sorted(place.iterdir()) if place.is_dir() else ():
+    for path in files_in(place):
         if path.is_dir() or not path.name.endswith(ENDINGS):
             raise UserError(f"{path}: expected preprocessed images only, found something else. Move it elsewhere.")
 

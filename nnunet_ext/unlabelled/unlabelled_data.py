@@ -13,6 +13,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from nnunet_ext.base.data_marker import DataMarker
 from nnunet_ext.base.image_check import Case
+from nnunet_ext.base.image_file import files_of
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.preprocessing_hash import preprocessing_hash
 
@@ -101,7 +102,7 @@ class UnlabelledData:
         ):
             return False
         written = files[-1].stat().st_mtime_ns
-        return all(image.stat().st_mtime_ns <= written for image in case.images)
+        return all(file.stat().st_mtime_ns <= written for file in files_of(case))
 
     def files(self, case: Case) -> list[Path]:
         """Return the files of a case, which need not exist."""

@@ -31,5 +31,5 @@ def test_no_file_and_no_text(tmp_path):
     ):
         read_case_list(tmp_path / "cases.txt", LEGAL, "Dataset003_Liver", "--labelled")
     (tmp_path / "cases.txt").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(UserError, match="to be a text file with one case on each line, got 'utf-8' codec"):
+    with pytest.raises(UserError, match=r"cases\.txt: expected plain UTF-8, got UTF-16\. Save it as UTF-8\."):
         read_case_list(tmp_path / "cases.txt", LEGAL, "Dataset003_Liver", "--labelled")

@@ -12,11 +12,13 @@ import SimpleITK
 from nibabel import Nifti1Image, load, save
 
 from nnunet_ext.base.dataset_check import check_dataset, check_images
+from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
 from nnunet_ext.phantoms import write_phantom_dataset
 
 SHAPE = (8, 12, 10)
 CHANNELS = 2
+PLANS = {"plans_name": "Plans", "image_reader_writer": "SimpleITKIO"}
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,12 @@ class TestDescription:
         (folder / "dataset.json").write_text("[1]")
         assert "expected an object, got list" in problem(folder)
 
+    def test_collection(self, folder: Path) -> None:
+        (folder / "dataset.json").write_text('{"tasks": {"a": {"dataset": "Dataset003_A"}}}')
+        assert problem(folder).endswith(
+            "expected an ordinary dataset, found the collection 'Dataset901_Sound'. Name " + "one of its members."
+        )
+
     @pytest.mark.parametrize("key", ["channel_names", "labels", "numTraining", "file_ending"])
     def test_missing_key(self, folder: Path, key: str) -> None:
         rewrite(folder, **{key: None})
@@ -104,6 +112,35 @@ class TestDescription:
     def test_the_old_name_of_the_channels_is_legal(self, folder: Path) -> None:
         rewrite(folder, channel_names=None, modality={"0": "a", "1": "b"})
         check_dataset(folder, show_progress=False)
+
+    @pytest.mark.parametrize("key", ["channel_names", "modality"])
+    @pytest.mark.parametrize(
+        ("names", "text"),
+        [
+            ({"CT": 0, "PET": 1}, 'the other way round. Write {"0": "CT", "1": "PET"}.'),
+            ({"CT": "0", "PET": "1"}, 'the other way round. Write {"0": "CT", "1": "PET"}.'),
+            ({"0": "CT", "1": 2}, "expected the name of a channel to be text, got 2. Write it."),
+            (
+                {"1": "PET", "0": "CT"},
+                "expected channel_names in ascending order, as nnU-Net takes them in the order of",
+            ),
+        ],
+    )
+    def test_channel_names_from_which_nnunet_plans_something_else(
+        self, folder: Path, key: str, names: dict, text: str
+    ) -> None:
+        rewrite(folder, **({"channel_names": None} | {key: names}))
+        assert text in problem(folder)
+
+    @pytest.mark.parametrize("names", [{"1": "a", "2": "b"}, {"0": "1", "1": "2"}, {"x": "a", "y": "b"}])
+    def test_channel_names_that_nnunet_takes(self, folder: Path, names: dict) -> None:
+        rewrite(folder, channel_names=names)
+        check_dataset(folder, show_progress=False)
+
+    def test_labels_as_text(self, folder: Path) -> None:
+        rewrite(folder, labels={"background": "0", "organ": "1", "wall": "2", "tumour": "3"})
+        check_dataset(folder, show_progress=False)
+        assert RawDataset.read(folder).description["labels"]["tumour"] == 3
 
     def test_labels_of_nnunet_v1(self, folder: Path) -> None:
         rewrite(folder, labels={"0": "background", "1": "organ"})
@@ -366,6 +403,22 @@ class TestOtherFormats:
         rewrite(photos, channel_names={"0": "R", "1": "G", "2": "B", "3": "depth"})
         assert "a_0000.png: expected 4 channels of case 'a' as in dataset.json, found 3." in problem(photos)
 
+    def test_surplus_channels_of_a_photograph(self, photos: Path) -> None:
+        from skimage.io import imsave
+
+        imsave(photos / "imagesTr" / "b_0000.png", np.zeros((16, 12, 4), np.uint8), check_contrast=False)
+        text = problem(photos)
+        assert "expected 3 channels of case 'b' as in dataset.json, found 4. Remove the surplus" in text
+
+    @pytest.mark.parametrize("channels", [(0, 1, 1), (1, 1, 1)])
+    def test_labels_of_a_photograph_with_several_channels(self, photos: Path, channels: tuple[int, ...]) -> None:
+        from skimage.io import imread, imsave
+
+        file = photos / "labelsTr" / "b.png"
+        label = imread(file)
+        imsave(file, np.stack([label * channel for channel in channels], -1), check_contrast=False)
+        assert f"{file}: expected a label with one value in each voxel, found 3. A label has" in problem(photos)
+
     def test_no_reader(self, folder: Path) -> None:
         for file in (folder / "imagesTr").iterdir():
             file.rename(file.with_name(file.name.replace(".nii.gz", ".dcm")))
@@ -383,24 +436,24 @@ class TestImages:
         return json.loads((folder / "dataset.json").read_text())
 
     def test_sound(self, folder: Path, description: dict) -> None:
-        check_images(folder / "imagesTs", description, show_progress=False)
+        check_images(folder / "imagesTs", description, PLANS, show_progress=False)
 
     def test_no_folder(self, folder: Path, description: dict) -> None:
         with pytest.raises(UserError, match=r"nowhere: expected a folder of images, found none"):
-            check_images(folder / "nowhere", description, show_progress=False)
+            check_images(folder / "nowhere", description, PLANS, show_progress=False)
 
     def test_empty_folder(self, tmp_path: Path, description: dict) -> None:
         (tmp_path / "empty").mkdir()
         with pytest.raises(UserError, match=r"empty: expected images named CASE_0000.nii.gz, found none\."):
-            check_images(tmp_path / "empty", description, show_progress=False)
+            check_images(tmp_path / "empty", description, PLANS, show_progress=False)
 
     def test_missing_channel(self, folder: Path, description: dict) -> None:
         (folder / "imagesTs" / "unseen_000_0001.nii.gz").unlink()
         with pytest.raises(UserError, match=r"expected 2 channels of case 'unseen_000' as in dataset.json, found 1"):
-            check_images(folder / "imagesTs", description, show_progress=False)
+            check_images(folder / "imagesTs", description, PLANS, show_progress=False)
 
     def test_truncated_file(self, folder: Path, description: dict) -> None:
         file = folder / "imagesTs" / "unseen_001_0000.nii.gz"
         file.write_bytes(file.read_bytes()[:-5])
         with pytest.raises(UserError, match=r"unseen_001_0000.nii.gz: expected a whole image, but it is corrupt"):
-            check_images(folder / "imagesTs", description, show_progress=False)
+            check_images(folder / "imagesTs", description, PLANS, show_progress=False)

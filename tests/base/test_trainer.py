@@ -186,6 +186,14 @@ def test_a_single_deep_supervision_scale_is_refused():
         trainer.initialize()
 
 
+def test_a_patch_that_stock_cannot_augment_is_refused_before_training(monkeypatch):
+    trainer = make()
+    trainer.configuration_manager.configuration["patch_size"] = [3, 32, 32]
+    monkeypatch.setattr(nnUNetTrainer, "on_train_start", lambda self: pytest.fail("started"))
+    with pytest.raises(UserError, match=r"'3d_fullres': expected a patch of at least 4 voxels .* got \[3, 32, 32\]"):
+        trainer.on_train_start()
+
+
 def test_unknown_knobs_are_refused_before_a_folder_is_made(folders):
     with pytest.raises(UserError, match=r"unknown knob 'num_epoch'. Did you mean 'num_epochs'\?"):
         make(num_epoch=3)

@@ -8,6 +8,13 @@ import pytest
 from nnunet_ext.cli.demo_data import MARKER, bring_data, check_data, image_files, start_folder, unseen_cases
 from nnunet_ext.errors import UserError
 
+DESCRIPTION = {
+    "channel_names": {"0": "a", "1": "b"},
+    "labels": {"background": 0, "organ": 1},
+    "numTraining": 5,
+    "file_ending": ".nii.gz",
+}
+
 
 @pytest.fixture
 def dataset(tmp_path):
@@ -19,7 +26,7 @@ def dataset(tmp_path):
         for channel in range(2):
             (folder / "imagesTr" / f"{case}_{channel:04d}.nii.gz").write_text(f"{case}{channel}")
         (folder / "labelsTr" / f"{case}.nii.gz").write_text(case)
-    (folder / "dataset.json").write_text(json.dumps({"file_ending": ".nii.gz"}))
+    (folder / "dataset.json").write_text(json.dumps(DESCRIPTION))
     return folder
 
 
@@ -103,7 +110,7 @@ def test_cases_that_dataset_json_places_elsewhere(tmp_path, dataset, splits):
     places = {
         case: {"images": [f"imagesTr/{case}_0001.nii.gz"], "label": f"labelsTr/{case}.nii.gz"} for case in ("c", "d")
     }
-    (dataset / "dataset.json").write_text(json.dumps({"file_ending": ".nii.gz", "dataset": places}))
+    (dataset / "dataset.json").write_text(json.dumps(DESCRIPTION | {"dataset": places}))
     assert contents(unseen_cases(dataset, splits, tmp_path).images) == {"c_0000.nii.gz": "c1", "d_0000.nii.gz": "d1"}
 
 
@@ -114,6 +121,16 @@ def test_labelled_test_cases_are_unseen(tmp_path, dataset):
     unseen = unseen_cases(dataset, tmp_path / "not_needed.json", tmp_path)
     assert contents(unseen.images) == {"x_0000.nii.gz": "imagesTs/x_0000", "x_0001.nii.gz": "imagesTs/x_0001"}
     assert contents(unseen.labels) == {"x.nii.gz": "labelsTs/x"}
+
+
+def test_the_spacing_of_a_tif_goes_with_it(tmp_path, dataset):
+    (dataset / "dataset.json").write_text(json.dumps(DESCRIPTION | {"file_ending": ".tif"}))
+    for name in ("imagesTs/x_0000.tif", "imagesTs/x.json", "labelsTs/x.tif", "labelsTs/x.json", "labelsTs/._x.tif"):
+        (dataset / name).parent.mkdir(exist_ok=True)
+        (dataset / name).write_text(name)
+    unseen = unseen_cases(dataset, tmp_path / "not_needed.json", tmp_path)
+    assert contents(unseen.images) == {"x_0000.tif": "imagesTs/x_0000.tif", "x.json": "imagesTs/x.json"}
+    assert contents(unseen.labels) == {"x.tif": "labelsTs/x.tif", "x.json": "labelsTs/x.json"}
 
 
 def test_channels_in_order(dataset):

@@ -5,12 +5,14 @@ import shutil
 import sys
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 import torch
 
 from nnunet_ext import sockets
 from nnunet_ext.cli.main import main
-from nnunet_ext.cli.predict import folds
+from nnunet_ext.cli.predict import Predict, folds
 from nnunet_ext.multi_dataset.task_table import Task, TaskTable
 
 MODEL = "results/Dataset901_Phantom/BANetTrainer__LitePlans__3d_fullres"
@@ -23,7 +25,7 @@ def model(nnunet: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = nnunet / MODEL
     (folder / "fold_1").mkdir(parents=True)
     shutil.copy(nnunet / "raw/Dataset901_Phantom/dataset.json", folder)
-    (folder / "plans.json").write_text(json.dumps({"plans_name": "LitePlans"}))
+    (folder / "plans.json").write_text(json.dumps({"plans_name": "LitePlans", "image_reader_writer": "SimpleITKIO"}))
     torch.save({"network_weights": {"weight": torch.arange(9000.0)}}, folder / "fold_1" / "checkpoint_final.pth")
     return folder
 
@@ -44,6 +46,20 @@ def test_the_model_of_a_collection(nnunet, model, mistake):
     (model / "plans.json").write_text(json.dumps({"plans_name": "LitePlans", "collection": table.as_json()}))
     text = "expected the model of one data set, found that of a collection. Predict with a task's view: -d 3 -p Lite"
     assert text in mistake(" ".join(words(nnunet)))
+
+
+def test_images_are_checked_with_the_reader_that_predicts(nnunet, model, mistake):
+    """Not with the one that nnU-Net would choose for the first image."""
+    file = nnunet / "raw/Dataset901_Phantom/imagesTs/unseen_000_0000.nii.gz"
+    affine = np.array([[1, 0.4, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    image = nibabel.Nifti1Image(np.asarray(nibabel.load(file).dataobj), affine)
+    image.set_sform(affine, 1)
+    image.header["qform_code"] = 0
+    nibabel.save(image, file)
+    text = mistake([*words(nnunet), "--disable_progress_bar"])
+    assert text.startswith(f"{file}: expected axes perpendicular to each other, which nnU-Net's SimpleITKIO needs")
+    (model / "plans.json").write_text(json.dumps({"plans_name": "LitePlans", "image_reader_writer": "NibabelIO"}))
+    Predict.parse(words(nnunet)[1:])._check()
 
 
 def test_missing_words(nnunet, mistake):

@@ -40,6 +40,8 @@ def preprocessed(nnunet: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "plans 'LitePlans': unknown configuration '3d_fulres'. Did you mean '3d_fullres'?",
         ),
         ("901 3d_fullres O -p LitePlans", "fold: expected 0, 1, 2, 3, 4 or all, got 'O'."),
+        ("901 3d_fullres ² -p LitePlans", "fold: expected 0, 1, 2, 3, 4 or all, got '²'."),
+        ("² 3d_fullres 0 -p LitePlans", "expected data set '²', found none."),
         (
             "901 2d 0 -p LitePlans -device cpu",
             "LitePlans_2d: expected preprocessed data of '2d', found none. Run nnUNetv2_pre",
@@ -147,6 +149,14 @@ def test_a_file_in_place_of_the_fold(preprocessed, mistake):
     (model / "fold_0").write_text("")
     text = mistake(f"train {WORDS}")
     assert text.startswith(f"{model / 'fold_0'}: expected a results folder that can be written, got 'File exists'.")
+
+
+def test_a_patch_that_stock_cannot_augment(preprocessed, mistake):
+    file = preprocessed / PLANS
+    plans = json.loads(file.read_text())
+    plans["configurations"]["3d_fullres"]["patch_size"] = [3, 64, 64]
+    file.write_text(json.dumps(plans))
+    assert "expected a patch of at least 4 voxels along each axis, got [3, 64, 64]" in mistake(f"train {WORDS}")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import SimpleITK
 
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.members import root_source, slices
+from nnunet_ext.multi_dataset.parts import written_parts
 
 SHEARED = np.array([[1, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]], float)
 
@@ -37,17 +38,35 @@ def test_sheared_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd"])
 def test_no_image(tmp_path: Path, ending: str) -> None:
     file = tmp_path / f"case_000_0000{ending}"
-    for content in (None, b"text"):
-        if content is not None:
-            file.write_bytes(content)
-        with pytest.raises(UserError, match="expected an image, found none that can be read"):
-            slices(file)
+    with pytest.raises(UserError, match="expected an image, found no file"):
+        slices(file)
+    file.write_bytes(b"text")
+    with pytest.raises(UserError, match=r"expected an image, found none that can be read|no header of a NIfTI"):
+        slices(file)
+
+
+def test_a_plain_nifti_named_gz(tmp_path: Path) -> None:
+    file = tmp_path / "case_000_0000.nii"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((9, 7, 5), np.float32), np.eye(4)), file)
+    assert slices(file.rename(tmp_path / "case_000_0000.nii.gz")) == 5
+
+
+def part_of(source: str) -> dict:
+    return {"source": {"dataset": source, "collection": "Dataset900_All", "task": "a"}}
 
 
 def test_the_data_set_behind_a_part_of_a_part(tmp_path: Path) -> None:
     sources = {"Dataset001_Whole": None, "Dataset002_Part": "Dataset001_Whole", "Dataset003_Inner": "Dataset002_Part"}
     for name, source in sources.items():
         (tmp_path / name).mkdir()
-        record = {"source": {"dataset": source}} if source else {"source": "King's College London"}
+        record = part_of(source) if source else {"source": "King's College London"}
         (tmp_path / name / "dataset.json").write_text(json.dumps(record))
     assert [root_source(tmp_path, name) for name in sources] == [None, "Dataset001_Whole", "Dataset001_Whole"]
+
+
+@pytest.mark.parametrize("source", [{"name": "TCIA"}, {"dataset": "TCIA"}, ["Dataset002_Part"], 3, None])
+def test_a_key_source_of_somebody_else(tmp_path: Path, source: object) -> None:
+    (tmp_path / "Dataset001_Whole").mkdir()
+    (tmp_path / "Dataset001_Whole" / "dataset.json").write_text(json.dumps({"source": source}))
+    assert root_source(tmp_path, "Dataset001_Whole") is None
+    assert written_parts(tmp_path, "Dataset900_All") == {}

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import tifffile
 
 from nnunet_ext.base.dataset_check import check_dataset
 from nnunet_ext.base.folds import default_folds
@@ -126,6 +127,26 @@ def test_a_part_of_a_part(raw: Path) -> None:
     found = json.loads((raw / "Dataset902_inner" / "dataset.json").read_text())
     assert found["dataset"]["case_001"]["images"][0] == "../Dataset004_Source/imagesTr/case_001_0000.nii.gz"
     check_dataset(raw / "Dataset902_inner", show_progress=False)
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_a_part_of_tif_says_the_spacing_that_its_source_says(tmp_path: Path, says: bool) -> None:
+    folder = tmp_path / "Dataset004_Source"
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).mkdir(parents=True)
+        if says or name == "imagesTr":
+            for case in CASES:
+                (folder / name / f"{case}.json").write_text('{"spacing": [3.0, 1.0, 1.0]}')
+    for case in CASES:
+        label = np.arange(210, dtype=np.uint8).reshape(5, 6, 7) % 3
+        tifffile.imwrite(folder / "labelsTr" / f"{case}.tif", label)
+        tifffile.imwrite(folder / "imagesTr" / f"{case}_0000.tif", label.astype(np.float32))
+    labels = {"background": "0", "organ": "1", "tumour": "2"}
+    description = {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 3, "file_ending": ".tif"}
+    (folder / "dataset.json").write_text(json.dumps(description))
+    written = write(tmp_path, part(tmp_path, {"tumour": "tumour"}))
+    assert sorted(file.name for file in written.glob("labelsTr/*.json")) == [f"{case}.json" for case in CASES if says]
+    check_dataset(written, show_progress=False)
 
 
 def test_images_elsewhere_are_named_by_their_whole_path(raw: Path, tmp_path: Path) -> None:

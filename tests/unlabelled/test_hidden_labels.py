@@ -9,6 +9,7 @@ import pytest
 from nnunet_ext.base.dataset_check import check_dataset
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
+from nnunet_ext.multi_dataset.signatures import annotated_classes
 from nnunet_ext.phantoms import write_phantom_dataset
 from nnunet_ext.unlabelled.hidden_labels import choose_labelled, hide_labels, scored_cases
 from nnunet_ext.unlabelled.images_un import check_images_un, find_unlabelled, has_unlabelled
@@ -199,6 +200,49 @@ def test_all_but_the_test_cases_labelled(source):
     assert not has_unlabelled(place)
     check_dataset(place, show_progress=False)
     assert [case.name for case in scored_cases(place, "test")] == CASES[5:]
+
+
+def described(dataset: RawDataset, **keys: object) -> RawDataset:
+    dataset.file.write_text(json.dumps(dataset.description | keys))
+    return RawDataset.read(dataset.folder)
+
+
+def test_keys_of_the_source_go_over_into_the_copy_and_its_list_of_cases_does_not(source):
+    kept = {"overwrite_image_reader_writer": "SimpleITKIO", "source": "https://example.org", "mine": [1, {"a": None}]}
+    of_the_source = {"training": [{"image": "./a"}], "numTest": 4, "test": ["./b"]}
+    hide_labels(described(source, **kept, **of_the_source), place_of(source), LABELLED)
+    found = content(place_of(source))
+    assert {key: found.get(key) for key in kept} == kept
+    assert not set(of_the_source) & set(found)
+
+
+def test_a_copy_of_a_part_is_no_part(source):
+    record = {"dataset": "Dataset004_A", "collection": "Dataset900_B", "task": "a"}
+    hide_labels(described(source, source=record), place_of(source), LABELLED)
+    assert "source" not in content(place_of(source))
+
+
+def test_what_was_annotated_stays_known(source):
+    annotated = {"case_004": ["organ"], "case_000": ["organ", "wall"], "case_005": ["organ"]}
+    partly = described(source, annotated=annotated)
+    place = place_of(source)
+    hide_labels(partly, place, LABELLED, ["case_003"])
+    found = RawDataset.read(place)
+    assert found.description["annotated"] == annotated
+    assert set(annotated_classes(found, LABELLED)["case_004"]) == {"organ"}
+    assert [case.name for case in scored_cases(place, "test")] == ["case_003"]
+    with pytest.raises(UserError, match=r"every class is annotated, found 'case_00[05]' without \w+.* \('annotated'\)"):
+        scored_cases(place, "hidden_labels")
+
+
+def test_a_copy_of_an_earlier_version_gets_the_keys_that_it_lacks(source):
+    annotated = {"case_004": ["organ"]}
+    hide_labels(described(source, annotated=annotated), place_of(source), LABELLED)
+    wanted = content(place_of(source))
+    file = place_of(source) / "dataset.json"
+    file.write_text(json.dumps({key: value for key, value in wanted.items() if key != "annotated"}))
+    hide_labels(RawDataset.read(source.folder), place_of(source), LABELLED)
+    assert content(place_of(source)) == wanted
 
 
 def test_a_file_that_is_gone(source):

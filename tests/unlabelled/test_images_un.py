@@ -182,10 +182,9 @@ def test_a_listed_file_that_is_not_there(folder):
 @pytest.mark.parametrize("name", ["far/off", "far_seg", ".far", ""])
 def test_a_name_that_makes_no_file(folder, name):
     listed(folder, **{name: {"images": [f"imagesTs/unseen_000_{channel:04d}.nii.gz" for channel in range(2)]}})
-    assert (
-        f"expected a case named without '/', not starting with '.' or ending in '_seg', got {name!r}. Rename it."
-        in problem(folder)
-    )
+    found = problem(folder)
+    assert ("not ending in '_seg'" if name == "far_seg" else "without '/', ") in found
+    assert found.endswith(f"got {name!r}. Rename it.")
 
 
 def test_a_truncated_image(folder):
@@ -218,3 +217,25 @@ def test_one_empty_channel_is_legal(folder):
 
 def test_no_case_is_nothing_to_check(sound):
     check_images_un(sound, [])
+
+
+SHEARED = np.array([[1, 0.4, 0, 0], [0, 1, 0, 0], [0, 0, 2.5, 0], [0, 0, 0, 1]], float)
+
+
+def sheared(file: Path) -> None:
+    image = nibabel.Nifti1Image(np.asarray(nibabel.load(file).dataobj), SHEARED)
+    image.set_sform(SHEARED, 1)
+    image.header["qform_code"] = 0
+    nibabel.save(image, file)
+
+
+def test_the_reader_is_that_of_the_labelled_images_or_of_the_plans(folder):
+    """Not of the first unlabelled one: nnU-Net's NibabelIO would take it, the SimpleITKIO of the plans does not."""
+    for channel in range(2):
+        sheared(folder / "imagesUn" / f"unlabelled_000_{channel:04d}.nii.gz")
+    text = "unlabelled_000_0000.nii.gz: expected axes perpendicular to each other, which nnU-Net's SimpleITKIO needs"
+    assert text in problem(folder)
+    cases = find_unlabelled(folder)
+    with pytest.raises(UserError, match="SimpleITKIO needs"):
+        check_images_un(folder, cases, {"image_reader_writer": "SimpleITKIO"}, show_progress=False)
+    check_images_un(folder, cases, {"image_reader_writer": "NibabelIO"}, show_progress=False)

@@ -346,7 +346,7 @@ def test_wrong_images_stop_it_before_anything_is_written(places):
 def test_only_new_images_are_read_again(done, monkeypatch):
     checked = []
     monkeypatch.setattr(
-        preprocessing, "check_images_un", lambda _, cases, **__: checked.append([c.name for c in cases])
+        preprocessing, "check_images_un", lambda _, cases, plans, **__: checked.append([c.name for c in cases])
     )
     shutil.copy(done[0] / "imagesUn" / "unlabelled_001_0000.nii.gz", done[0] / "imagesUn" / "newcomer_0000.nii.gz")
     run(done, CONFIGURATION)

@@ -1,0 +1,173 @@
+"""An image's files on disk: whether one is whole, and what nnU-Net reads beside it.
+
+SimpleITK returns a truncated .nii.gz padded with zeros, and takes zeros for NaN and infinite voxels of a NIfTI. A NIfTI
+is read here as nnU-Net's readers read it otherwise: compressed or not whatever its name says, and whatever follows it.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from nnunet_ext.base.image_case import Case
+from nnunet_ext.base.link import link
+from nnunet_ext.base.one_line import one_line
+from nnunet_ext.errors import UserError
+
+NIFTI = (".nii", ".nii.gz")
+GZIP = b"\x1f\x8b"
+HEADERS = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}  # by their size, which they begin with
+HEAD = 4096  # bytes that hold any header
+CHANNEL = len("_0000")
+
+
+def check_whole(file: Path) -> None:
+    """Refuse a file that cannot be read, and of NIfTI what SimpleITK hides.
+
+    Raises:
+        UserError: It is missing or may not be read; or it is a NIfTI that is cut off or holds NaN or infinite voxels.
+    """
+    content = _read(file)
+    if not file.name.endswith(NIFTI):
+        return
+    try:
+        voxels = _voxels(_uncompressed(content))
+    except (EOFError, zlib.error, HeaderDataError, ValueError) as error:
+        raise broken(file, one_line(error, last=True)) from error
+    if np.issubdtype(voxels.dtype, np.inexact):
+        check_finite(file, voxels)
+
+
+def nifti_shape(file: Path) -> tuple[int, ...]:
+    """Return a NIfTI's shape (X, Y, Z), and further axes, from its header alone.
+
+    Raises:
+        UserError: It may not be read, or has no header.
+    """
+    content = _read(file, HEAD)
+    try:
+        if content.startswith(GZIP):
+            content = zlib.decompressobj(wbits=31).decompress(content, HEAD)
+        return tuple(map(int, _header(content).get_data_shape()))
+    except (zlib.error, HeaderDataError, ValueError) as error:
+        raise broken(file, one_line(error, last=True)) from error
+
+
+def check_finite(file: Path, array: NDArray) -> None:
+    """Refuse NaN and infinite voxels.
+
+    Raises:
+        UserError: There is one.
+    """
+    wrong = array.size - int(np.isfinite(array).sum())
+    if wrong:
+        raise UserError(
+            f"{file}: expected finite values, found NaN or Inf in {wrong} voxel{'s' * (wrong > 1)}. "
+            f"Replace them by the value of the surroundings or of air."
+        )
+
+
+def broken(file: Path, reason: str) -> UserError:
+    """Return the error about a file that is not whole."""
+    return UserError(
+        f"{file}: expected a whole image, but it is corrupt or truncated ({reason}). Copy or export it again."
+    )
+
+
+def forbidden(file: Path, error: OSError) -> UserError:
+    """Return the error about a file that the operating system does not let us read."""
+    return UserError(
+        f"{file}: expected an image that can be read, got {error.strerror or str(error)!r}. Give yourself the right to "
+        f"read it (chmod u+r), or check its disk."
+    )
+
+
+def spacing_file(file: Path, *, label: bool = False) -> Path | None:
+    """Return the file that gives a .tif its spacing, which need not exist; None for formats that need none.
+
+    nnU-Net reads ``CASE.json`` beside the image ``CASE_0000.tif`` and beside the label ``CASE.tif``.
+    """
+    if file.suffix.lower() not in (".tif", ".tiff"):
+        return None
+    name = file.name.removesuffix(file.suffix)
+    return file.with_name(f"{name if label else name[:-CHANNEL]}.json")
+
+
+def files_of(case: Case) -> list[Path]:
+    """Return all files that a case's voxels and spacing come from: its label, its images, and what is beside them."""
+    found = [case.label] if case.label is not None else []
+    beside = [spacing_file(case.label, label=True)] if case.label is not None else []
+    beside += [spacing_file(image) for image in case.images]
+    return [*found, *case.images, *dict.fromkeys(file for file in beside if file is not None and file.is_file())]
+
+
+def links(images: Iterable[Path], folder: Path, name: str, ending: str) -> dict[Path, Path]:
+    """Return where a case's images, and what is beside them, are linked in a folder: {target: source}."""
+    found = {}
+    for index, image in enumerate(images):
+        target = folder / f"{name}_{index:04d}{ending}"
+        found[target] = image
+        found |= _link_beside(image, target, label=False)
+    return found
+
+
+def link_label(source: Path, target: Path) -> None:
+    """Link a label and what is beside it."""
+    for to, file in {target: source, **_link_beside(source, target, label=True)}.items():
+        link(file, to)
+
+
+def _link_beside(source: Path, target: Path, *, label: bool) -> dict[Path, Path]:
+    file, to = spacing_file(source, label=label), spacing_file(target, label=label)
+    return {to: file} if file is not None and to is not None and file.is_file() else {}
+
+
+def _read(file: Path, size: int = -1) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(size if file.name.endswith(NIFTI) else 1)
+    except FileNotFoundError as error:
+        raise UserError(f"{file}: expected an image, found no file. Add it.") from error
+    except OSError as error:
+        raise forbidden(file, error) from error
+
+
+def _uncompressed(content: bytes) -> bytes:
+    """The content of a gzip file, or of one that only has such a name; what follows the last stream does not count."""
+    parts = []
+    while content.startswith(GZIP):
+        stream = zlib.decompressobj(wbits=31)
+        parts.append(stream.decompress(content))
+        if not stream.eof:
+            raise EOFError("the compressed stream ends early")
+        content = stream.unused_data
+    return b"".join(parts) if parts else content
+
+
+def _header(content: bytes) -> nibabel.Nifti1Header:
+    sizes = {int.from_bytes(content[:4], order) for order in ("little", "big")} & HEADERS.keys()
+    if not sizes:
+        raise ValueError("no header of a NIfTI")
+    return HEADERS[sizes.pop()].from_fileobj(io.BytesIO(content))
+
+
+def _voxels(content: bytes) -> NDArray:
+    """The voxels as stored, flat.
+
+    Raises:
+        ValueError: There are fewer than the header announces.
+    """
+    header = _header(content)
+    dtype, start = header.get_data_dtype(), int(header.get_data_offset())
+    count = math.prod(header.get_data_shape())
+    if len(content) < start + count * dtype.itemsize:
+        raise ValueError(f"{len(content)} bytes, the header announces {start + count * dtype.itemsize}")
+    return np.frombuffer(content, dtype, count, start)
