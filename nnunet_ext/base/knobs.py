@@ -6,13 +6,14 @@ The block may stand at the top level of the plans and in any configuration::
 
 The one rule for merging, decided in :func:`resolve`: defaults, then the top level, then the configurations from the
 farthest ancestor (``inherits_from``) down to the one that is trained; key by key, also inside a method's sub-block; the
-later wins. nnU-Net's own ``inherits_from`` would replace the block whole, so we do not rely on it.
+later wins. nnU-Net's own ``inherits_from`` would replace the block whole, so we do not rely on it. Where no block names
+an optimiser, the recipe of the method that is trained stands in for the defaults.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,13 @@ GENERAL = (
         "'poly' or 'steps'",
     ),
     Knob(
+        "warm_up",
+        0.0,
+        "share of the epochs, rounded to whole ones, in which the rate rises linearly from 1 % of the schedule's",
+        number(0, below=1),
+        "a number >= 0 and < 1",
+    ),
+    Knob(
         "seed",
         None,
         "seeds weights, batches and noise; runs, also continued ones, repeat exactly on one CPU or deterministic GPU",
@@ -65,16 +73,25 @@ GENERAL = (
 )
 
 
-def resolve(plans: dict, configuration: str) -> dict[str, Any]:
+def resolve(plans: dict, configuration: str, recipe: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return every knob's value for one configuration: general ones by name, a method's in a sub-dict by its key.
+
+    Args:
+        plans: A plans file's content.
+        configuration: Name of one of its configurations.
+        recipe: General knobs that count instead of the defaults where no block names an ``optimizer``.
 
     Raises:
         UserError: Unknown key, illegal value, or a block that a newer version of ours wrote.
     """
     knobs: dict[str, Any] = {knob.name: knob.default for knob in GENERAL}
     knobs.update({key: {knob.name: knob.default for knob in method.knobs} for key, method in methods().items()})
-    for place, block in blocks(plans, configuration):
+    found = list(blocks(plans, configuration))
+    for place, block in found:
         _check(block, place)
+    if recipe and not any("optimizer" in block for _, block in found):
+        knobs.update(recipe)
+    for _, block in found:
         for key, value in block.items():
             if isinstance(value, dict):
                 knobs[key].update(value)
@@ -155,6 +172,17 @@ def put(plans: dict, block: dict[str, Any]) -> None:
         else:
             target[key] = value
     target["format"] = FORMAT
+
+
+def recommend(plans: dict, recipe: Mapping[str, Any]) -> None:
+    """Add a method's recipe to the top-level block of ``plans``, in place, unless a block names an ``optimizer``.
+
+    What the block says already stays. A recipe is optimiser, learning rate and what belongs to them: half of one is
+    none.
+    """
+    blocks_there = [plans.get(BLOCK, {}), *(entry.get(BLOCK, {}) for entry in plans["configurations"].values())]
+    if recipe and not any("optimizer" in block for block in blocks_there):
+        put(plans, {**recipe, **plans.get(BLOCK, {})})
 
 
 def carry_over(old_plans: dict, new_plans: dict) -> None:

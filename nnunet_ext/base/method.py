@@ -6,8 +6,8 @@ and the documentation read it from there, so nothing has to be registered anywhe
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -45,6 +45,7 @@ class Method:
         planners: Names that ``-pl`` takes.
         supports: Configurations and label modes, in words.
         knobs: The method's own settings.
+        recipe: General knobs that its trainers take, instead of the defaults, where the plans name no optimiser.
     """
 
     key: str
@@ -55,6 +56,7 @@ class Method:
     papers: tuple[str, ...] = ()
     supports: tuple[str, ...] = ()
     knobs: tuple[Knob, ...] = ()
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 def integer(minimum: int) -> Callable[[Any], bool]:

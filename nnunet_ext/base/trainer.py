@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
-from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.collate_outputs import collate_outputs
 from torch import distributed, nn
@@ -22,8 +21,9 @@ from nnunet_ext.base.checkpoints import SafeCheckpoints
 from nnunet_ext.base.environment import check_variables
 from nnunet_ext.base.folds import check_fold
 from nnunet_ext.base.init_from import init_from
-from nnunet_ext.base.knobs import BLOCK, changed, resolve
+from nnunet_ext.base.knobs import BLOCK, changed, is_set, resolve
 from nnunet_ext.base.no_workers import no_workers
+from nnunet_ext.base.optimizers import Schedule, kind_of, make_optimizer, make_schedule
 from nnunet_ext.base.ordered_pool import ordered_pool
 from nnunet_ext.base.parts_logger import PartsLogger
 from nnunet_ext.base.patch_check import check_patch
@@ -33,7 +33,6 @@ from nnunet_ext.base.sample_check import check_sample
 from nnunet_ext.base.seeds import BatchSeeds, Purpose, seed_process, seed_sequence
 from nnunet_ext.base.steady_blur import steady_blur
 from nnunet_ext.base.stepped_loader import SingleLoader
-from nnunet_ext.base.stepped_lr import SteppedLR
 from nnunet_ext.errors import UserError
 
 
@@ -48,7 +47,8 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
     uninterrupted one, with any number of workers.
 
     A method's trainer declares in ``loss_parts`` the names of the parts of its loss, and its loss module leaves their
-    values of the last training step in the dict ``parts``; they are then logged, saved and drawn.
+    values of the last training step in the dict ``parts``; they are then logged, saved and drawn. ``recipe`` holds the
+    general knobs that it takes, instead of the defaults, where the plans name no optimiser.
 
     Raises:
         UserError: Unknown or illegal knob; results folder not writable; plans that leave a single deep-supervision
@@ -58,6 +58,7 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
     """
 
     loss_parts: tuple[str, ...] = ()
+    recipe: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008  (nnU-Net's signature)
     ) -> None:
         check_variables()
-        knobs = resolve(plans, configuration)
+        knobs = resolve(plans, configuration, self.recipe)
         self.continue_training = plans.get("continue_training", False)
         try:
             super().__init__(plans, configuration, fold, dataset_json, device)
@@ -88,6 +89,9 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         self._starts_from_checkpoint = False
         self._splits: dict[str, tuple[list[str], list[str]]] = {}  # by the folder of the data
         self._warn_if_knobs_were_lost()
+        if self.recipe and not is_set(plans, configuration, "optimizer"):
+            taken = ", ".join(f"{name}={knobs[name]}" for name in self.recipe)
+            self.print_to_log_file(f"The plans name no optimizer, so {type(self).__name__} takes its recipe: {taken}")
 
     def initialize(self) -> None:
         """Build network, optimiser and loss, after refusing what stock nnU-Net would crash on."""
@@ -96,16 +100,12 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         self._seed(Purpose.WEIGHTS)
         super().initialize()
 
-    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler | SteppedLR]:
-        """Stock SGD with its polynomial decay, or what the knobs ``optimizer`` and ``lr_schedule`` say."""
-        optimizer, _ = super().configure_optimizers()
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Schedule]:
+        """Stock SGD with its polynomial decay, or what the knobs ``optimizer``, ``lr_schedule`` and ``warm_up`` say."""
+        stock, _ = super().configure_optimizers()
         weights, kind = self.network.parameters(), self.knobs["optimizer"]
-        if kind == "AdamW":
-            optimizer = torch.optim.AdamW(weights, self.initial_lr, weight_decay=self.weight_decay)
-        elif kind == "PlainSGD":
-            optimizer = torch.optim.SGD(weights, self.initial_lr, momentum=0.9, weight_decay=self.weight_decay)
-        decay = SteppedLR if self.knobs["lr_schedule"] == "steps" else PolyLRScheduler
-        return optimizer, decay(optimizer, self.initial_lr, self.num_epochs)
+        optimizer = make_optimizer(weights, stock, kind, self.initial_lr, self.weight_decay)
+        return optimizer, make_schedule(optimizer, self.knobs, self.initial_lr, self.num_epochs)
 
     def do_split(self) -> tuple[list[str], list[str]]:
         """Stock split after :func:`check_fold`, read once: what is validated at the end is what was not trained on.
@@ -226,7 +226,11 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         """Refuse another trainer's checkpoint, and continuing with other knobs than the run began with."""
         super().check_checkpoint(checkpoint, filename)
         if self.continue_training:
-            began_with = resolve(checkpoint["init_args"]["plans"], checkpoint["init_args"]["configuration"])
+            arguments = checkpoint["init_args"]
+            recipe = self.recipe
+            if recipe and kind_of(checkpoint["optimizer_state"]) != recipe["optimizer"]:
+                recipe = {}  # the run is older than the recipe, or its plans name an optimizer
+            began_with = resolve(arguments["plans"], arguments["configuration"], recipe)
             if differences := changed(began_with, self.knobs):
                 raise UserError(
                     f"{filename}: expected the knobs that the run began with, got {'; '.join(differences)}. Set them "

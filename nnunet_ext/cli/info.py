@@ -61,6 +61,7 @@ def _method(method: Method) -> dict[str, Any]:
         "papers": list(method.papers),
         "supports": list(method.supports),
         "knobs": [_knob(knob) for knob in method.knobs],
+        "recipe": dict(method.recipe),
     }
 
 
@@ -76,6 +77,9 @@ def _card(key: str, method: Method) -> str:
         *_row("supports", [", ".join(method.supports)]),
         *_row("papers", method.papers),
     ]
+    if method.recipe:
+        settings = " ".join(f"{name}={json.dumps(value)}" for name, value in method.recipe.items())
+        lines += _row("recipe", [f"{settings}; where the plans name no optimizer"])
     if method.knobs:
         lines += ["  knobs", _knob_lines(f"{key}.", method.knobs)]
     return "\n".join(lines)

@@ -188,11 +188,13 @@ class PlanAndPreprocess(Command):
         )
         file = place / f"{plans_name}.json"
         of_members = [member / f"{member_plans_name(plans_name, place.name)}.json" for member in members]
+        recipe = {key: value for key, value in plans.pop(knobs.BLOCK, {}).items() if key != "format"}
         try:
             knobs.carry_over(before.get(file, {}), plans)
             knobs.put(plans, block)
             for configuration in plans["configurations"]:
                 knobs.resolve(plans, configuration)
+            knobs.recommend(plans, recipe)  # of the planner, unless the user has named an optimizer
         except UserError:
             for written in (file, *of_members):  # stock planning has just dropped the knobs of the plans in this file
                 if written in before:

@@ -33,7 +33,9 @@ class CoTr(nn.Module):
     convolutions lead in and out; none where they are equal); deep supervision is at the plans' scales; reference points
     and offsets are (x, y, z), as sampling reads them (theirs: (z, x, y), so that no query starts at its own voxel); the
     channels of a position pair up sine and cosine of one frequency (theirs: two of three pairs); heads start in
-    distinct directions, both ways along each axis (theirs: never against the third; see :func:`head_directions`).
+    distinct directions, both ways along each axis (theirs: never against the third; see :func:`head_directions`);
+    the transformer's weights start Xavier-normal and its biases at 0 (theirs: Xavier-uniform, feed-forward biases as
+    torch makes them).
 
     Args:
         unet: The network that the plans describe.

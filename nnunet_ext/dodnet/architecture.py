@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
@@ -32,9 +33,11 @@ class DoDNet(TaskNetwork):
     for every sample: a batch may mix tasks, and another task on the same image costs only its head.
 
     What differs from the authors' code: encoder and decoder are those of the plans (theirs: weight-standardised
-    residual blocks with group norm, added skips), and the bottleneck is pooled as it is (theirs: after one more 1x1x1
-    convolution); as many outputs as the task has heads (theirs: two, organ and tumour); logits are :func:`bounded`;
-    deep supervision, with the same kernels for all scales (theirs: none).
+    residual blocks with group norm, added skips), and the bottleneck is pooled as it is (theirs: after group norm, ReLU
+    and one more 1x1x1 convolution, group norm and ReLU). Instance norm makes each channel's mean the same for all
+    images, so pooling leaves little of the image (see ``condition``). As many outputs as the task has heads (theirs:
+    two, organ and tumour); logits are :func:`bounded`; deep supervision, with the same kernels for all scales (theirs:
+    none).
 
     Args:
         unet: The network that the plans describe; its segmentation layers make the head's features, so its number of
@@ -43,6 +46,8 @@ class DoDNet(TaskNetwork):
         channels: Numbers of input channels that occur.
         depth: Layers of the dynamic head.
         deep_supervision: Whether the lower scales have features for the head too.
+        condition: What the controller knows of the image: "pooled", the mean of the bottleneck over space, or
+            "pre_norm", the mean of what the bottleneck's last normalisation is given, which instance norm would remove.
 
     Raises:
         TypeError: ``unet`` is neither a PlainConvUNet nor a ResidualEncoderUNet.
@@ -56,6 +61,7 @@ class DoDNet(TaskNetwork):
         channels: Sequence[int],
         depth: int = 3,
         deep_supervision: bool = True,
+        condition: str = "pooled",
     ) -> None:
         super().__init__(heads)
         check_unet(unet)
@@ -69,6 +75,9 @@ class DoDNet(TaskNetwork):
         self.head = DynamicHead(max(heads), width=unet.decoder.num_classes, depth=depth)
         self.controller = nn.Linear(unet.encoder.output_channels[-1] + len(heads), self.head.parameter_count)
         self._initialize_controller()
+        self._before_norm: Tensor | None = None
+        if condition == "pre_norm":
+            last_convolution(unet.encoder).register_forward_hook(self._keep_pooled)
 
     @torch.no_grad()
     def _initialize_controller(self) -> None:
@@ -81,10 +90,11 @@ class DoDNet(TaskNetwork):
     def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return what does not depend on the task: the head's features over scales and the pooled bottleneck."""
         skips = self.encoder(x)
+        before_norm, self._before_norm = self._before_norm, None
         features = self.decoder(skips)
         scales = features if isinstance(features, list) else [features]
         scales = [layer(scale) for layer, scale in zip(self.pre_heads, scales, strict=False)]
-        return scales, skips[-1].flatten(2).mean(2)
+        return scales, pooled(skips[-1]) if before_norm is None else before_norm
 
     def decode(self, shared: tuple[list[Tensor], Tensor], tasks: Tensor) -> Tensor | list[Tensor]:
         """Return logits for ``tasks`` (B), one for each sample, of as many heads as the task with most has."""
@@ -126,3 +136,20 @@ class DoDNet(TaskNetwork):
                 weight[rows, features + new] = before[old_rows, features + old]
         bias[rows] = weights[CONTROLLER[1]][old_rows]
         return adopted | dict(zip(CONTROLLER, (weight, bias), strict=True))
+
+    def _keep_pooled(self, _: nn.Module, __: tuple[Tensor], output: Tensor) -> None:
+        self._before_norm = pooled(output)
+
+
+def pooled(features: Tensor) -> Tensor:
+    """Return the mean over space (B, C) of features (B, C, D, H, W) or (B, C, H, W)."""
+    return features.flatten(2).mean(2)
+
+
+def last_convolution(encoder: Any) -> nn.Module:
+    """Return the convolution before the bottleneck's last normalisation, in a residual block that of its main path."""
+    stage = encoder.stages[-1]
+    if hasattr(stage, "blocks"):
+        block = stage.blocks[-1]
+        return (block.conv3 if hasattr(block, "conv3") else block.conv2).conv
+    return stage[-1].convs[-1].conv

@@ -25,5 +25,12 @@ CARD = Method(
             one_of(True, False),
             "true or false",
         ),
+        Knob(
+            "condition",
+            "pooled",
+            "what tells the controller of the image: the pooled bottleneck, or what its last normalisation is given",
+            one_of("pooled", "pre_norm"),
+            "'pooled' or 'pre_norm'",
+        ),
     ),
 )

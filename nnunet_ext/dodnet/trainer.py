@@ -18,9 +18,11 @@ class DoDNetTrainer(MultiTaskTrainer):
     What differs from the authors' training: nnU-Net v2's spacing, normalisation, augmentation, loss and foreground
     sampling, by member; softmax or sigmoid as the task's labels say (theirs: sigmoids of organ and tumour, with missing
     channels marked by a voxel's value); a batch holds one task unless ``multi_dataset.mixed_batches`` is set; tasks are
-    trained equally often (theirs: in proportion to their cases, here ``multi_dataset.sampling=proportional``).
+    trained equally often (theirs: in proportion to their cases, here ``multi_dataset.sampling=proportional``). SGD 0.01
+    with Nesterov momentum 0.99 and polynomial decay are theirs too; nnU-Net adds weight decay 3e-5 (theirs: none, here
+    ``weight_decay=0``; the argument of their code is not passed on) and clips gradients at 12 (theirs: not at all).
 
-    Knobs (plans block ``nnunet_ext.dodnet``): ``head_width``, ``head_depth``, ``deep_supervision``.
+    Knobs (plans block ``nnunet_ext.dodnet``): ``head_width``, ``head_depth``, ``deep_supervision``, ``condition``.
 
     [0] Zhang et al., DoDNet, CVPR 2021, https://arxiv.org/abs/2011.10217
     """
@@ -54,5 +56,6 @@ class DoDNetTrainer(MultiTaskTrainer):
             channels=table.channel_numbers,
             depth=knobs["head_depth"],
             deep_supervision=knobs["deep_supervision"],
+            condition=knobs["condition"],
         )
         return bind(network, table)

@@ -28,8 +28,9 @@ class LeFeDLoss(nn.Module):
     The supervised terms see the labelled samples only, which come first and have a target. The discrepancy sees all
     samples and sends its gradient to both decoders; its weight is constant from the first step on.
 
-    The authors resize each side head's logits to the image. For few classes so do we; else each head is compared at its
-    own size with the target resized as nnU-Net does for deep supervision, and the bottleneck's at the next larger one.
+    The authors resize each side head's logits to the image, doubling them step by step with corners aligned. For few
+    classes so do we, from level to level of the network; else each head is compared at its own size with the target
+    resized as nnU-Net does for deep supervision, and the bottleneck's at the next larger one.
 
     In eval mode the network returns the first decoder's logits, and the loss is the supervised one alone: that is the
     validation loss in nnU-Net's log.
@@ -86,11 +87,13 @@ class LeFeDLoss(nn.Module):
         full = self.side_at_full_size
         if full is None:
             full = side[0].shape[1] <= MOST_CLASSES_AT_FULL_SIZE
+        sizes = [level.shape[2:] for level in side]
         total = side[0].new_zeros((), dtype=torch.float32)
         for level, logits in enumerate(side):
-            size = target.shape[2:] if full else side[min(level, len(side) - 2)].shape[2:]
+            last = 0 if full else min(level, len(side) - 2)
+            resized = _level_by_level(logits, sizes[last:level])
             weight = self.side_weights[min(level, len(self.side_weights) - 1)]
-            total = total + weight * self.supervised(_logits_at(logits, size), target_at(target, size))
+            total = total + weight * self.supervised(resized, target_at(target, sizes[last]))
         return total
 
 
@@ -128,8 +131,9 @@ class SquaredDice(nn.Module):
         return 1 - ((2 * both + SMOOTH) / (either + SMOOTH)).mean()
 
 
-def _logits_at(logits: Tensor, size: Sequence[int]) -> Tensor:
-    if logits.shape[2:] == tuple(size):
-        return logits
-    mode = ("linear", "bilinear", "trilinear")[len(size) - 1]
-    return functional.interpolate(logits, size=tuple(size), mode=mode, align_corners=True)
+def _level_by_level(logits: Tensor, sizes: Sequence[Sequence[int]]) -> Tensor:
+    """Resize linearly, corners aligned, to one size after the other, the last one first."""
+    mode = ("linear", "bilinear", "trilinear")[logits.ndim - 3]
+    for size in reversed(sizes):
+        logits = functional.interpolate(logits, size=tuple(size), mode=mode, align_corners=True)
+    return logits

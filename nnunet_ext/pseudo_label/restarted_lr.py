@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
-
-from nnunet_ext.base.stepped_lr import SteppedLR
+from nnunet_ext.base.optimizers import Schedule
 
 
 class RestartedLR:
@@ -15,7 +13,7 @@ class RestartedLR:
         lengths: Epochs of the two decays.
     """
 
-    def __init__(self, decay: PolyLRScheduler | SteppedLR, lengths: tuple[int, int]) -> None:
+    def __init__(self, decay: Schedule, lengths: tuple[int, int]) -> None:
         self.decay = decay
         self.lengths = lengths
 

@@ -30,6 +30,7 @@ from nnunet_ext.transdodnet.query_decoder import QueryDecoder
 ATTENTION_HEADS = 8
 POINTS = 4
 EXPANSION = 4  # of the feed-forward parts
+ACTIVATIONS = {"leaky_relu": nn.LeakyReLU, "gelu": nn.GELU, "relu": nn.ReLU}
 VOXELS_PER_TOKEN = 32  # at least; nnU-Net's usual six stages have 512 in the finest level, the authors 256
 
 
@@ -47,7 +48,10 @@ class TransDoDNet(TaskNetwork):
     divided by the level's size (theirs: constants); reference points in grid_sample's axis order, sine frequencies in
     pairs (theirs: neither); DeepNorm's initialisation leaves offsets and weights of the deformable attention zero
     (theirs: overwrites them), and one switch governs it and the residual scale; a task's query does not attend to those
-    of tasks that were added after it, so old tasks stay what they are.
+    of tasks that were added after it, so old tasks stay what they are; a leaky ReLU in the controller (theirs: ReLU,
+    whose units die when steps are large). The transformer's weights start Xavier-normal, feed-forward biases at 0
+    (theirs: left as torch makes them); sine positions are those of voxel centres, as the reference points are (theirs:
+    half a voxel off).
 
     Args:
         unet: The network that the plans describe; its segmentation layers are replaced.
@@ -61,6 +65,7 @@ class TransDoDNet(TaskNetwork):
         head_width: Channels of the features that the dynamic head takes.
         head_depth: Layers of the dynamic head.
         deep_supervision: Whether the lower scales of the decoder are segmented in training, by the same kernels.
+        controller_activation: "leaky_relu", "gelu" or the authors' "relu", between the controller's layers.
         deep_norm: DeepNorm's residual scales and initialisation.
 
     Raises:
@@ -80,6 +85,7 @@ class TransDoDNet(TaskNetwork):
         head_width: int = 8,
         head_depth: int = 3,
         deep_supervision: bool = True,
+        controller_activation: str = "leaky_relu",
         deep_norm: bool = True,
     ) -> None:
         super().__init__(heads)
@@ -106,7 +112,8 @@ class TransDoDNet(TaskNetwork):
         self.queries = QueryDecoder(len(heads), hidden_channels, layers=decoder_layers, deep_norm=deep_norm, **shape)
         self.head = DynamicHead(max(heads), width=head_width, depth=head_depth)
         last = nn.Linear(hidden_channels, self.head.parameter_count)
-        self.controller = nn.Sequential(nn.Linear(hidden_channels, hidden_channels), nn.ReLU(), last)
+        activation = ACTIVATIONS[controller_activation]()
+        self.controller = nn.Sequential(nn.Linear(hidden_channels, hidden_channels), activation, last)
         for parameter in (last.weight, last.bias):  # made biases start at 0, as nnU-Net's do
             nn.init.zeros_(parameter[self.head.weight_count :])
         self.from_memory = _projection(encoder, hidden_channels, features[-1])
@@ -120,13 +127,10 @@ class TransDoDNet(TaskNetwork):
     def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return what serves all tasks: features for the head, a list over scales, and all tasks' kernels (B, T, P)."""
         skips = self.encoder(x)
-        coarse = skips[-len(self.projections) :]
-        memory = self.transformer([project(skip) for project, skip in zip(self.projections, coarse, strict=True)])
-        tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in memory], 1)
-        kernels = self.controller(self.queries(tokens, [tuple(level.shape[2:]) for level in memory]))
-        features = self.decoder([*skips[:-1], self.from_memory(memory[-1]) + self.from_encoder(skips[-1])])
+        memory, found = self._ask(skips)
+        features = self.decoder([*skips[:-1], self.from_memory(memory) + self.from_encoder(skips[-1])])
         scales = features if isinstance(features, list) else [features]
-        return [layer(scale) for layer, scale in zip(self.pre_heads, scales, strict=False)], kernels
+        return [layer(scale) for layer, scale in zip(self.pre_heads, scales, strict=False)], self.controller(found)
 
     def decode(self, shared: tuple[list[Tensor], Tensor], tasks: Tensor) -> Tensor | list[Tensor]:
         """Return logits for ``tasks`` (B), one for each sample, of as many heads as the task with most has."""
@@ -134,6 +138,22 @@ class TransDoDNet(TaskNetwork):
         chosen = kernels[torch.arange(len(kernels), device=kernels.device), tasks]
         logits = [bounded(self.head(scale, chosen)).to(scale.dtype) for scale in features]
         return logits if self.decoder.deep_supervision else logits[0]
+
+    @torch.no_grad()
+    def silent_units(self, x: Tensor) -> Tensor:
+        """Return which of the controller's hidden units are below 0 for the queries of all tasks and all samples.
+
+        Behind a ReLU such a unit gives nothing and learns nothing from this batch: over many batches it is dead, and
+        when most are, all tasks get the same kernels.
+
+        Args:
+            x: Images (B, C, D, H, W).
+
+        Returns:
+            bool (hidden_channels).
+        """
+        _, found = self._ask(self.encoder(x))
+        return (self.controller[0](found) < 0).flatten(0, 1).all(0)
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Return what training keeps of one sample in the unit of nnU-Net's planner, transformer and head included."""
@@ -174,6 +194,13 @@ class TransDoDNet(TaskNetwork):
                 ours[self.head.places_of(kept)] = weights[name][head.places_of(kept)]
                 adopted[name] = ours
         return adopted
+
+    def _ask(self, skips: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the coarsest level of the memory (B, C, d, h, w) and what each task's query found in it (B, T, C)."""
+        coarse = skips[-len(self.projections) :]
+        memory = self.transformer([project(skip) for project, skip in zip(self.projections, coarse, strict=True)])
+        tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in memory], 1)
+        return memory[-1], self.queries(tokens, [tuple(level.shape[2:]) for level in memory])
 
 
 def deep_norm_of_encoder(encoder_layers: int, decoder_layers: int) -> tuple[float, float]:

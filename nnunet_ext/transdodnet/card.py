@@ -35,5 +35,13 @@ CARD = Method(
             one_of(True, False),
             "true or false",
         ),
+        Knob(
+            "controller_activation",
+            "leaky_relu",
+            "between the controller's layers; the authors' relu lets units die, and tasks with them",
+            one_of("leaky_relu", "gelu", "relu"),
+            "'leaky_relu', 'gelu' or 'relu'",
+        ),
     ),
+    recipe={"optimizer": "AdamW", "initial_lr": 2e-4, "weight_decay": 1e-4, "warm_up": 0.01},
 )

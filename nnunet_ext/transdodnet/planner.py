@@ -12,13 +12,20 @@ from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_en
     nnUNetPlannerResEncM,
 )
 
+from nnunet_ext.base.knobs import recommend
 from nnunet_ext.base.planner import ExtPlanner, feature_map_size
 from nnunet_ext.multi_dataset.planner import CollectionPlanner
 from nnunet_ext.transdodnet.architecture import TransDoDNet
+from nnunet_ext.transdodnet.card import CARD
 
 
 class _TransDoDNetMemory(CollectionPlanner):
-    """Memory of a network for all tasks of the collection, with the knobs' defaults."""
+    """Memory of a network for all tasks of the collection, with the knobs' defaults; the authors' recipe as knobs."""
+
+    def save_plans(self, plans: dict[str, Any]) -> None:
+        """Write plans that carry the authors' optimiser and learning rate."""
+        recommend(plans, CARD.recipe)
+        super().save_plans(plans)
 
     def static_estimate_VRAM_usage(self, patch_size: tuple[int, ...], *plan: Any) -> np.int64:  # noqa: N802
         """Return the feature-map elements of one sample: convolutions, the transformer's tokens and the head."""

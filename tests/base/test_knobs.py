@@ -1,11 +1,14 @@
 """Knobs: what is legal, what wins, what is carried over, what counts as changed."""
 
 import math
+from copy import deepcopy
+from typing import ClassVar
 
 import pytest
 
 from nnunet_ext.base import knobs
 from nnunet_ext.base.method import integer, number, one_of, optional
+from nnunet_ext.base.registry import methods
 from nnunet_ext.errors import UserError
 
 
@@ -31,6 +34,7 @@ class TestResolve:
         assert found["initial_lr"] == 0.01
         assert found["weight_decay"] == 3e-5
         assert found["optimizer"] == "SGD"
+        assert found["warm_up"] == 0
         assert found["seed"] is None
         assert found["init_from"] is None
         assert found["save_every"] == 1
@@ -113,6 +117,7 @@ class TestResolve:
                 {"optimizer": "Adam"},
                 "plans 'P': knob 'optimizer' expects 'SGD', 'PlainSGD' or 'AdamW', got 'Adam'. Correct it.",
             ),
+            ({"warm_up": 1}, "plans 'P': knob 'warm_up' expects a number >= 0 and < 1, got 1. Correct it."),
             ({"lr_schedule": "x"}, "plans 'P': knob 'lr_schedule' expects 'poly' or 'steps', got 'x'. Correct it."),
             ({"init_from": ""}, "plans 'P': knob 'init_from' expects a path, or null, got ''. Correct it."),
             ([], "plans 'P': the block 'nnunet_ext' must be an object, got []. Write {'num_epochs': 50}."),
@@ -135,6 +140,52 @@ class TestResolve:
             UserError, match=r"^plans 'P', configuration 'a': unknown knob 'sed'\. Did you mean 'seed'\?"
         ):
             knobs.resolve(plans(a={"own": {"sed": 1}}, b={"inherits_from": "a"}), "b")
+
+
+class TestRecipe:
+    """Of a method: where no block names an optimiser."""
+
+    RECIPE: ClassVar[dict[str, object]] = {"optimizer": "AdamW", "initial_lr": 2e-4, "warm_up": 0.01}
+
+    def taken(self, given: dict) -> list:
+        found = knobs.resolve(given, "a", self.RECIPE)
+        return [found[name] for name in ("optimizer", "initial_lr", "warm_up")]
+
+    def test_in_the_place_of_the_defaults(self):
+        assert self.taken(plans(a={})) == ["AdamW", 2e-4, 0.01]
+        assert self.taken(plans({"num_epochs": 3}, a={})) == ["AdamW", 2e-4, 0.01]
+        assert self.taken(plans({"initial_lr": 1e-3}, a={})) == ["AdamW", 1e-3, 0.01]
+
+    def test_all_or_nothing(self):
+        assert self.taken(plans({"optimizer": "SGD"}, a={})) == ["SGD", 1e-2, 0]
+        assert self.taken(plans(a={"own": {"optimizer": "AdamW"}})) == ["AdamW", 1e-2, 0]
+        parent = plans(a={"inherits_from": "b"}, b={"own": {"optimizer": "PlainSGD", "initial_lr": 0.1}})
+        assert self.taken(parent) == ["PlainSGD", 0.1, 0]
+
+    def test_an_illegal_block_is_still_refused_first(self):
+        with pytest.raises(UserError, match="must be an object, got None"):
+            knobs.resolve(plans(a={}) | {"nnunet_ext": None}, "a", self.RECIPE)
+
+    def test_written_into_plans(self):
+        p = plans({"seed": 1, "initial_lr": 1e-3}, a={})
+        knobs.recommend(p, self.RECIPE)
+        assert p["nnunet_ext"] == {**self.RECIPE, "seed": 1, "initial_lr": 1e-3, "format": 1}
+        p = plans(a={})
+        knobs.recommend(p, self.RECIPE)
+        assert p["nnunet_ext"] == {**self.RECIPE, "format": 1}
+
+    @pytest.mark.parametrize(
+        "given", [plans({"optimizer": "SGD"}, a={}), plans(a={}, b={"own": {"optimizer": "AdamW"}}), plans(a={})]
+    )
+    def test_not_beside_another_optimiser_and_not_if_there_is_none(self, given):
+        before = deepcopy(given)
+        knobs.recommend(given, self.RECIPE if "nnunet_ext" in str(given) else {})
+        assert given == before
+
+    def test_those_of_methods_are_legal(self):
+        for key, method in methods().items():
+            knobs.put(plans(a={}), dict(method.recipe))
+            assert "optimizer" in method.recipe or not method.recipe, key
 
 
 class TestParse:

@@ -8,6 +8,7 @@ import json
 import os
 import random
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -124,6 +125,47 @@ def test_stock_optimiser_with_steps():
     trainer.lr_scheduler.step(5)
     assert trainer.optimizer.param_groups[0]["momentum"] == 0.99
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(1e-7)
+
+
+def test_warm_up():
+    trainer = make(warm_up=0.2, num_epochs=10)
+    trainer.initialize()
+    rates = []
+    for epoch in (0, 1, 2):
+        trainer.lr_scheduler.step(epoch)
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([1e-4, 0.505e-2 * 0.9**0.9, 1e-2 * 0.8**0.9])
+
+
+class WithRecipe(NNUNetBaselineTrainer):
+    """A method whose networks SGD does not train."""
+
+    recipe: ClassVar[dict[str, object]] = {"optimizer": "AdamW", "initial_lr": 2e-4, "weight_decay": 0.1}
+
+
+def test_a_recipe_counts_where_the_plans_name_no_optimizer(capsys):
+    for given, kind, lr, weight_decay in (
+        ({}, torch.optim.AdamW, 2e-4, 0.1),
+        ({"initial_lr": 1e-3}, torch.optim.AdamW, 1e-3, 0.1),
+        ({"optimizer": "SGD"}, torch.optim.SGD, 1e-2, 3e-5),
+        ({"optimizer": "AdamW"}, torch.optim.AdamW, 1e-2, 3e-5),
+    ):
+        trainer = make(WithRecipe, **given)
+        trainer.initialize()
+        group = trainer.optimizer.param_groups[0]
+        assert (type(trainer.optimizer), group["lr"], group["weight_decay"]) == (kind, lr, weight_decay)
+        said = "takes its recipe: optimizer=AdamW, initial_lr=" in capsys.readouterr().out
+        assert said == ("optimizer" not in given)
+
+
+def test_continuing_a_run_from_before_the_recipe_is_refused(monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr(WithRecipe, "recipe", {})
+        file = saved_checkpoint(make(WithRecipe))
+    with pytest.raises(UserError, match=r"got initial_lr: 0.01 -> 0.0002; optimizer: 'SGD' -> 'AdamW'; weight"):
+        make(WithRecipe, continued=True).load_checkpoint(file)
+    make(WithRecipe, continued=True, optimizer="SGD").load_checkpoint(file)
+    make(WithRecipe).load_checkpoint(file)  # to validate
 
 
 def test_a_seed_repeats_the_weights_and_no_seed_does_not():

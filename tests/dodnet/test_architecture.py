@@ -22,6 +22,7 @@ def dodnet(
     depth: int = 3,
     trained_deeply: bool = True,
     deep_supervision: bool | None = None,
+    **options: str,
 ) -> DoDNet:
     torch.manual_seed(0)
     unet = small_unet(
@@ -32,7 +33,7 @@ def dodnet(
         convolutions=[1, 2, 2],
         deep_supervision=trained_deeply if deep_supervision is None else deep_supervision,
     )
-    network = DoDNet(unet, heads=heads, channels=(1, 3), depth=depth, deep_supervision=trained_deeply)
+    network = DoDNet(unet, heads=heads, channels=(1, 3), depth=depth, deep_supervision=trained_deeply, **options)
     network.set_task(0)
     return network
 
@@ -53,6 +54,79 @@ def test_shapes_and_controller(kind, geometry):
     network.decoder.deep_supervision = False
     network.set_task(2)
     assert network(images(geometry)).shape == (2, 3, *patch)
+
+
+class Recorded(nn.Module):
+    """A module that keeps its inputs."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.given: list[torch.Tensor] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.given.append(x.detach())
+        return self.module(x)
+
+
+def test_the_condition_is_the_mean_of_the_bottleneck_or_of_what_its_last_norm_is_given(kind, geometry):
+    options = {"kind": kind, "geometry": geometry}
+    pooled, pre_norm = dodnet(**options).eval(), dodnet(**options, condition="pre_norm").eval()
+    assert list(pooled.state_dict()) == list(pre_norm.state_dict())
+    pre_norm.load_state_dict(pooled.state_dict())
+    x = images(geometry)
+    with torch.no_grad():
+        bottleneck = pooled.encoder(x)[-1]
+        assert_close(pooled.encode(x)[1], bottleneck.flatten(2).mean(2))
+        stage = pre_norm.encoder.stages[-1]
+        block = stage[-1].convs[-1] if kind == "plain" else stage.blocks[-1].conv2
+        place = [isinstance(part, nn.modules.instancenorm._InstanceNorm) for part in block.all_modules].index(True)
+        norm = block.all_modules[place] = Recorded(block.all_modules[place])
+        scales, condition = pre_norm.encode(x)
+        assert len(norm.given) == 1
+        assert_close(condition, norm.given[0].flatten(2).mean(2))
+        assert_close(scales, pooled.encode(x)[0])  # nothing else changes
+        assert pre_norm._before_norm is None
+        unequal = (pooled.encode(x)[1] - condition).abs().max()
+        assert unequal > 0.01
+
+
+def test_before_the_norm_images_differ_in_brightness_and_after_it_they_do_not():
+    """Instance norm takes away what a bottleneck channel's mean says of the image."""
+    x = images(batch=1)
+    brighter = torch.cat((x, 3 * x + 1))
+    apart = {}
+    for condition in ("pooled", "pre_norm"):
+        network = dodnet(condition=condition).eval()
+        with torch.no_grad():
+            for block in network.encoder.modules():  # so that brightness reaches the bottleneck
+                if hasattr(block, "all_modules") and block is not network.encoder.stages[-1][-1].convs[-1]:
+                    block.all_modules[1] = nn.Identity()
+            one, other = network.encode(brighter)[1]
+        apart[condition] = float((one - other).norm() / other.norm())
+    assert apart["pre_norm"] > 3 * apart["pooled"]
+
+
+@pytest.mark.parametrize("condition", ["pooled", "pre_norm"])
+def test_the_condition_compiles_as_one_graph_and_gets_gradients(condition):
+    torch._dynamo.reset()
+    network = dodnet(condition=condition, trained_deeply=False)
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(network.encode, backend=backend, fullgraph=True)
+    for _ in range(2):
+        scales, found = compiled(images())
+        expected = network.encode(images())
+        assert_close(found, expected[1])
+        assert_close(scales, expected[0])
+    assert len(graphs) == 1
+    found.square().sum().backward()
+    stem = next(network.encoder.parameters())
+    assert stem.grad.abs().sum() > 0
 
 
 def test_the_head_of_the_authors_has_162_parameters():

@@ -120,9 +120,49 @@ def test_side_logits_are_resized_to_the_image(channels, at_full_size):
     target = torch.zeros(1, 1, 8, 4)
     LeFeDLoss(watched, regions=False, side_at_full_size=at_full_size)(given, target)
     assert {tuple(logits.shape[2:]) for logits, _ in watched.asked} == {(8, 4)}
-    resized = nn.functional.interpolate(given.side[2], (8, 4), mode="bilinear", align_corners=True)
+    halfway = nn.functional.interpolate(given.side[2], (4, 2), mode="bilinear", align_corners=True)
+    resized = nn.functional.interpolate(halfway, (8, 4), mode="bilinear", align_corners=True)
     assert torch.equal(watched.asked[-1][0], resized)
     assert all(truth is target for _, truth in watched.asked)
+
+
+def resized_to_the_image(side: list[Tensor], target_size: tuple[int, ...]) -> list[Tensor]:
+    """What the loss makes of side logits."""
+    watched = Watched()
+    full = side[0].detach()
+    loss = LeFeDLoss(watched, regions=False, side_at_full_size=True)
+    loss(LeFeDOutput(full, full, side, []), torch.zeros(1, 1, *target_size))
+    return [logits for logits, _ in watched.asked[2:]]
+
+
+def test_side_logits_double_step_by_step_with_corners_aligned():
+    """0, 12 over 2 pixels are 0, 4, 8, 12 over 4; over 8 each third of a step of 4 / 7 x 3: the authors' numbers.
+
+    In one step from 3 pixels to 12 the middle's slope would start elsewhere: 0, 0, 11 are 0, 0, 0, 2.2, 6.6, 11 over 6
+    pixels with a kink at the third; in one step over 12 they are 0 up to the sixth and then rise by 2.
+    """
+    sides = [torch.zeros(1, 2, 1, length) for length in (12, 6, 3)]
+    sides[2][0, :, 0] = torch.tensor([0.0, 0, 11])
+    found = resized_to_the_image(sides, (1, 12))[2][0, 0, 0]
+    # 6 pixels at 0, 0.4, 0.8, 1.2, 1.6, 2 of the 3: 0, 0, 0, 2.2, 6.6, 11; 12 at steps of 5 / 11 of these
+    six = [0.0, 0, 0, 2.2, 6.6, 11]
+    places = [5 * pixel / 11 for pixel in range(12)]
+    expected = [six[int(p)] + (p - int(p)) * (six[min(int(p) + 1, 5)] - six[int(p)]) for p in places]
+    assert expected[5:8] == pytest.approx([0.6, 1.6, 3.0])
+    assert found.tolist() == pytest.approx(expected, abs=1e-5)
+    in_one_step = nn.functional.interpolate(sides[2], (1, 12), mode="bilinear", align_corners=True)[0, 0, 0]
+    assert in_one_step[5:8].tolist() == pytest.approx([0, 1, 3], abs=1e-5)
+
+
+def test_axes_of_stride_one_stay_until_their_level_and_3d_is_trilinear():
+    """Strides (1, 2, 2) and then (2, 2, 1): each axis doubles where its level does."""
+    sides = [torch.zeros(1, 2, *size) for size in ((4, 8, 4), (4, 4, 2), (2, 2, 2))]
+    ramps = torch.meshgrid(torch.tensor([0.0, 9]), torch.tensor([0.0, 70]), torch.tensor([0.0, 300]), indexing="ij")
+    sides[2][:] = sum(ramps)
+    found = resized_to_the_image(sides, (4, 8, 4))
+    assert [tuple(logits.shape[2:]) for logits in found] == [(4, 8, 4)] * 3
+    expected = torch.meshgrid(3 * torch.arange(4.0), 10 * torch.arange(8.0), 100 * torch.arange(4.0), indexing="ij")
+    assert_close(found[2][0, 1], sum(expected), rtol=0, atol=1e-3)  # a ramp stays one, however often it is resized
 
 
 @pytest.mark.parametrize(("channels", "at_full_size"), [(5, None), (2, False)])

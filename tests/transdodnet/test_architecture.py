@@ -233,6 +233,45 @@ def test_made_biases_start_at_zero():
     assert not biases.any()
 
 
+@pytest.mark.parametrize("activation", ["leaky_relu", "gelu", "relu"])
+def test_the_controllers_activation_and_the_same_names_for_all(activation):
+    network = transdodnet(controller_activation=activation)
+    x = torch.tensor([-2.0, 0, 3])
+    expected = {"leaky_relu": [-0.02, 0, 3], "gelu": [-0.0455, 0, 2.9960], "relu": [0.0, 0, 3]}[activation]
+    assert_close(network.controller[1](x), torch.tensor(expected), rtol=0, atol=1e-4)
+    assert list(network.controller.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    network.load_state_dict(transdodnet(controller_activation="relu").state_dict())
+
+
+def test_by_default_a_silent_unit_learns_on():
+    """All units far below 0 for all queries: dead behind a ReLU, alive behind ours."""
+    gradients = {}
+    for activation in ("relu", "leaky_relu"):
+        options = {} if activation == "leaky_relu" else {"controller_activation": activation}
+        network = transdodnet(scales=False, deep_supervision=False, **options).train()
+        with torch.no_grad():
+            network.controller[0].bias.fill_(-100)
+        network(torch.randn(2, 1, *GEOMETRY["3d"][2])).square().mean().backward()
+        gradients[activation] = network.controller[0].weight.grad
+    assert not gradients["relu"].any()
+    assert gradients["leaky_relu"].any(1).all()
+
+
+def test_silent_units_are_below_zero_for_all_queries_of_all_samples():
+    network = transdodnet(scales=False).eval()
+    x = torch.randn(2, 1, *GEOMETRY["3d"][2])
+    with torch.no_grad():
+        network.controller[0].weight.zero_()
+        network.controller[0].bias.copy_(torch.linspace(-7.5, 7.5, 16))
+        assert network.silent_units(x).tolist() == [True] * 8 + [False] * 8
+        # a unit that one of six queries, 3 tasks of 2 samples, raises is not silent
+        found = network._ask(network.encoder(x))[1].flatten(0, 1)
+        direction = torch.linalg.lstsq(found, torch.tensor([-1.0, -1, -1, -1, 2, -1])[:, None]).solution[:, 0]
+        network.controller[0].weight[0] = direction
+        network.controller[0].bias[0] = 0
+        assert network.silent_units(x).tolist() == [False] + [True] * 7 + [False] * 8
+
+
 def test_offsets_and_weights_start_at_zero():
     attentions = [module for module in transdodnet().modules() if isinstance(module, DeformableAttention)]
     assert len(attentions) == 1 + 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import re
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,6 +79,10 @@ def test_training_prediction_and_a_new_task(root):
     prepare(900)
     train(900)
     checkpoint = read_checkpoint(fold_of(root, 900) / "checkpoint_final.pth")
+    group = checkpoint["optimizer_state"]["param_groups"][0]
+    assert (group["betas"], group["lr"], group["weight_decay"]) == ((0.9, 0.999), 2e-4, 1e-4)
+    log = next(fold_of(root, 900).glob("training_log*")).read_text()
+    assert re.search(r"controller: \d+\.\d % of 16 units below 0 for all queries", log)
     assert checkpoint["network_weights"]["queries.content"].shape == (2, 16)
     assert all(math.isfinite(loss) for loss in checkpoint["logging"]["train_losses"])
     for name in ("Dataset901_Organs", "Dataset902_Lesion"):
