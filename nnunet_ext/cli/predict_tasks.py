@@ -15,7 +15,6 @@ from nnunet_ext.cli.lookup import check_trainer
 from nnunet_ext.cli.stock import check_device
 from nnunet_ext.cli.task_views import add_model, collection_plans
 from nnunet_ext.cli.trained import check_folds, model_folder
-from nnunet_ext.errors import UserError
 from nnunet_ext.sockets import open_door
 
 if TYPE_CHECKING:
@@ -51,11 +50,6 @@ class PredictTasks(Command):
     disable_tta: bool
     disable_progress_bar: bool
     no_check: bool
-    continue_prediction: bool
-    num_parts: int
-    part_id: int
-    not_on_device: bool
-    heads_at_once: int | None
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -74,11 +68,6 @@ class PredictTasks(Command):
         add("-nps", type=int, default=3, help="processes for resampling and writing, 0: this one [3]")
         add("--disable_tta", action="store_true", help="do not mirror")
         add("--disable_progress_bar", action="store_true", help="show no progress")
-        add("--continue_prediction", action="store_true", help="do not predict again what is there")
-        add("-num_parts", type=int, default=1, help="share the images among so many commands [1]")
-        add("-part_id", type=int, default=0, help="which share this command takes, from 0 [0]")
-        add("--not_on_device", action="store_true", help="sum up the predictions in the CPU's memory, not the GPU's")
-        add("-heads_at_once", type=int, metavar="N", help="classes of one pass; by default what fits the free memory")
         add("--no_check", action="store_true", help="do not read all images first")
 
     def run(self) -> int:
@@ -86,7 +75,6 @@ class PredictTasks(Command):
         open_door()
         check_trainer(self.tr)
         check_device(self.device)
-        self._check_numbers()
         model = model_folder(self.d, self.c, self.tr, self.p)
         tasks = self._tasks(model)
         from nnunet_ext.multi_dataset.channel_names import differing_channel_names
@@ -101,38 +89,17 @@ class PredictTasks(Command):
         merge = Merge.parse(self.merge, {task.task.name: task.dataset_json for task in tasks}) if self.merge else None
         check_folds(model, self.f, self.chk)
         folders.check_writable(Path(self.o), f"-o {self.o}")
-        cases = images.cases()[self.part_id :: self.num_parts]
+        cases = images.cases()
         if not self.no_check:
-            from nnunet_ext.base.dataset_check import check_images
-
-            readers = {task.plans["image_reader_writer"]: task for task in tasks}  # members may have different ones
-            for task in readers.values():
-                check_images(
-                    images.folder, dict(task.dataset_json), task.plans, show_progress=not self.disable_progress_bar
-                )
+            images.check(tasks, show_progress=not self.disable_progress_bar)
         self._predictor(model).predict_tasks(
-            cases,
-            tasks,
-            Path(self.o),
-            preprocessing_processes=self.npp,
-            export_processes=self.nps,
-            heads_at_once=self.heads_at_once,
-            overwrite=not self.continue_prediction,
+            cases, tasks, Path(self.o), preprocessing_processes=self.npp, export_processes=self.nps
         )
         if merge is not None:
             reader = tasks[0].plans_manager.image_reader_writer_class()
             merge.write(Path(self.o), [case.name for case in cases], images.ending, reader)
         print(f"{len(cases)} case{'s' * (len(cases) > 1)}: {', '.join(task.task.name for task in tasks)} in {self.o}")
         return 0
-
-    def _check_numbers(self) -> None:
-        if not 0 <= self.part_id < self.num_parts:
-            raise UserError(
-                f"-part_id {self.part_id} -num_parts {self.num_parts}: expected a part from 0 to -num_parts - 1. Give "
-                f"each of N commands -num_parts N and a -part_id of its own."
-            )
-        if self.heads_at_once is not None and self.heads_at_once < 1:
-            raise UserError(f"-heads_at_once {self.heads_at_once}: expected a number of at least 1. Raise it.")
 
     def _tasks(self, model: Path) -> list[ViewedTask]:
         """Return the tasks asked for, or all, as their views describe them."""
@@ -158,7 +125,6 @@ class PredictTasks(Command):
         predictor = TasksPredictor(
             tile_step_size=self.step_size,
             use_mirroring=not self.disable_tta,
-            perform_everything_on_device=not self.not_on_device,
             device=torch.device(self.device),
             allow_tqdm=not self.disable_progress_bar,
         )

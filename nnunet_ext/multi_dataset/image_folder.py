@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_ext.base.dataset_check import check_images
 from nnunet_ext.base.image_check import Case
 from nnunet_ext.base.image_reader import planned_reader, read_image
 from nnunet_ext.base.raw_dataset import list_images
@@ -63,6 +64,19 @@ class ImageFolder:
             UserError: A channel is missing, or a file's name says neither case nor channel.
         """
         return list_images(self.folder, self.ending, self.channels)
+
+    def check(self, tasks: Sequence[ViewedTask], *, show_progress: bool = True) -> None:
+        """Read all images with every reader that the tasks' plans name: members may have different ones.
+
+        Args:
+            tasks: The tasks to predict.
+            show_progress: Show a progress bar.
+
+        Raises:
+            UserError: The first problem.
+        """
+        for task in {task.plans["image_reader_writer"]: task for task in tasks}.values():
+            check_images(self.folder, dict(task.dataset_json), task.plans, show_progress=show_progress)
 
     def fitting(self, tasks: Sequence[ViewedTask], *, named: bool) -> list[ViewedTask]:
         """Return the tasks that take these images.

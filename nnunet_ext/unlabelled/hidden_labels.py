@@ -76,7 +76,7 @@ def hide_labels(
     file = place / "dataset.json"
     there = [path.name for path in files_in(place)]
     before = read_json(file) if file.is_file() else None
-    if there and not _has_these_cases(before, content):
+    if there and not _has_these_cases(before, content, file):
         found, remedy = f"another data set ({there[0]})", ""
         if _is_copy(before):
             found, remedy = "a copy with others", ", or delete the folder"
@@ -134,12 +134,12 @@ def _is_copy(description: Any) -> bool:
     return isinstance(description, dict) and SOURCE in description
 
 
-def _has_these_cases(before: Any, content: dict[str, Any]) -> bool:
+def _has_these_cases(before: Any, content: dict[str, Any], file: Path) -> bool:
     """Whether a dataset.json is a copy with the same cases for the same purposes."""
     if not _is_copy(before):
         return False
     keys = (SOURCE, "dataset", KEY, HIDDEN, TEST, "labels", "file_ending")
-    before = with_numbers(before, Path()) if isinstance(before.get("labels"), dict) else before
+    before = with_numbers(before, file) if isinstance(before.get("labels"), dict) else before
     return all(before.get(key) == content.get(key) for key in keys)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from skimage.io import imsave
 
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.image_folder import ImageFolder
@@ -15,10 +16,11 @@ from nnunet_ext.multi_dataset.viewed_task import ViewedTask
 from nnunet_ext.phantoms import write_nifti
 
 
-def task(name: str, channels: int, ending: str = ".nii.gz") -> ViewedTask:
+def task(name: str, channels: int, ending: str = ".nii.gz", reader: str = "SimpleITKIO") -> ViewedTask:
     names = {str(channel): "MR" for channel in range(channels)}
     line = Task(name, f"Dataset001_{name}", channels, 2, 9)
-    return ViewedTask(line, 0, {}, {"file_ending": ending, "channel_names": names}, "3d_fullres")
+    plans = {"plans_name": "Plans", "image_reader_writer": reader}
+    return ViewedTask(line, 0, plans, {"file_ending": ending, "channel_names": names}, "3d_fullres")
 
 
 TASKS = [task("liver", 1), task("spleen", 1), task("brain", 4), task("nose", 1, ".nrrd")]
@@ -48,9 +50,29 @@ def test_four_channels_and_a_case_that_misses_one(tmp_path):
         images.cases()
 
 
-def test_one_file_with_four_channels(tmp_path):
+def test_one_file_with_three_channels(tmp_path):
+    imsave(tmp_path / "a_0000.png", np.zeros((6, 5, 3), np.uint8), check_contrast=False)
+    assert ImageFolder.read(tmp_path, [task("road", 3, ".png", "NaturalImage2DIO")]).channels == 3
+
+
+def test_four_axes_in_one_file(tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.zeros((6, 5, 4, 4), np.float32), np.eye(4)), tmp_path / "a_0000.nii.gz")
-    assert ImageFolder.read(tmp_path, TASKS).channels == 4
+    with pytest.raises(UserError, match=r"a_0000\.nii\.gz: expected an image with at most three axes, found 4"):
+        ImageFolder.read(tmp_path, TASKS)
+
+
+def test_images_are_checked_with_the_reader_of_every_task(tmp_path):
+    affine = np.array([[1, 0.4, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    image = nibabel.Nifti1Image(np.zeros((6, 5, 4), np.float32), affine)
+    image.set_sform(affine, 1)
+    image.header["qform_code"] = 0
+    nibabel.save(image, tmp_path / "a_0000.nii.gz")
+    nib, itk = task("liver", 1, reader="NibabelIO"), task("spleen", 1)
+    images = ImageFolder.read(tmp_path, [nib, itk])
+    images.check([nib, nib], show_progress=False)
+    for tasks in ([nib, itk], [itk, nib], [nib, itk, nib]):
+        with pytest.raises(UserError, match="which nnU-Net's SimpleITKIO needs, got sheared ones"):
+            images.check(tasks, show_progress=False)
 
 
 def test_a_task_that_does_not_fit(tmp_path):
