@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pickle
 import tempfile
@@ -13,6 +14,7 @@ import torch
 
 from nnunet_ext.base.one_line import one_line
 from nnunet_ext.base.ranks import Ranks
+from nnunet_ext.base.write_error import is_write_error
 from nnunet_ext.errors import UserError
 
 # of two that are equally new the earlier name is taken: best knows its own score, latest of the same epoch does not
@@ -59,21 +61,32 @@ class SafeCheckpoints:
             return
         partial = Path(f"{filename}.partial")
         try:
-            super().save_checkpoint(str(partial))  # type: ignore[misc]
+            self._write(partial)
             if not self.disable_checkpointing:
-                if extra := self.extra_state():
-                    checkpoint = torch.load(partial, map_location="cpu", weights_only=False)
-                    torch.save(checkpoint | {EXTRA: extra}, partial)
                 with partial.open("rb+") as file:
                     os.fsync(file.fileno())
                 partial.replace(filename)
         except (OSError, RuntimeError) as error:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
+            if not is_write_error(error):
+                raise
             raise UserError(
                 f"{filename}: expected to write a checkpoint, got {one_line(error)!r}. Older checkpoints are whole: "
                 f"free space or mend the folder's rights, then go on with --c."
             ) from error
+
+    def _write(self, file: Path) -> None:
+        """Write nnU-Net's checkpoint and the trainer's own state, to the disk once."""
+        extra = {} if self.disable_checkpointing else self.extra_state()
+        if not extra:
+            super().save_checkpoint(str(file))  # type: ignore[misc]
+            return
+        stock = io.BytesIO()
+        super().save_checkpoint(stock)  # type: ignore[misc]
+        stock.seek(0)
+        checkpoint = torch.load(stock, map_location="cpu", weights_only=False)
+        torch.save(checkpoint | {EXTRA: extra}, file)
 
     def load_checkpoint(
         self,

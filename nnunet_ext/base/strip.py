@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -20,11 +21,15 @@ from nnunet_ext.base.dataset_json import read_dataset_json
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.one_line import one_line
 from nnunet_ext.base.system_files import files_in
+from nnunet_ext.base.validated_checkpoint import FINAL, validated_checkpoint
+from nnunet_ext.base.write_error import is_write_error
 from nnunet_ext.errors import UserError
 
 TRAINER = nnUNetTrainer.__name__
 OF_MODEL = ("dataset.json", "dataset_fingerprint.json")
-OF_FOLD = ("progress.png", "validation/summary.json")  # nnU-Net's export to a zip wants both
+SUMMARY = "validation/summary.json"
+OF_FOLD = ("progress.png", SUMMARY)  # nnU-Net's export to a zip wants both
+logger = logging.getLogger(__name__)
 
 
 def strip(
@@ -33,7 +38,7 @@ def strip(
     """Write a model as one of stock nnU-Net, beside it: encoder, decoder and nothing else.
 
     Whatever a method needs in training only stays behind. That the rest predicts the same is tried on an image of
-    noise, not presumed. Validation results travel, as they are the same.
+    noise, not presumed. Validation results travel, as they are the same, if they are of the same checkpoint.
 
     Args:
         model: Folder ``TRAINER__PLANS__CONFIGURATION`` in nnUNet_results.
@@ -72,9 +77,11 @@ def strip(
             partial = target / f"{checkpoint_name}.partial"  # in the fold's folder alone it would look like a training
             torch.save(stripped[fold], partial)
             file.parent.mkdir(exist_ok=True)
-            _copy(OF_FOLD, model / file.parent.name, file.parent)
+            _copy(_files_of(model / file.parent.name, checkpoint_name), model / file.parent.name, file.parent)
             partial.replace(file)
-    except (OSError, RuntimeError) as error:  # RuntimeError: torch's word for a full disk
+    except (OSError, RuntimeError) as error:
+        if not is_write_error(error):
+            raise
         raise UserError(
             f"{target}: expected to write a model, got {one_line(error)!r}. Free space or mend its rights."
         ) from error
@@ -103,6 +110,22 @@ def _copy(names: Sequence[str], source: Path, target: Path) -> None:
         if (source / name).is_file():
             (target / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(source / name, target / name)
+
+
+def _files_of(fold: Path, checkpoint_name: str) -> tuple[str, ...]:
+    """Return what belongs to a checkpoint of a fold: the summary only if that checkpoint was validated."""
+    validated = validated_checkpoint(fold / "validation")
+    if validated == checkpoint_name or not (fold / SUMMARY).is_file():
+        return OF_FOLD
+    logger.warning(
+        "%s: not copied, because it holds the scores of %s, not those of %s. To write those, validate the new model: "
+        "nnUNetv2_train ... --val%s",
+        fold / SUMMARY,
+        validated,
+        checkpoint_name,
+        "" if checkpoint_name == FINAL else " --val_best",
+    )
+    return tuple(name for name in OF_FOLD if name != SUMMARY)
 
 
 def _stripped(

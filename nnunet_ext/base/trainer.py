@@ -33,6 +33,7 @@ from nnunet_ext.base.sample_check import check_sample
 from nnunet_ext.base.seeds import BatchSeeds, Purpose, seed_process, seed_sequence
 from nnunet_ext.base.steady_blur import steady_blur
 from nnunet_ext.base.stepped_loader import SingleLoader
+from nnunet_ext.base.validated_checkpoint import FINAL, write_validated_checkpoint
 from nnunet_ext.errors import UserError
 
 
@@ -88,6 +89,7 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         self.logger.local_logger = PartsLogger(self.loss_parts)
         self._starts_from_checkpoint = False
         self._splits: dict[str, tuple[list[str], list[str]]] = {}  # by the folder of the data
+        self._weights_of = FINAL
         self._warn_if_knobs_were_lost()
         if self.recipe and not is_set(plans, configuration, "optimizer"):
             taken = ", ".join(f"{name}={knobs[name]}" for name in self.recipe)
@@ -221,6 +223,19 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         """Load a checkpoint of this trainer (see :class:`SafeCheckpoints`)."""
         super().load_checkpoint(*args, **kwargs)
         self._starts_from_checkpoint = True
+        source = next(iter((*args, *kwargs.values())), None)
+        self._weights_of = Path(source).name if isinstance(source, str | Path) else FINAL
+
+    def on_train_end(self) -> None:
+        """Finish as stock does, with a final checkpoint."""
+        super().on_train_end()
+        self._weights_of = FINAL
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """Stock validation; a file beside its summary says which checkpoint was validated."""
+        super().perform_actual_validation(save_probabilities)
+        if Ranks.now().is_first:
+            write_validated_checkpoint(Path(self.output_folder) / "validation", self._weights_of)
 
     def check_checkpoint(self, checkpoint: dict[str, Any], filename: str) -> None:
         """Refuse another trainer's checkpoint, and continuing with other knobs than the run began with."""

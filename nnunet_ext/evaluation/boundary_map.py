@@ -24,7 +24,8 @@ class _Boundary(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, heads, D, H, W) from images (B, C, D, H, W)."""
-        self.network.train()  # only then are boundaries returned; the predictor has just called eval()
+        # only in train mode are boundaries returned; norms and dropout stay in the eval mode that the predictor set
+        self.network.training = True
         probability = self.network(x).boundary.softmax(1)[:, 1:]
         return probability.repeat(1, self.heads, *[1] * (x.ndim - 2))
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
+from nnunet_ext.base.ranks import Ranks
 from nnunet_ext.errors import UserError
 from nnunet_ext.pseudo_label.loss import PseudoLabelLoss
 from nnunet_ext.pseudo_label.restarted_lr import RestartedLR
@@ -37,7 +38,8 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
     another crop; a second part that is shorter than it seems, because it goes on with the first one's learning rate.
 
     Raises:
-        UserError: The pseudo-labels that a training goes on with are gone or changed, or the unlabelled cases are.
+        UserError: The pseudo-labels that a training goes on with are gone or changed, or the unlabelled cases are; an
+            unlabelled batch that DDP ranks cannot share evenly under batch Dice.
     """
 
     loss_parts = ("supervised_loss", "pseudo_label_loss")
@@ -59,6 +61,17 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
 
     def _build_loss(self) -> PseudoLabelLoss:
         return PseudoLabelLoss(super()._build_loss(), self.knobs["pseudo_label"]["pseudo_label_weight"])
+
+    def _check_ddp_batch(self) -> None:
+        super()._check_ddp_batch()
+        ranks, samples = Ranks.now().world_size, self._joint_unlabelled_batch_size()
+        if self.configuration_manager.batch_dice and samples % ranks:
+            batch = self.configuration_manager.batch_size
+            raise UserError(
+                f"-num_gpus {ranks}: expected a multiple of {ranks} pseudo-labelled samples in a batch, got {samples}; "
+                f"stock batch Dice aborts on uneven batches. Set the knob unlabelled.batch_size to {batch}, or to "
+                f"another multiple of {ranks}."
+            )
 
     # loading
 

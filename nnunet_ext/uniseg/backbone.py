@@ -15,6 +15,7 @@ from torch import Tensor
 from nnunet_ext.base.checkpoints import read_checkpoint
 from nnunet_ext.base.knobs import resolve
 from nnunet_ext.base.one_line import one_line
+from nnunet_ext.base.write_error import is_write_error
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.task_table import BLOCK, TaskTable
 
@@ -76,7 +77,9 @@ def export_backbone(source: Path, target: Path, channels: int) -> None:
     try:
         torch.save(exported, partial)
         partial.replace(target)
-    except (OSError, RuntimeError) as error:  # RuntimeError: torch's word for a full disk
+    except (OSError, RuntimeError) as error:
+        if not is_write_error(error):
+            raise
         raise UserError(
             f"{target}: expected to write a checkpoint, got {one_line(error)!r}. Free space, or choose another place."
         ) from error

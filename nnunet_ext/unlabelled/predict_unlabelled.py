@@ -18,12 +18,15 @@ from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.unlabelled.preprocessing import check_unlabelled, unlabelled_folder
 from nnunet_ext.unlabelled.pseudo_label_folder import PseudoLabelFolder
 
+TOGETHER = 20  # cases of a rank between two meetings, as in nnU-Net's validation
+
 
 def predict_unlabelled(trainer: ExtTrainer, into: PseudoLabelFolder) -> str:
     """Predict as nnU-Net does in its validation: sliding window, mirroring, on the preprocessed images.
 
-    Deep supervision is off afterwards. Of several ranks each predicts its share. Cases that this network has predicted
-    before, in a run that was killed, are not predicted again.
+    Deep supervision is off afterwards. Of several ranks each predicts its share; they wait for each other now and then,
+    or a slow one would end the others by the process group's time-out. Cases that this network has predicted before, in
+    a run that was killed, are not predicted again.
 
     Args:
         trainer: Whose network predicts.
@@ -44,8 +47,11 @@ def predict_unlabelled(trainer: ExtTrainer, into: PseudoLabelFolder) -> str:
     trainer.set_deep_supervision_enabled(False)
     dataset, predictor = nnUNetDatasetBlosc2(str(folder), cases), _predictor(trainer)
     ranks = Ranks.now()
-    for case in tqdm(ranks.share(missing), "predicting unlabelled images", disable=not ranks.is_first):
+    own = tqdm(ranks.share(missing), "predicting unlabelled images", disable=not ranks.is_first)
+    for number, case in enumerate(own, start=1):
         _predict(trainer, case, dataset, predictor, into)
+        if number % TOGETHER == 0 and number < len(missing) // ranks.world_size:
+            ranks.wait()
     _on_first_rank(into.finish, digest)
     return digest
 

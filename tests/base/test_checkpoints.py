@@ -114,6 +114,66 @@ def test_more_than_nnunet_keeps_travels_in_the_same_file(tmp_path):
     assert continued.more["teacher"].tolist() == [2, 3]
 
 
+@pytest.mark.parametrize("more", [{}, {"teacher": torch.tensor([2.0])}])
+def test_a_checkpoint_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch, more):
+    """Else a power failure could leave the new name without the data."""
+    happened = []
+    fsync, replace = os.fsync, Path.replace
+
+    def notes_fsync(descriptor: int) -> None:
+        happened.append(("fsync", os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size))
+        fsync(descriptor)
+
+    def notes_replace(self: Path, target: Path) -> Path:
+        happened.append(("replace", self.stat().st_ino, self.stat().st_size))
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", notes_fsync)
+    monkeypatch.setattr(Path, "replace", notes_replace)
+    file = tmp_path / "checkpoint_latest.pth"
+    WithMore(tmp_path, more).save_checkpoint(str(file))
+    written = (file.stat().st_ino, file.stat().st_size)
+    assert happened == [("fsync", *written), ("replace", *written)]
+
+
+def test_with_more_the_disk_is_written_once_and_never_read(tmp_path, monkeypatch):
+    written, save = [], torch.save
+
+    def notes(checkpoint: object, target: object) -> None:
+        written.append(target)
+        save(checkpoint, target)
+
+    monkeypatch.setattr(torch, "save", notes)
+    monkeypatch.setattr(
+        torch, "load", lambda source, load=torch.load, **options: load(source.seek(0) or source, **options)
+    )
+    WithMore(tmp_path, {"teacher": torch.tensor([2.0])}).save_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
+    assert [str(target) for target in written if isinstance(target, str | Path)] == [
+        f"{tmp_path / 'checkpoint_latest.pth'}.partial"
+    ]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    ],
+)
+def test_an_error_of_the_gpu_is_not_told_as_a_full_disk(tmp_path, monkeypatch, error):
+    saved(tmp_path, latest=7)
+
+    def dies(checkpoint, filename):
+        Path(filename).write_bytes(b"half of a checkp")
+        raise error
+
+    monkeypatch.setattr(torch, "save", dies)
+    with pytest.raises(RuntimeError) as caught:
+        Trainer(tmp_path).save_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
+    assert caught.value is error
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint_latest.pth"]
+
+
 def test_a_checkpoint_that_holds_nothing_more(tmp_path):
     WithMore(tmp_path, {}).save_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
     assert "nnunet_ext" not in torch.load(tmp_path / "checkpoint_latest.pth", weights_only=False)

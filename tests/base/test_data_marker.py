@@ -61,6 +61,15 @@ def test_files_that_changed(marker):
     assert marker.problem("these") == "found 2 files changed, missing or new (a.b2nd first)"
 
 
+def test_as_many_files_of_other_names_or_sizes(marker):
+    (marker.data / "b.pkl").rename(marker.data / "c.pkl")
+    assert marker.problem("these") == "found 2 files changed, missing or new (b.pkl first)"
+    (marker.data / "c.pkl").rename(marker.data / "b.pkl")
+    assert marker.problem("these") is None
+    (marker.data / "b.pkl").write_text("longer than before")
+    assert marker.problem("these") == "found 1 file changed, missing or new (b.pkl)"
+
+
 def test_a_damaged_marker(marker):
     marker.file.write_text("{")
     with pytest.raises(UserError, match="expected JSON"):

@@ -22,6 +22,7 @@ from nnunet_ext.ba_net.trainer import BANetTrainer
 from nnunet_ext.base.knobs import BLOCK
 from nnunet_ext.base.seeds import Purpose
 from nnunet_ext.base.trainer import ExtTrainer
+from nnunet_ext.base.validated_checkpoint import validated_checkpoint
 from nnunet_ext.baseline.trainer import NNUNetBaselineTrainer
 from nnunet_ext.errors import UserError
 
@@ -270,6 +271,46 @@ def test_validating_with_changed_knobs_is_not_continuing():
     trainer = make(num_epochs=6)
     trainer.load_checkpoint(file)
     assert trainer.current_epoch == 2
+
+
+def test_after_a_continued_training_the_best_checkpoint_is_validated_and_not_the_newest(monkeypatch):
+    """``--c --val_best``: until the training starts the newest is loaded, afterwards the file that is asked for."""
+    monkeypatch.setattr(nnUNetTrainer, "on_train_start", lambda self: None)
+    trainer = make()
+    trainer.initialize()
+    for name, epoch in (("best", 1), ("latest", 6)):
+        trainer.logger.log("epoch_end_timestamps", float(epoch), 0)
+        trainer.current_epoch = epoch
+        trainer.save_checkpoint(f"{trainer.output_folder}/checkpoint_{name}.pth")
+    best = f"{trainer.output_folder}/checkpoint_best.pth"
+    continued = make(continued=True)
+    continued.load_checkpoint(best)
+    assert continued.current_epoch == 7
+    continued.on_train_start()
+    continued.load_checkpoint(best)
+    assert continued.current_epoch == 2
+
+
+def test_validation_records_its_checkpoint(monkeypatch):
+    monkeypatch.setattr(nnUNetTrainer, "on_train_end", lambda self: None)
+
+    def validates(self, save_probabilities):
+        Path(self.output_folder, "validation").mkdir(exist_ok=True)
+
+    monkeypatch.setattr(nnUNetTrainer, "perform_actual_validation", validates)
+    trainer = make()
+    trainer.initialize()
+    best = f"{trainer.output_folder}/checkpoint_best.pth"
+    trainer.save_checkpoint(best)
+    validation = Path(trainer.output_folder, "validation")
+    for act, expected in (
+        (lambda: trainer.on_train_end(), "checkpoint_final.pth"),
+        (lambda: trainer.load_checkpoint(best), "checkpoint_best.pth"),
+        (lambda: trainer.on_train_end(), "checkpoint_final.pth"),
+    ):
+        act()
+        trainer.perform_actual_validation()
+        assert validated_checkpoint(validation) == expected
 
 
 def test_another_trainers_checkpoint_is_refused():

@@ -12,9 +12,11 @@ import nibabel
 import numpy as np
 import pytest
 from nnunetv2.evaluation.evaluate_predictions import evaluate_folder_entry_point
+from nnunetv2.inference.predict_from_raw_data import predict_entry_point
 
 from nnunet_ext.cli.main import main
 from nnunet_ext.cli.stock import run_stock
+from nnunet_ext.phantoms import phantom_case, write_nifti
 
 QUICK = ["-device", "cpu", "-npp", "0", "-nps", "0", "--disable_progress_bar", "--disable_tta", "-f", "0"]
 COLLECTION = "results/Dataset900_Shared/UniSegTrainer__CollectionLitePlans__3d_fullres"
@@ -38,6 +40,44 @@ def test_all_tasks_that_take_the_images(untrained, monkeypatch, capsys):
         files = {path.name for path in (untrained / "out" / task).iterdir()}
         assert files == {"unseen_000.nii.gz", "unseen_001.nii.gz", "plans.json", "dataset.json"}
     assert len(list((untrained / "out").iterdir())) == 4  # without --merge nothing is merged
+
+
+PLAIN = ["-f", "0", "--disable_tta"]
+OPTIONS = {
+    "mirroring": ["-f", "0"],
+    "step size": [*PLAIN, "-step_size", "1"],
+    "folds": ["-f", "0", "1", "--disable_tta"],
+    "checkpoint": [*PLAIN, "-chk", "checkpoint_best.pth"],
+}
+
+
+def test_options_have_the_effect_that_they_have_in_the_stock_command(untrained, tmp_path):
+    """Each option changes the labels, and to the same labels as nnUNetv2_predict on the task's view."""
+    collection = untrained / COLLECTION
+    view = untrained / "results" / "Dataset901_Organ" / VIEW
+    for model in (collection, view):
+        shutil.copy(collection / "fold_1" / "checkpoint_final.pth", model / "fold_0" / "checkpoint_best.pth")
+    images = tmp_path / "images"
+    images.mkdir()
+    image, _ = phantom_case(np.random.default_rng(0), shape=(12, 80, 40))  # four windows, or three
+    write_nifti(images / "long_0000.nii.gz", image[0], (2.5, 1.0, 1.0))
+    where = ["-i", str(images), "-o"]
+    how = ["-device", "cpu", "-npp", "0", "-nps", "0", "--disable_progress_bar"]
+
+    def predicted(name: str, options: list[str]) -> np.ndarray:
+        ours, theirs = tmp_path / "ours" / name, tmp_path / "theirs" / name
+        ask = ["predict_tasks", "-d", "900", "-p", "CollectionLitePlans", "--tasks", "organ"]
+        assert main([*ask, *where, str(ours), *how, *options]) == 0
+        trainer, plans, configuration = VIEW.split("__")
+        model = ["-d", "901", "-tr", trainer, "-p", plans, "-c", configuration]
+        run_stock("nnUNetv2_predict", predict_entry_point, [*model, *where, str(theirs), *how, *options])
+        found, expected = labels(ours / "organ" / "long.nii.gz"), labels(theirs / "long.nii.gz")
+        np.testing.assert_array_equal(found, expected, name)
+        return found
+
+    plain = predicted("plain", PLAIN)
+    for name, options in OPTIONS.items():
+        assert not np.array_equal(predicted(name, options), plain), name
 
 
 def test_evaluation(untrained):

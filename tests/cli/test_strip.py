@@ -18,6 +18,7 @@ from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_ext import sockets
+from nnunet_ext.base.validated_checkpoint import write_validated_checkpoint
 from nnunet_ext.cli.main import main
 
 Make = Callable[..., Any]
@@ -125,6 +126,25 @@ def test_one_fold_after_the_other_but_never_over_another_model(half_labelled: Ma
     shutil.rmtree(target)
     target.write_text("")
     refused()
+
+
+def test_the_summary_is_of_the_checkpoint_that_is_stripped(half_labelled: Make, caplog):
+    """nnU-Net writes the scores of final and best (--val_best) to the same place."""
+    model = trained(half_labelled, "LeFeDTrainer")
+    validation = model / "fold_0" / "validation"
+    validation.mkdir()
+    (validation / "summary.json").write_text("{}")
+    final, best = "checkpoint_final.pth", "checkpoint_best.pth"
+    for number, (validated, stripped) in enumerate(((None, final), (None, best), (best, final), (best, best))):
+        if validated is not None:
+            write_validated_checkpoint(validation, validated)
+        caplog.clear()
+        assert main(words("LeFeDTrainer", "-chk", stripped, "--as", f"Mine{number}")) == 0
+        fold = model.with_name(f"nnUNetTrainer__Mine{number}__3d_fullres") / "fold_0"
+        assert (fold / stripped).is_file()
+        belongs = (validated or final) == stripped
+        assert (fold / "validation" / "summary.json").is_file() == belongs
+        assert (f"holds the scores of {validated or final}, not those of {stripped}" in caplog.text) != belongs
 
 
 def test_models_that_need_more_than_the_u_net_are_refused(half_labelled: Make, mistake):

@@ -14,6 +14,7 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import nn
 from torch.testing import assert_close
 
+from nnunet_ext.base.seeds import BatchSeeds, Purpose
 from nnunet_ext.dodnet import DoDNetTrainer
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.mixed_loader import MixedLoader
@@ -75,6 +76,33 @@ def test_as_many_samples_are_forced_to_foreground_as_in_a_stock_batch():
     # of 3 samples at 0.33 the stock rule forces the last; here it is the last drawn, wherever its task puts it
     assert next(mixed_loader([2, 1, 0].__getitem__))["data"][:, 1].tolist() == [1, 0, 0]
     assert next(mixed_loader([0, 1, 2].__getitem__))["data"][:, 1].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(("samples", "forced"), [(2, 1), (3, 1), (4, 1), (5, 2), (12, 4)])
+def test_the_number_of_forced_samples_is_rounded_as_stock_rounds(samples, forced):
+    """Not forced are round(samples x 0.67): 1.34, 2.01, 2.68, 3.35 and 8.04."""
+    loaders = [Loader(0, scales=1)]
+    sizes = {"batch_size": samples, "before": 0, "together": samples}
+    batch = next(MixedLoader(loaders, lambda _: 0, 1, 0, heads=(2,), **sizes))
+    assert batch["data"][:, 1].sum() == forced
+
+
+def test_seeded_batches_depend_on_their_step_alone():
+    class Draws(Loader):
+        def __next__(self) -> dict[str, Any]:
+            return super().__next__() | {"data": torch.rand(1, 2)}
+
+    def loader(first_step: int, workers: int = 1) -> MixedLoader:
+        seeds = BatchSeeds(3, rank=0, purpose=Purpose.TRAINING, steps=4)
+        sizes = {"batch_size": 3, "before": 0, "together": 3}
+        draws = [Draws(task, scales=1) for task in range(2)]
+        return MixedLoader(draws, lambda sample: sample % 2, workers, first_step, seeds, heads=(2, 3), **sizes)
+
+    whole = loader(0)
+    batches = torch.stack([next(whole)["data"] for _ in range(6)])
+    assert len(batches.unique()) == batches.numel()
+    assert torch.equal(next(loader(5))["data"], batches[5])
+    assert torch.equal(next(loader(2, workers=3))["data"], batches[2])
 
 
 def test_the_order_does_not_depend_on_the_number_of_workers():

@@ -144,6 +144,20 @@ def test_one_spacing(fingerprinted):
         assert plans["transpose_forward"] == [0, 1, 2]
 
 
+def test_shapes_are_those_at_the_target_spacing(fingerprinted):
+    """At 1 mm: 150 100 100 (50 slices of 3 mm), 120 100 120 (60 slices of 2 mm), 60 60 60."""
+    shared, _ = plan(fingerprinted(ALL, spacing="one"))
+    assert setting(shared, "median_image_size_in_voxels") == [120.0, 100.0, 100.0]
+
+
+def test_the_voxels_of_all_cases_of_all_members_limit_the_batch(fingerprinted):
+    """Stock rule: a batch sees at most a twentieth of the voxels; of 100 + 20 images of one patch each it is 6."""
+    small = {"shape": (32, 32, 32)}
+    shared, _ = plan(fingerprinted({"many": {"cases": 100} | small, "few": {"cases": 20} | small}), Planner)
+    assert setting(shared, "patch_size") == [32, 32, 32]
+    assert setting(shared, "batch_size") == 6
+
+
 def test_a_tasks_own_spacing_wins(fingerprinted):
     _, members = plan(fingerprinted(ALL, {"ct": {"spacing": [1.0, 1.0, 4.0]}}, spacing="one"))
     assert [setting(plans, "spacing") for plans in members] == [[4.0, 1.0, 1.0], [1.5, 1.0, 1.0], [1.5, 1.0, 1.0]]

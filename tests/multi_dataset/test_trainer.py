@@ -189,6 +189,77 @@ def test_a_fold_without_training_case_of_a_task_is_refused(collection):
         run.get_dataloaders()
 
 
+def drawn_cases(pool: Any, batches: int) -> dict[int, set[str]]:
+    found: dict[int, set[str]] = {}
+    for _ in range(batches):
+        batch = next(pool)
+        found.setdefault(batch["task"], set()).update(map(str, batch["keys"]))
+    return found
+
+
+def test_members_train_and_validate_on_the_cases_of_their_fold(collection):
+    run = trainer(collection)
+    run.initialize()
+    train, val = run.get_dataloaders()
+    for pool, key in ((train, "train"), (val, "val")):
+        for task, cases in drawn_cases(pool, 10).items():
+            folder = next((collection / "preprocessed").glob(f"Dataset90{task + 1}_*"))
+            fold = json.loads((folder / "splits_final.json").read_text())[0]
+            assert cases
+            assert cases <= set(fold[key]), (TASKS[task], key)
+
+
+def test_ranks_of_one_seed_draw_the_same_tasks_and_other_cases(collection):
+    drawn = []
+    for rank in (0, 2):
+        run = trainer(collection)
+        run.initialize()
+        with process_group(rank, 4):  # two nodes: both have the local rank 0
+            pools = run.get_dataloaders()
+        drawn.append([next(pool) for pool in pools for _ in range(3)])
+    for mine, theirs in zip(*drawn, strict=True):
+        assert mine["task"] == theirs["task"]
+        assert not torch.equal(mine["data"], theirs["data"])
+
+
+def test_a_tasks_logged_loss_is_the_mean_of_its_own_steps(collection):
+    run = trainer(collection)
+    steps = [(0, 1.0), (1, 10.0), (0, 3.0), (4, -0.5), (0, 8.0)]
+    run.on_train_epoch_end([{"loss": np.float32(loss), "task": task} for task, loss in steps])
+    found = [run.logger.get_value(f"loss of {task}", -1) for task in TASKS]
+    np.testing.assert_array_equal(found, [4.0, 10.0, np.nan, np.nan, -0.5])
+
+
+def test_of_mixed_batches_a_tasks_logged_loss_is_the_mean_over_the_batches_that_have_it(one_channel):
+    run = trainer(one_channel, DoDNetTrainer)
+    run.initialize()
+    by_task = [[1.0, np.nan, 4.0], [np.nan, np.nan, 5.0], [3.0, np.nan, 9.0]]
+    run.on_train_epoch_end([{"loss": np.float32(0.5), "by_task": np.array(each)} for each in by_task])
+    found = [run.logger.get_value(f"loss of {task}", -1) for task in ("organs", "lung", "kidney")]
+    np.testing.assert_array_equal(found, [2.0, np.nan, 6.0])
+
+
+def test_only_the_first_rank_touches_checkpoints_and_views(collection):
+    run = trainer(collection)
+    run.on_train_start()
+    best = str(Path(run.output_folder) / "checkpoint_best.pth")
+    run.save_checkpoint(best)
+    run._write_views()
+
+    def files() -> dict[Path, tuple[int, int]]:
+        places = (collection / "results").rglob("*")
+        return {place: (place.lstat().st_ino, place.lstat().st_mtime_ns) for place in places if not place.is_dir()}
+
+    view = next((collection / "results").glob("Dataset901_*/*/fold_0/checkpoint_best.pth"))
+    view.unlink()
+    before = files()
+    with process_group(2, 4):  # local rank 0 of the second node
+        run.save_checkpoint(best)
+    assert files() == before
+    run.save_checkpoint(best)
+    assert view.is_file()
+
+
 def test_continuing_goes_on_with_the_next_epochs_order(collection):
     plans = read_plans(collection)
     plans["nnunet_ext"]["num_epochs"] = 2

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from process_group import process_group
 
 from nnunet_ext.errors import UserError
 from nnunet_ext.pseudo_label import PseudoLabelTrainer
@@ -240,6 +241,24 @@ def test_pseudo_labels_that_were_changed_are_refused(half_labelled: Make):
     shutil.rmtree(trainer.pseudo_labels.place)
     with pytest.raises(UserError, match="found them deleted"):
         trainer.get_dataloaders()
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch_dice", "refused"), [(3, True, True), (3, False, False), (4, True, False), (None, True, False)]
+)
+def test_ranks_cannot_share_an_uneven_batch_under_batch_dice(half_labelled: Make, samples, batch_dice, refused):
+    trainer = half_labelled(PseudoLabelTrainer, unlabelled={"batch_size": samples})
+    trainer.configuration_manager.configuration |= {"batch_size": 2, "batch_dice": batch_dice}
+    with process_group(0, 2):
+        trainer.is_ddp = True
+        if not refused:
+            trainer._check_ddp_batch()
+            return
+        with pytest.raises(
+            UserError,
+            match=r"-num_gpus 2: expected a multiple of 2 pseudo-labelled samples in a batch, got 3; .*batch_size to 2",
+        ):
+            trainer.initialize()
 
 
 def test_one_epoch_has_no_second_part(half_labelled: Make, capsys):

@@ -6,12 +6,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from process_group import process_group
 
+from nnunet_ext.base.ranks import Ranks
 from nnunet_ext.errors import UserError
 from nnunet_ext.lefed import LeFeDTrainer
 from nnunet_ext.mean_teacher import MeanTeacherTrainer
@@ -140,3 +143,96 @@ def test_a_run_that_was_killed(half_labelled: Make, monkeypatch, predicted, lost
 def test_an_illegal_knob(half_labelled: Make):
     with pytest.raises(UserError, match=r"knob 'unlabelled\.guided_every' expects an integer >= 1, or null"):
         half_labelled(MeanTeacherTrainer, unlabelled={"guided_every": 0})
+
+
+class OneCase:
+    """Stands for the preprocessed cases and for the folder of pseudo-labels."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.image = np.zeros((1, *shape), np.float32)
+        self.body = np.zeros((1, *shape), np.int8)
+        self.body[:, :4] = -1  # outside the body
+        self.written = np.empty(0)
+
+    def load_case(self, _: str) -> tuple[np.ndarray, np.ndarray, None, dict[str, Any]]:
+        return self.image, self.body, None, {}
+
+    def write(self, _: str, labels: np.ndarray, *__: Any, like: Any) -> None:
+        self.written = labels[0]
+
+
+class Along(torch.nn.Module):
+    """Logits of background (0) and of three labels, of which the first changes along the last axis of a patch."""
+
+    def __init__(self, first: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.first, self.decoder = first, torch.nn.Module()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        along = self.first(torch.linspace(0, 1, x.shape[-1])).expand_as(x)
+        return torch.cat((torch.zeros_like(x), along, *[torch.full_like(x, -9.0)] * 2), 1)
+
+
+def predict_one(half_labelled: Make, first: Callable[[torch.Tensor], torch.Tensor]) -> tuple[OneCase, Any]:
+    trainer = half_labelled(MeanTeacherTrainer)
+    trainer.initialize()
+    trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+    assert trainer.inference_allowed_mirroring_axes == (0, 1, 2)
+    trainer.network = Along(first)
+    case = OneCase(tuple(trainer.configuration_manager.patch_size))
+    predicting._predict(trainer, "case", case, predicting._predictor(trainer), case)
+    return case, trainer
+
+
+def test_background_outside_the_body_is_minus_one_and_foreground_stays(half_labelled: Make):
+    """As nnU-Net's preprocessing writes labels, which loss and augmentation treat in their own way."""
+    case, _ = predict_one(half_labelled, lambda along: torch.where((along - 0.5).abs() < 0.2, 1.0, -1.0))
+    foreground = (np.abs(np.linspace(0, 1, case.written.shape[-1]) - 0.5) < 0.2) & np.ones(case.written.shape, bool)
+    expected = np.where(foreground, 1, np.where(case.body[0] < 0, -1, 0))
+    assert set(np.unique(expected)) == {-1, 0, 1}
+    np.testing.assert_array_equal(case.written, expected)
+
+
+def test_predictions_are_means_over_mirrored_images(half_labelled: Make):
+    """From -1 to 3 along an axis, unmirrored a quarter is background; the mean with the mirror image is 1."""
+    case, _ = predict_one(half_labelled, lambda along: 4 * along - 1)
+    assert (case.written == 1).all()
+
+
+@pytest.mark.parametrize(("cases", "of_ranks"), [(90, [[20, 40], [20, 40]]), (41, [[], []]), (5, [[], []])])
+def test_ranks_meet_every_twenty_cases_and_equally_often(monkeypatch, cases, of_ranks):
+    """As in nnU-Net's validation: else a rank with large images lets the others run into the group's time-out."""
+    names = [f"case_{number}" for number in range(cases)]
+    monkeypatch.setattr(predicting, "check_unlabelled", lambda *_: names)
+    monkeypatch.setattr(predicting, "unlabelled_folder", lambda *_: Path())
+    for name in ("_digest", "_predictor", "nnUNetDatasetBlosc2"):
+        monkeypatch.setattr(predicting, name, lambda *_: None)
+    trainer, into = MagicMock(preprocessed_dataset_folder_base="folder"), MagicMock()
+    into.has.return_value = False
+    done: list[str] = []
+    monkeypatch.setattr(predicting, "_predict", lambda _, case, *__: done.append(case))
+    found, waits = [], []
+    for rank in range(2):
+        done.clear()
+        met: list[int] = []
+        monkeypatch.setattr(Ranks, "wait", lambda _, met=met: met.append(len(done)))
+        with process_group(rank, 2):
+            predicting.predict_unlabelled(trainer, into)
+        assert done == names[rank::2]
+        waits.append(len(met))
+        found.append([number for number in met if 0 < number < len(done)])
+    assert found == of_ranks
+    assert waits[0] == waits[1]
+
+
+def test_pseudo_labels_of_as_many_other_cases_are_not_in_use(half_labelled: Make):
+    trainer = half_labelled(MeanTeacherTrainer, unlabelled=EVERY_OTHER)
+    trainer.initialize()
+    folder = trainer.pseudo_labels
+    folder.begin("these")
+    for case in ("a", "b"):
+        (folder.place / f"{case}.pkl").write_bytes(b"")
+    folder.finish("these")
+    trainer._predicted_by = "these"
+    assert trainer._pseudo_label_problem(["a", "b"]) is None
+    assert "found those of other unlabelled cases" in trainer._pseudo_label_problem(["a", "c"])

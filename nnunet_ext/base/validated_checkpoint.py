@@ -1,0 +1,27 @@
+"""Which checkpoint a fold's validation is of; nnU-Net writes the scores of final and best to the same place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from nnunet_ext.base.json_file import read_json
+
+FINAL = "checkpoint_final.pth"
+FILE = "validated.json"
+
+
+def write_validated_checkpoint(validation: Path, checkpoint_name: str) -> None:
+    """Record which checkpoint was validated.
+
+    Args:
+        validation: A fold's folder ``validation``.
+        checkpoint_name: ``checkpoint_final.pth`` or ``checkpoint_best.pth``.
+    """
+    (validation / FILE).write_text(json.dumps({"checkpoint": checkpoint_name}), encoding="utf-8")
+
+
+def validated_checkpoint(validation: Path) -> str:
+    """Return the checkpoint of which ``validation`` holds the scores; final where nothing is recorded."""
+    file = validation / FILE
+    return read_json(file)["checkpoint"] if file.is_file() else FINAL
