@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 
 from nnunet_ext.base.one_line import one_line
 from nnunet_ext.base.ranks import Ranks
+from nnunet_ext.base.run_lock import release_lock, take_lock
 from nnunet_ext.base.write_error import is_write_error
 from nnunet_ext.errors import UserError
 
@@ -67,14 +69,15 @@ class SafeCheckpoints:
                     os.fsync(file.fileno())
                 partial.replace(filename)
         except (OSError, RuntimeError) as error:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
             if not is_write_error(error):
                 raise
             raise UserError(
                 f"{filename}: expected to write a checkpoint, got {one_line(error)!r}. Older checkpoints are whole: "
                 f"free space or mend the folder's rights, then go on with --c."
             ) from error
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
 
     def _write(self, file: Path) -> None:
         """Write nnU-Net's checkpoint and the trainer's own state, to the disk once."""
@@ -111,8 +114,9 @@ class SafeCheckpoints:
                 self._load_file(file, told="the checkpoint given")
         elif given is None:
             raise TypeError(f"{type(self).__name__}.load_checkpoint: expected a checkpoint, got none")
-        elif self.continue_training and Path(given).parent == Path(self.output_folder):
-            self._load_file(self._newest_whole_checkpoint())
+        elif Path(given).parent == Path(self.output_folder):
+            self.lock_fold()
+            self._load_file(self._newest_whole_checkpoint() if self.continue_training else Path(given))
         else:
             self._load_file(Path(given))
 
@@ -121,6 +125,25 @@ class SafeCheckpoints:
         self.check_checkpoint(content, told or str(file))
         super().load_checkpoint(str(file))  # type: ignore[misc]
         self.load_extra_state(content.get(EXTRA, {}))
+
+    def lock_fold(self) -> None:
+        """Let no other process train in the fold's folder; of several ranks the first one sees to that.
+
+        Raises:
+            UserError: One does.
+        """
+        if Ranks.now().is_first:
+            take_lock(Path(self.output_folder), "training", say=self.print_to_log_file)  # type: ignore[attr-defined]
+
+    @contextlib.contextmanager
+    def fold_locked(self) -> Iterator[None]:
+        """``with self.fold_locked():`` :meth:`lock_fold`; afterwards the folder is free."""
+        folder = Path(self.output_folder)
+        self.lock_fold()
+        try:
+            yield
+        finally:
+            release_lock(folder)
 
     def extra_state(self) -> dict[str, Any]:
         """Return what the checkpoint shall hold beyond nnU-Net's own; asked for on rank 0 only. By default nothing."""

@@ -5,12 +5,11 @@ It lies beside the folder, ``<folder>.complete.json``: nnU-Net takes no other fi
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.json_file import read_json, write_json
 from nnunet_ext.base.system_files import files_in
 
 
@@ -74,6 +73,4 @@ class DataMarker:
         return {file.name: file.stat().st_size for file in files_in(self.data)}
 
     def _write(self, content: dict[str, Any]) -> None:
-        partial = self.file.with_suffix(".partial")
-        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        partial.replace(self.file)
+        write_json(self.file, content, indent=1)

@@ -10,6 +10,8 @@ from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAu
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
+from nnunet_ext.base.follow_parent import children_follow
+
 QUIET, PATIENCE = 0.25, 5.0  # seconds
 
 
@@ -48,5 +50,6 @@ def ordered_pool(
     if workers == 0:
         return SingleThreadedAugmenter(loader, None)
     pool = _Pool(loader, None, workers, num_cached_per_queue=2, pin_memory=pin_memory, wait_time=0.002)
-    pool._start()
+    with children_follow():
+        pool._start()
     return pool

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,8 +17,9 @@ from torch import Tensor, nn
 
 from nnunet_ext.base.checkpoints import read_checkpoint
 from nnunet_ext.base.dataset_json import read_dataset_json
-from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.json_file import read_json, write_json
 from nnunet_ext.base.one_line import one_line
+from nnunet_ext.base.plans_file import read_plans
 from nnunet_ext.base.system_files import files_in
 from nnunet_ext.base.validated_checkpoint import FINAL, validated_checkpoint
 from nnunet_ext.base.write_error import is_write_error
@@ -56,7 +56,7 @@ def strip(
     """
     configuration = model.name.rpartition("__")[2]
     target = model.with_name(f"{TRAINER}__{plans_name}__{configuration}")
-    plans = read_json(model / "plans.json")
+    plans = read_plans(model / "plans.json")
     origin = _origin(trainer, plans)
     plans |= {"plans_name": plans_name}
     if target.exists() and not _is_stripped(target, plans, origin):
@@ -71,7 +71,7 @@ def strip(
     stripped = {fold: _stripped(model, trainer, fold, checkpoint_name, plans_name) for fold in folds}
     try:
         target.mkdir(exist_ok=True)
-        (target / "plans.json").write_text(json.dumps(plans, indent=4))
+        write_json(target / "plans.json", plans)
         _copy(OF_MODEL, model, target)
         for fold, file in files.items():
             partial = target / f"{checkpoint_name}.partial"  # in the fold's folder alone it would look like a training

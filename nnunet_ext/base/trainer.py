@@ -20,6 +20,7 @@ from torch._dynamo import OptimizedModule
 from nnunet_ext.base.checkpoints import SafeCheckpoints
 from nnunet_ext.base.environment import check_variables
 from nnunet_ext.base.folds import check_fold
+from nnunet_ext.base.follow_parent import children_follow
 from nnunet_ext.base.init_from import init_from
 from nnunet_ext.base.knobs import BLOCK, changed, is_set, resolve
 from nnunet_ext.base.no_workers import no_workers
@@ -29,6 +30,7 @@ from nnunet_ext.base.parts_logger import PartsLogger
 from nnunet_ext.base.patch_check import check_patch
 from nnunet_ext.base.preprocessed_state import preprocessed_cases
 from nnunet_ext.base.ranks import Ranks
+from nnunet_ext.base.run_lock import release_lock
 from nnunet_ext.base.sample_check import check_sample
 from nnunet_ext.base.seeds import BatchSeeds, Purpose, seed_process, seed_sequence
 from nnunet_ext.base.steady_blur import steady_blur
@@ -55,7 +57,8 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         UserError: Unknown or illegal knob; results folder not writable; plans that leave a single deep-supervision
             scale (stock nnU-Net then trains on NaN); a patch that stock augmentation cannot blur; a batch that DDP
             ranks cannot share evenly under batch Dice (stock nnU-Net then crashes or hangs); folds that do not fit the
-            preprocessed cases; continuing with changed knobs or from another trainer's checkpoint.
+            preprocessed cases; continuing with changed knobs or from another trainer's checkpoint; another process
+            trains in the fold's folder (:mod:`nnunet_ext.base.run_lock`).
     """
 
     loss_parts: tuple[str, ...] = ()
@@ -138,9 +141,10 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         return train, val
 
     def get_dataloaders(self) -> tuple[Any, Any]:
-        """Stock loaders and workers; with the knob ``seed``, an ordered pool of workers whose batches are seeded."""
+        """Stock loaders, whose workers end with this process; with ``seed``, an ordered pool with seeded batches."""
         if self.knobs["seed"] is None:
-            return super().get_dataloaders()
+            with children_follow():
+                return super().get_dataloaders()
         train, val = self.bare_loaders()
         return (
             self.pool(partial(SingleLoader, train), Purpose.TRAINING, self.num_iterations_per_epoch),
@@ -174,6 +178,20 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         """Return the seeds of this rank's batches for a purpose; None without the knob ``seed``."""
         seed = self.knobs["seed"]
         return None if seed is None else BatchSeeds(seed, Ranks.now().rank, purpose, steps)
+
+    def run_training(self) -> None:
+        """Train as stock does, alone in the fold's folder."""
+        self.lock_fold()
+        try:
+            super().run_training()
+        except BaseException:
+            release_lock(Path(self.output_folder))
+            raise
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """Validate as stock does, alone in the fold's folder."""
+        with self.fold_locked():
+            super().perform_actual_validation(save_probabilities)
 
     def on_train_start(self) -> None:
         """Stock preparation, then the weights of the knob ``init_from`` if this is a fresh start."""

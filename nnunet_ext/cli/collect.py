@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from nnunet_ext.cli import folders
+from nnunet_ext.cli import folders, options
 from nnunet_ext.cli.command import Command
-from nnunet_ext.errors import UserError
+from nnunet_ext.cli.folders import numbers_to_oneself
 
 if TYPE_CHECKING:
     from nnunet_ext.base.raw_dataset import RawDataset
@@ -51,7 +51,7 @@ class Collect(Command):
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
         add = parser.add_argument
-        add("-d", type=int, required=True, help="number of the collection, 1 to 999")
+        add("-d", type=options.whole(1, 999), required=True, help="number of the collection, 1 to 999")
         add("-n", required=True, help="name of the collection, as MOTS in Dataset900_MOTS")
         add("--spacing", choices=("own", "one"), default=cls.spacing, help="target spacing: each member's own, or one")
         add("--normalization", choices=("own", "one"), default=cls.normalization, help="the same for normalization")
@@ -64,22 +64,21 @@ class Collect(Command):
         from nnunet_ext.multi_dataset.collecting import Folders, collect
         from nnunet_ext.multi_dataset.selection import parse_selection
 
-        if not 1 <= self.d <= 999:
-            raise UserError(f"-d {self.d}: expected a number from 1 to 999, got {self.d}. Choose a free one.")
         raw = folders.folder("nnUNet_raw", writable=True)
         selections = [parse_selection(word, _find) for word in self.member]
         name = f"Dataset{self.d:03d}_{self.n}"
-        found = collect(
-            name,
-            selections,
-            Folders(raw, folders.if_there("nnUNet_preprocessed"), folders.if_there("nnUNet_results")),
-            spacing=self.spacing,
-            normalization=self.normalization,
-            network_of=None
-            if self.network_of is None
-            else folders.dataset("nnUNet_preprocessed", self.network_of).name,
-            show_progress=not self.no_pbar,
-        )
+        with numbers_to_oneself(raw):
+            found = collect(
+                name,
+                selections,
+                Folders(raw, folders.if_there("nnUNet_preprocessed"), folders.if_there("nnUNet_results")),
+                spacing=self.spacing,
+                normalization=self.normalization,
+                network_of=None
+                if self.network_of is None
+                else folders.dataset("nnUNet_preprocessed", self.network_of).name,
+                show_progress=not self.no_pbar,
+            )
         print(f"{raw / name / 'dataset.json'}\n\n{table(found)}\n")
         print(f"Next: nnunet_ext plan_and_preprocess -d {self.d} -pl UniSegPlanner")
         return 0

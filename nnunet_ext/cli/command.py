@@ -7,6 +7,8 @@ import argparse
 from collections.abc import Sequence
 from typing import ClassVar
 
+from nnunet_ext.cli.options import Parser
+
 
 class Command(abc.ABC):
     """A sub-command: a dataclass whose fields are the options and whose :meth:`run` is the work.
@@ -16,6 +18,8 @@ class Command(abc.ABC):
     """
 
     name: ClassVar[str]
+    after_interruption: ClassVar[str] = "The same command goes on where it stopped, or starts again."
+    has_workers: ClassVar[bool] = False  # of multiprocessing
 
     @classmethod  # noqa: B027  (some commands have no options)
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -24,7 +28,7 @@ class Command(abc.ABC):
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> Command:
         """Build the command from command-line words."""
-        parser = argparse.ArgumentParser(
+        parser = Parser(
             prog=f"nnunet_ext {cls.name}", description=cls.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         cls.add_arguments(parser)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import sys
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nnunet_ext import sockets
-from nnunet_ext.cli import folders
+from nnunet_ext.base.json_file import whole_file, write_text
+from nnunet_ext.base.run_lock import run_lock
+from nnunet_ext.cli import folders, options
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.compare_arm import Arm, parse_arms
 from nnunet_ext.cli.train import Train
@@ -21,8 +22,6 @@ from nnunet_ext.errors import UserError
 
 if TYPE_CHECKING:
     from nnunet_ext.cli.compare_run import Run, Setting
-
-INTERRUPTED = 130  # exit code of commands that Ctrl-C ended
 
 
 @dataclass
@@ -35,6 +34,7 @@ class Compare(Command):
     """
 
     name: ClassVar[str] = "compare"
+    after_interruption: ClassVar[str] = "The same command goes on where it stopped."
 
     d: str
     c: str
@@ -57,15 +57,23 @@ class Compare(Command):
         add("-d", required=True, help="data set, number or name")
         add("-c", required=True, help="configuration")
         add("-tr", nargs="+", required=True, metavar="TRAINER", help="[NAME=]TRAINER[:KNOB=VALUE+KNOB=VALUE] each")
-        add("-o", type=Path, required=True, metavar="FOLDER", help="folder for records, table and figure")
+        add(
+            "-o",
+            type=options.folder_or_new,
+            required=True,
+            metavar="FOLDER",
+            help="folder for records, table and figure",
+        )
         add("-p", default=cls.p, help="plans (default: %(default)s)")
-        add("-f", nargs="+", default=["0"], metavar="FOLD", help="folds, or all (default: 0)")
-        add("--seeds", nargs="+", type=int, default=[0], metavar="SEED", help="a run for each (default: 0)")
-        add("--epochs", type=int, help="of each training (default: the plans')")
-        add("--iterations", type=int, help="training steps in an epoch (default: the plans')")
-        add("-device", default=cls.device, help="cuda, cpu or mps (default: %(default)s)")
-        add("--test_images", type=Path, metavar="FOLDER", help="predict and score these")
-        add("--test_labels", type=Path, metavar="FOLDER", help="their labels")
+        add("-f", nargs="+", type=options.fold, default=["0"], metavar="FOLD", help="folds, or all (default: 0)")
+        add(
+            "--seeds", nargs="+", type=options.whole(0), default=[0], metavar="SEED", help="a run for each (default: 0)"
+        )
+        add("--epochs", type=options.whole(1), help="of each training (default: the plans')")
+        add("--iterations", type=options.whole(1), help="training steps in an epoch (default: the plans')")
+        add("-device", type=options.device, default=cls.device, help="cuda, cpu or mps (default: %(default)s)")
+        add("--test_images", type=options.folder_or_new, metavar="FOLDER", help="predict and score these")
+        add("--test_labels", type=options.folder_or_new, metavar="FOLDER", help="their labels")
         add(
             "--score",
             choices=("test", "hidden_labels", "validation"),
@@ -74,19 +82,17 @@ class Compare(Command):
         )
 
     def run(self) -> int:
-        """Do all runs that are not done; Ctrl-C leaves what is done."""
-        try:
-            self._run()
-        except KeyboardInterrupt:
-            print("\nnnunet_ext: interrupted. The same command goes on where it stopped.", file=sys.stderr)
-            return INTERRUPTED
-        return 0
-
-    def _run(self) -> None:
+        """Do all runs that are not done."""
         sockets.open_door()
         runs = self._runs()
-        setting = runs[0].setting
         done = [run.finished() for run in runs]
+        folders.check_writable(self.o, f"-o {self.o}")
+        with run_lock(self.o, "nnunet_ext compare", say=print):
+            self._run(runs, done)
+        return 0
+
+    def _run(self, runs: Sequence[Run], done: Sequence[dict[str, Any] | None]) -> None:
+        setting = runs[0].setting
         if not all(done):
             self._prepare(setting, [run for run, record in zip(runs, done, strict=True) if record is None])
         for number, (run, record) in enumerate(zip(runs, done, strict=True), start=1):
@@ -142,7 +148,6 @@ class Compare(Command):
         for arm, fold in {(run.arm.trainer, run.fold) for run in runs}:
             check_scored_apart(setting, arm, fold)
         check_alike(self._records() + [coming for run in runs if (coming := run.to_score()) is not None])
-        folders.check_writable(self.o, f"-o {self.o}")
         if setting.scored.cases:
             setting.scored.link_images(self.o / "images")
             setting.scored.check(folders.plans(self.d, self.p))
@@ -176,9 +181,10 @@ class Compare(Command):
         check_alike(records)
         compared = [ComparedRun.from_record(record) for record in records]
         text = f"{comparison_table(compared)} {_scored(records)}"
-        (self.o / "results.md").write_text(f"{text}\n", encoding="utf-8")
+        write_text(self.o / "results.md", f"{text}\n")
         _write_cases(self.o / "cases.csv", records)
-        comparison_figure(compared).savefig(self.o / "figure.png", dpi=110)
+        with whole_file(self.o / "figure.png") as partial:
+            comparison_figure(compared).savefig(partial, dpi=110, format="png")
         return text
 
 
@@ -196,7 +202,7 @@ def _scored(records: Sequence[dict[str, Any]]) -> str:
 
 
 def _write_cases(file: Path, records: Sequence[dict[str, Any]]) -> None:
-    with file.open("w", newline="", encoding="utf-8") as stream:
+    with whole_file(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(["name", "fold", "seed", "case", "class", "dice", "hd95_mm"])
         for record in records:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import shlex
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_ext.base import knobs
 from nnunet_ext.base.folds import folds_of
+from nnunet_ext.base.json_file import write_json
 from nnunet_ext.cli import folders
 from nnunet_ext.cli.compare_arm import Arm
 from nnunet_ext.cli.compare_cases import VALIDATION, ScoredCases
@@ -142,9 +142,7 @@ class Run:
             "cases": self._score(),
         }
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.file.with_suffix(".partial")
-        partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
-        partial.replace(self.file)
+        write_json(self.file, record, indent=1)
         return record
 
     @cached_property

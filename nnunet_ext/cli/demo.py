@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from nnunet_ext import sockets
 from nnunet_ext.base.nearest import nearest
+from nnunet_ext.base.run_lock import run_lock
+from nnunet_ext.cli import folders, options
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.demo_data import bring_data, check_data, start_folder, unseen_cases
 from nnunet_ext.errors import UserError
@@ -47,22 +49,34 @@ class Demo(Command):
         """Declare the options."""
         add = parser.add_argument
         add("--trainer", default=cls.trainer, help=f"is compared with {CONTROL} (default: %(default)s)")
-        add("--data", type=Path, help="a raw nnU-Net data set, DatasetXXX_Name; phantoms by default")
-        add("--out", type=Path, default=cls.out, help="folder for everything (default: %(default)s)")
-        add("--epochs", type=int, default=cls.epochs, help="length of each training (default: %(default)s)")
-        add("--steps", type=int, default=cls.steps, help="training steps in an epoch (default: %(default)s)")
+        add("--data", type=options.folder, help="a raw nnU-Net data set, DatasetXXX_Name; phantoms by default")
+        add("--out", type=options.folder_or_new, default=cls.out, help="folder for everything (default: %(default)s)")
+        add(
+            "--epochs", type=options.whole(1), default=cls.epochs, help="length of each training (default: %(default)s)"
+        )
+        add(
+            "--steps",
+            type=options.whole(1),
+            default=cls.steps,
+            help="training steps in an epoch (default: %(default)s)",
+        )
 
     def run(self) -> int:
         """Run all commands one after the other and write the report."""
         self._check()
         from torch import cuda
 
-        from nnunet_ext.cli.demo_report import Report
-        from nnunet_ext.cli.shell import Shell
-
         begun = time.monotonic()
         device = "cuda" if cuda.is_available() else "cpu"
         out = self.out.resolve()
+        folders.check_writable(out, f"--out {self.out}")
+        with run_lock(out, "nnunet_ext demo", say=print):
+            return self._demonstrate(out, device, begun)
+
+    def _demonstrate(self, out: Path, device: str, begun: float) -> int:
+        from nnunet_ext.cli.demo_report import Report
+        from nnunet_ext.cli.shell import Shell
+
         start_folder(out)
         dataset = bring_data(out / "nnUNet_raw", self.data)
         variables = _variables(out, device)

@@ -11,6 +11,7 @@ from nnunet_ext.base.image_case import Case
 from nnunet_ext.base.image_file import link_label, links
 from nnunet_ext.base.link import link
 from nnunet_ext.base.raw_dataset import RawDataset
+from nnunet_ext.base.run_lock import NAME as LOCK
 from nnunet_ext.base.system_files import files_in
 from nnunet_ext.cli import folders
 from nnunet_ext.errors import UserError
@@ -49,10 +50,10 @@ def start_folder(out: Path) -> None:
         UserError: It holds something else, or cannot be written.
     """
     try:
-        if files_in(out) and not (out / MARKER).is_file():
+        if {path.name for path in files_in(out)} - {LOCK} and not (out / MARKER).is_file():
             raise UserError(f"--out {out}: expected a new or empty folder or a demo's, found other files.")
         for path in out.iterdir() if out.is_dir() else ():
-            if path.name == MARKER:
+            if path.name in (MARKER, LOCK):
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from nnunet_ext.cli import folders
+from nnunet_ext.cli import folders, options
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.task_views import add_model
 from nnunet_ext.cli.trained import check_folds, model_folder
@@ -38,9 +38,9 @@ class ExportBackbone(Command):
         """Declare the options."""
         add_model(parser)
         add = parser.add_argument
-        add("-f", required=True, metavar="FOLD", help="fold")
-        add("--channels", type=int, required=True, help="number of image channels of the network to train")
-        add("-o", required=True, metavar="FILE", help="checkpoint to write")
+        add("-f", type=options.fold, required=True, metavar="FOLD", help="fold")
+        add("--channels", type=options.whole(1), required=True, help="number of image channels of the network to train")
+        add("-o", type=options.new_or_file, required=True, metavar="FILE", help="checkpoint to write")
         add("-chk", default="checkpoint_final.pth", help="checkpoint to export [checkpoint_final.pth]")
 
     def run(self) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,11 @@ from nnunet_ext.base.environment import VARIABLES as VARIABLES
 from nnunet_ext.base.environment import check_variables
 from nnunet_ext.base.json_file import read_json as read_json
 from nnunet_ext.base.nearest import nearest
+from nnunet_ext.base.plans_file import read_plans
+from nnunet_ext.base.run_lock import run_lock
 from nnunet_ext.errors import UserError
+
+NUMBERS_WAIT = 600.0  # seconds
 
 
 def folder(variable: str, *, writable: bool = False, new: bool | None = None) -> Path:
@@ -55,6 +61,17 @@ def check_writable(path: Path, named: str) -> None:
         ) from error
 
 
+@contextlib.contextmanager
+def numbers_to_oneself(raw: Path) -> Iterator[None]:
+    """``with numbers_to_oneself(raw):`` no other command takes a dataset number; one that does so is waited for.
+
+    Raises:
+        UserError: It takes too long.
+    """
+    with run_lock(raw, "making a dataset", wait=NUMBERS_WAIT):
+        yield
+
+
 def dataset(variable: str, name_or_id: str | int) -> Path:
     """Return a data set's folder inside one of nnU-Net's folders.
 
@@ -91,10 +108,7 @@ def plans(name_or_id: str | int, plans_name: str) -> dict[str, Any]:
         known = [path.stem for path in place.glob("*.json") if '"configurations"' in path.read_text(errors="replace")]
         remedy = nearest(plans_name, known) if known else f"Run nnunet_ext plan_and_preprocess -d {name_or_id} first."
         raise UserError(f"{file}: expected plans, found no file. {remedy}")
-    found = read_json(file)
-    if not isinstance(found, dict) or not isinstance(found.get("configurations"), dict):
-        raise UserError(f"{file}: expected plans with 'configurations', found none. Plan again or give other plans.")
-    return found
+    return read_plans(file)
 
 
 def _look_up(root: Path, text: str) -> tuple[list[str], list[str]]:

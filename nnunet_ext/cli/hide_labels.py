@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from nnunet_ext.cli import folders
+from nnunet_ext.cli import folders, options
 from nnunet_ext.cli.command import Command
+from nnunet_ext.cli.folders import numbers_to_oneself
 from nnunet_ext.errors import UserError
 
 
@@ -36,10 +37,10 @@ class HideLabels(Command):
         """Declare the options."""
         add = parser.add_argument
         add("-d", required=True, help="labelled data set, number or name")
-        add("-o", type=int, required=True, help="number of the new data set, 1 to 999")
+        add("-o", type=options.whole(1, 999), required=True, help="number of the new data set, 1 to 999")
         add("-n", help="name of the new data set (default: that of the labelled one)")
         which = parser.add_mutually_exclusive_group(required=True)
-        which.add_argument("--keep", type=int, metavar="K", help="K cases chosen at random stay labelled")
+        which.add_argument("--keep", type=options.whole(1), metavar="K", help="K cases chosen at random stay labelled")
         which.add_argument("--labelled", type=Path, metavar="FILE", help="these cases do, one on each line")
         add("--seed", type=int, help="of the choice of --keep (default: 0)")
         add("--test", type=Path, metavar="FILE", help="cases to set apart: neither labelled nor unlabelled")
@@ -59,7 +60,9 @@ class HideLabels(Command):
         else:
             assert self.labelled is not None  # argparse demands one of both
             labelled = read_case_list(self.labelled, known, source.folder.name, "--labelled")
-        counts = hide_labels(source, place, labelled, test)
+        with numbers_to_oneself(place.parent):
+            self._place(source.folder)  # its number may have been taken meanwhile
+            counts = hide_labels(source, place, labelled, test)
         print(f"{place / 'dataset.json'}: {', '.join(f'{number} {kind}' for kind, number in counts.items())}")
         print(f"Next: nnunet_ext plan_and_preprocess -d {self.o}")
         return 0

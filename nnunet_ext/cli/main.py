@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from nnunet_ext import __version__
+from nnunet_ext.base.follow_parent import follow_parent
 from nnunet_ext.base.nearest import nearest
+from nnunet_ext.cli import output
 from nnunet_ext.cli.collect import Collect
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.compare import Compare
@@ -16,6 +18,7 @@ from nnunet_ext.cli.doctor import Doctor
 from nnunet_ext.cli.export_backbone import ExportBackbone
 from nnunet_ext.cli.hide_labels import HideLabels
 from nnunet_ext.cli.info import Info
+from nnunet_ext.cli.interruption import interruptible
 from nnunet_ext.cli.phantoms import Phantoms
 from nnunet_ext.cli.plan_and_preprocess import PlanAndPreprocess
 from nnunet_ext.cli.predict import Predict
@@ -69,7 +72,12 @@ def usage() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a sub-command; a user's mistake, and a missing package, print one line and return 2."""
+    """Run a sub-command and return its exit code.
+
+    A user's mistake, a full disk and a missing package print one line and return 2; so does a signal, with 128 + its
+    number.
+    """
+    output.take_any_text()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
         print(usage())
@@ -77,27 +85,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] in ("-V", "--version"):
         print(__version__)
         return 0
-    try:
-        if words[0] not in COMMANDS:
-            raise UserError(f"unknown command {words[0]!r}. {nearest(words[0], COMMANDS)}")
-        return COMMANDS[words[0]].parse(words[1:]).run()
-    except UserError as error:
-        print(f"nnunet_ext: error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
+    kind = COMMANDS.get(words[0], Command)
+    with interruptible(
+        kind.after_interruption, workers=kind.has_workers, process_ends=arguments is None
+    ) as interruption:
+        try:
+            if words[0] not in COMMANDS:
+                raise UserError(f"unknown command {words[0]!r}. {nearest(words[0], COMMANDS)}")
+            code = COMMANDS[words[0]].parse(words[1:]).run()
+            return output.PIPE_CLOSED if output.is_closed() else code
+        except BaseException as error:
+            if output.is_closed():
+                return output.PIPE_CLOSED
+            if interruption.signum is not None or isinstance(error, KeyboardInterrupt):
+                interruption.close()
+                return interruption.code
+            line = explanation(error)
+            if line is None:
+                raise
+            print(f"nnunet_ext: error: {line}", file=sys.stderr)
+            return 2
+
+
+def explanation(error: BaseException) -> str | None:
+    """Return the line for a user's mistake, a full disk or a missing package; None for a mistake of ours."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
         verb = "read or write" if error.errno == errno.EACCES else "write"
-        remedy = "Free space, or correct the rights of the file or its folder"
-        print(
-            f"nnunet_ext: error: {error.filename}: expected to {verb}, got {error.strerror!r}. {remedy}.",
-            file=sys.stderr,
-        )
-        return 2
-    except ModuleNotFoundError as error:
-        print(f"nnunet_ext: error: expected package {error.name}, found none. Ask: nnunet_ext doctor", file=sys.stderr)
-        return 2
+        remedy = "Free space, or correct the permissions of the file or its folder"
+        return f"{error.filename}: expected to {verb}, got {error.strerror!r}. {remedy}."
+    if isinstance(error, ModuleNotFoundError):
+        return f"expected package {error.name}, found none. Ask: nnunet_ext doctor"
+    return None
 
 
+follow_parent()  # a worker of a command imports this module as its parent did
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
-from nnunet_ext.cli import folders
+from nnunet_ext.cli import folders, options
 from nnunet_ext.cli.command import Command
+from nnunet_ext.cli.folders import numbers_to_oneself
 from nnunet_ext.errors import UserError
 
 MEMBERS = 5
@@ -28,15 +30,21 @@ class Phantoms(Command):
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Declare -d."""
-        parser.add_argument("-d", type=int, default=cls.d, help="number of the first data set")
+        parser.add_argument(
+            "-d", type=options.whole(1, 1000 - MEMBERS), default=cls.d, help="number of the first data set"
+        )
 
     def run(self) -> int:
         """Write them, unless a number is taken."""
-        from nnunet_ext.phantom_collection import write_phantom_collection
-
+        raw = folders.folder("nnUNet_raw", writable=True, new=True)
         if not 1 <= self.d <= 1000 - MEMBERS:
             raise UserError(f"-d: expected a number from 1 to {1000 - MEMBERS}, got {self.d}. Choose another.")
-        raw = folders.folder("nnUNet_raw", writable=True, new=True)
+        with numbers_to_oneself(raw):
+            return self._write(raw)
+
+    def _write(self, raw: Path) -> int:
+        from nnunet_ext.phantom_collection import write_phantom_collection
+
         taken = [place.name for n in range(self.d, self.d + MEMBERS) for place in raw.glob(f"Dataset{n:03d}_*")]
         if taken:
             raise UserError(

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from nnunet_ext.base.cores import usable_cores
+from nnunet_ext.base.json_file import write_json
 from nnunet_ext.base.nearest import nearest
-from nnunet_ext.cli import collection, folders
+from nnunet_ext.base.run_lock import run_lock
+from nnunet_ext.cli import collection, folders, options
 from nnunet_ext.cli.command import Command
+from nnunet_ext.cli.earlier_planning import (
+    default_plans_name,
+    earlier_plans,
+    is_whole_fingerprint,
+    remove_broken_fingerprint,
+)
 from nnunet_ext.cli.lookup import find_planner
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.manifest import Manifest
@@ -29,6 +38,7 @@ class PlanAndPreprocess(Command):
     """
 
     name: ClassVar[str] = "plan_and_preprocess"
+    has_workers: ClassVar[bool] = True
 
     d: list[int]
     fpe: str = "DatasetFingerprintExtractor"
@@ -52,19 +62,29 @@ class PlanAndPreprocess(Command):
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Declare the stock flags, --set and --no_check."""
         add = parser.add_argument
-        add("-d", nargs="+", type=int, required=True, help="data set numbers")
+        add("-d", nargs="+", type=options.whole(1, 999), required=True, help="data set numbers")
         add("-fpe", default=cls.fpe, help="fingerprint extractor (nnU-Net's)")
-        add("-npfp", type=int, default=cls.npfp, help="processes for the fingerprint")
+        add("-npfp", type=options.whole(1), default=cls.npfp, help="processes for the fingerprint")
         add("--verify_dataset_integrity", action="store_true", help="nnU-Net's own check as well")
         add("--no_pp", action="store_true", help="no preprocessing")
         add("--clean", action="store_true", help="extract the fingerprint again (needed when the data changed)")
         add("-pl", default=cls.pl, help="planner, ours or nnU-Net's")
-        add("-gpu_memory_target", type=float, help="GB of GPU memory to plan for")
+        add("-gpu_memory_target", type=options.real(0), help="GB of GPU memory to plan for")
         add("-preprocessor_name", default=cls.preprocessor_name, help="preprocessor (nnU-Net's)")
-        add("-overwrite_target_spacing", nargs=3, type=float, help="mm, three numbers; 3d_fullres and cascade only")
+        add(
+            "-overwrite_target_spacing",
+            nargs=3,
+            type=options.real(0),
+            help="mm, three numbers; 3d_fullres and cascade only",
+        )
         add("-overwrite_plans_name", help="name of the plans")
         add("-c", nargs="+", default=list(DEFAULT_PROCESSES), help="configurations to preprocess")
-        add("-np", nargs="+", type=int, help="processes for preprocessing, one number or one per configuration")
+        add(
+            "-np",
+            nargs="+",
+            type=options.whole(1),
+            help="processes for preprocessing, one number or one per configuration",
+        )
         add("--verbose", action="store_true")
         add("--no_pbar", action="store_true", help="no progress bars")
         add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="knobs to write into the plans")
@@ -81,18 +101,39 @@ class PlanAndPreprocess(Command):
         collections = [collection.read(place) for place in raw]
         for place, manifest in zip(raw, collections, strict=True):
             collection.check_words(self.pl, planner, place.name, manifest, self._named_configurations())
-        self._check_and_fingerprint(raw, collections)
+        fingerprinted = self._check(raw, collections)
+        with contextlib.ExitStack() as locks:
+            for folder in self._written(preprocessed, raw, collections, fingerprinted):
+                folder.mkdir(exist_ok=True)
+                locks.enter_context(run_lock(folder, "planning and preprocessing", say=print))
+            self._fingerprint(fingerprinted)
+            self._plan_and_preprocess(planner, preprocessed, raw, collections, block)
+        return 0
+
+    @staticmethod
+    def _written(
+        preprocessed: Path, raw: list[Path], collections: list[Manifest | None], fingerprinted: list[Path]
+    ) -> list[Path]:
+        """Return the folders that are written to, each once."""
+        members = [task.dataset for manifest in collections if manifest for task in manifest.tasks]
+        return [preprocessed / name for name in sorted({place.name for place in (*raw, *fingerprinted)}.union(members))]
+
+    def _plan_and_preprocess(
+        self,
+        planner: type,
+        preprocessed: Path,
+        raw: list[Path],
+        collections: list[Manifest | None],
+        block: dict[str, Any],
+    ) -> None:
         for number, place, manifest in zip(self.d, raw, collections, strict=True):
             members = [preprocessed / task.dataset for task in manifest.tasks] if manifest else []
             plans_name = self._plan(number, planner, preprocessed / place.name, block, members)
             if not self.no_pp:
                 self._preprocess(number, plans_name)
-        return 0
 
-    def _check_and_fingerprint(self, raw: list[Path], collections: list[Manifest | None]) -> None:
-        """Check data sets, a collection's members in its place, and extract their fingerprints."""
-        from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints
-
+    def _check(self, raw: list[Path], collections: list[Manifest | None]) -> list[Path]:
+        """Check data sets, a collection's members in its place; return those whose fingerprints are wanted."""
         from nnunet_ext.base.dataset_check import check_dataset
 
         for place, manifest in zip(raw, collections, strict=True):
@@ -102,11 +143,18 @@ class PlanAndPreprocess(Command):
         for place, manifest in zip(raw, collections, strict=True):
             checked += collection.members(manifest) if manifest else [place]
             fingerprinted += collection.fingerprinted(manifest) if manifest else [place]
-        checked += [place for place in fingerprinted if self.clean or not _fingerprint(place).is_file()]
+        checked += [place for place in fingerprinted if self.clean or not is_whole_fingerprint(_fingerprint(place))]
         for place in () if self.no_check else dict.fromkeys(checked):
             check_dataset(place, show_progress=not self.no_pbar)
+        return list(dict.fromkeys(fingerprinted))
+
+    def _fingerprint(self, places: list[Path]) -> None:
+        from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints
+
+        for place in places:
+            remove_broken_fingerprint(_fingerprint(place))
         extract_fingerprints(
-            [int(place.name[7:10]) for place in dict.fromkeys(fingerprinted)],
+            [int(place.name[7:10]) for place in places],
             self.fpe,
             min(self.npfp, usable_cores()),
             self.verify_dataset_integrity,
@@ -170,14 +218,14 @@ class PlanAndPreprocess(Command):
 
     def _plan(self, number: int, planner: type, place: Path, block: dict[str, Any], members: list[Path]) -> str:
         """Plan one data set or collection, put the knobs into its plans and its members', and return their name."""
-        from batchgenerators.utilities.file_and_folder_operations import save_json
         from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment_dataset
 
         from nnunet_ext.base import knobs
 
-        found = [file for file in place.glob("*.json") if file.stem != "splits_final"]
-        found += [file for member in members for file in member.glob(f"*_{place.name}.json")]
-        before = {file: folders.read_json(file) for file in found}
+        name = self.overwrite_plans_name or default_plans_name(planner)
+        before = earlier_plans(place, name)
+        for member in members:
+            before |= earlier_plans(member, member_plans_name(name, place.name))
         plans, plans_name = plan_experiment_dataset(
             number,
             planner,
@@ -198,13 +246,13 @@ class PlanAndPreprocess(Command):
         except UserError:
             for written in (file, *of_members):  # stock planning has just dropped the knobs of the plans in this file
                 if written in before:
-                    save_json(before[written], str(written), sort_keys=False)
+                    write_json(written, before[written])
             raise
         for written in of_members:
             theirs = folders.read_json(written)
             knobs.carry_over(plans, theirs)
-            save_json(theirs, str(written), sort_keys=False)
-        save_json(plans, str(file), sort_keys=False)
+            write_json(written, theirs)
+        write_json(file, plans)
         return plans_name
 
 

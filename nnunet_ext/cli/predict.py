@@ -8,15 +8,26 @@ from itertools import takewhile
 from pathlib import Path
 from typing import ClassVar
 
+from nnunet_ext.base.json_file import read_object
 from nnunet_ext.cli import folders
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.lookup import check_trainer
+from nnunet_ext.cli.options import check_words, device, fold, folder, real, whole
 from nnunet_ext.cli.stock import check_device, option, run_stock
 from nnunet_ext.cli.trained import check_folds, model_folder
 from nnunet_ext.errors import UserError
 from nnunet_ext.sockets import open_door
 
 NO_CHECK = "--no_check"
+KINDS = {
+    "-f": fold,
+    "-step_size": real(0, 1),
+    "-npp": whole(0),
+    "-nps": whole(0),
+    "-num_parts": whole(1),
+    "-part_id": whole(0),
+    "-device": device,
+}
 
 
 @dataclass
@@ -27,6 +38,7 @@ class Predict(Command):
     """
 
     name: ClassVar[str] = "predict"
+    has_workers: ClassVar[bool] = True
 
     words: list[str]
 
@@ -52,6 +64,10 @@ class Predict(Command):
                 f"expected -i IMAGES -o OUTPUT -d DATASET -c CONFIGURATION, found no {', '.join(missing)}. "
                 f"Example: nnunet_ext predict -i imagesTs -o predictions -d 4 -c 3d_fullres -tr BANetTrainer -f 0"
             )
+        check_words(self.words, KINDS)
+        parts, part = int(option(self.words, "-num_parts", "1") or 1), int(option(self.words, "-part_id", "0") or 0)
+        if part >= parts:
+            raise UserError(f"-part_id {part}: expected less than -num_parts, {parts}, counted from 0. Correct it.")
         trainer = option(self.words, "-tr", "nnUNetTrainer") or ""
         check_trainer(trainer)
         model = model_folder(str(words["-d"]), str(words["-c"]), trainer, option(self.words, "-p", "nnUNetPlans") or "")
@@ -59,7 +75,9 @@ class Predict(Command):
         check_folds(model, folds(self.words), option(self.words, "-chk", "checkpoint_final.pth") or "")
         folders.check_writable(Path(str(words["-o"])), f"-o {words['-o']}")
         check_device(option(self.words, "-device", "cuda"))
-        if NO_CHECK not in self.words:
+        if NO_CHECK in self.words:
+            check_words(self.words, {"-i": folder})
+        else:
             from nnunet_ext.base.dataset_check import check_images
             from nnunet_ext.base.dataset_json import read_dataset_json
 
@@ -72,7 +90,7 @@ class Predict(Command):
 def _check_no_collection(model: Path) -> None:
     from nnunet_ext.multi_dataset.task_table import TaskTable, member_plans_name
 
-    plans = folders.read_json(model / "plans.json")
+    plans = read_object(model / "plans.json")
     table = TaskTable.read(plans)
     if table is not None and table.bound is None:
         raise UserError(

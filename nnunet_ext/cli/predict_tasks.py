@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from nnunet_ext.cli import folders
+from nnunet_ext.cli import folders, options
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.lookup import check_trainer
 from nnunet_ext.cli.stock import check_device
@@ -32,10 +32,11 @@ class PredictTasks(Command):
     """
 
     name: ClassVar[str] = "predict_tasks"
+    has_workers: ClassVar[bool] = True
 
     d: str
-    i: str
-    o: str
+    i: Path
+    o: Path
     tr: str
     p: str
     c: str
@@ -56,16 +57,23 @@ class PredictTasks(Command):
         """Declare the options; those of nnUNetv2_predict have its names and defaults."""
         add_model(parser)
         add = parser.add_argument
-        add("-i", required=True, help="folder of images, named CASE_0000 and so on")
-        add("-o", required=True, help="folder for the predictions")
-        add("-f", nargs="+", default=["0", "1", "2", "3", "4"], metavar="FOLD", help="folds [0 1 2 3 4]")
+        add("-i", type=options.folder, required=True, help="folder of images, named CASE_0000 and so on")
+        add("-o", type=options.folder_or_new, required=True, help="folder for the predictions")
+        add(
+            "-f",
+            nargs="+",
+            type=options.fold,
+            default=["0", "1", "2", "3", "4"],
+            metavar="FOLD",
+            help="folds [0 1 2 3 4]",
+        )
         add("-chk", default="checkpoint_final.pth", help="checkpoint [checkpoint_final.pth]")
         add("--tasks", nargs="+", default=[], metavar="TASK", help="tasks; all that take the images")
         add("--merge", nargs="+", default=[], metavar="TASK[:LABEL]", help="labels of one merged map, highest first")
-        add("-device", default="cuda", choices=("cpu", "cuda", "mps"), help="[cuda]")
-        add("-step_size", type=float, default=0.5, help="step of the sliding window, in patches [0.5]")
-        add("-npp", type=int, default=3, help="processes for reading and preprocessing, 0: this one [3]")
-        add("-nps", type=int, default=3, help="processes for resampling and writing, 0: this one [3]")
+        add("-device", default="cuda", type=options.device, help="cpu, cuda or mps [cuda]")
+        add("-step_size", type=options.real(0, 1), default=0.5, help="step of the sliding window, in patches [0.5]")
+        add("-npp", type=options.whole(0), default=3, help="processes for reading and preprocessing, 0: this one [3]")
+        add("-nps", type=options.whole(0), default=3, help="processes for resampling and writing, 0: this one [3]")
         add("--disable_tta", action="store_true", help="do not mirror")
         add("--disable_progress_bar", action="store_true", help="show no progress")
         add("--no_check", action="store_true", help="do not read all images first")
@@ -81,23 +89,23 @@ class PredictTasks(Command):
         from nnunet_ext.multi_dataset.image_folder import ImageFolder
         from nnunet_ext.multi_dataset.merge import Merge
 
-        images = ImageFolder.read(Path(self.i), tasks)
+        images = ImageFolder.read(self.i, tasks)
         tasks = images.fitting(tasks, named=bool(self.tasks))
         warning = differing_channel_names({task.task.name: task.dataset_json for task in tasks})
         if warning is not None:
             print(warning, file=sys.stderr)
         merge = Merge.parse(self.merge, {task.task.name: task.dataset_json for task in tasks}) if self.merge else None
         check_folds(model, self.f, self.chk)
-        folders.check_writable(Path(self.o), f"-o {self.o}")
+        folders.check_writable(self.o, f"-o {self.o}")
         cases = images.cases()
         if not self.no_check:
             images.check(tasks, show_progress=not self.disable_progress_bar)
         self._predictor(model).predict_tasks(
-            cases, tasks, Path(self.o), preprocessing_processes=self.npp, export_processes=self.nps
+            cases, tasks, self.o, preprocessing_processes=self.npp, export_processes=self.nps
         )
         if merge is not None:
             reader = tasks[0].plans_manager.image_reader_writer_class()
-            merge.write(Path(self.o), [case.name for case in cases], images.ending, reader)
+            merge.write(self.o, [case.name for case in cases], images.ending, reader)
         print(f"{len(cases)} case{'s' * (len(cases) > 1)}: {', '.join(task.task.name for task in tasks)} in {self.o}")
         return 0
 

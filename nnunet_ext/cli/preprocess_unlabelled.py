@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from nnunet_ext.base.cores import usable_cores
 from nnunet_ext.base.nearest import nearest
-from nnunet_ext.cli import folders
+from nnunet_ext.base.run_lock import run_lock
+from nnunet_ext.cli import folders, options
 from nnunet_ext.cli.command import Command
 from nnunet_ext.errors import UserError
 
@@ -25,6 +27,7 @@ class PreprocessUnlabelled(Command):
     """
 
     name: ClassVar[str] = "preprocess_unlabelled"
+    has_workers: ClassVar[bool] = True
 
     d: str
     p: str
@@ -40,20 +43,22 @@ class PreprocessUnlabelled(Command):
         add("-d", required=True, help="data set, number or name")
         add("-p", required=True, help="name of its plans, nnU-Net's or ours")
         add("-c", nargs="+", help=f"configurations (default: those planned of {', '.join(DEFAULT_CONFIGURATIONS)})")
-        add("-np", type=int, help=f"processes (default: {DEFAULT_PROCESSES}, at most one for each core)")
+        add("-np", type=options.whole(1), help=f"processes (default: {DEFAULT_PROCESSES}, at most one for each core)")
         add("--clean", action="store_true", help="preprocess also what is there")
         add("--no_pbar", action="store_true", help="no progress bars")
 
     def run(self) -> int:
         """Check the images that are missing, then preprocess them."""
-        from nnunet_ext.unlabelled.preprocessing import check_unlabelled, preprocess_unlabelled, unlabelled_folder
-        from nnunet_ext.unlabelled.unlabelled_data import UnlabelledData
-
-        if self.np is not None and self.np < 1:
-            raise UserError(f"-np {self.np}: expected at least 1 process. Leave it out or raise it.")
         raw, plans = folders.dataset("nnUNet_raw", self.d), folders.plans(self.d, self.p)
         folder = folders.dataset("nnUNet_preprocessed", self.d)
         folders.check_writable(folder, str(folder))
+        with run_lock(folder, "preprocessing unlabelled images", say=print):
+            return self._preprocess(raw, folder, plans)
+
+    def _preprocess(self, raw: Path, folder: Path, plans: dict[str, Any]) -> int:
+        from nnunet_ext.unlabelled.preprocessing import check_unlabelled, preprocess_unlabelled, unlabelled_folder
+        from nnunet_ext.unlabelled.unlabelled_data import UnlabelledData
+
         configurations = []
         for name in self._configurations(plans):
             if UnlabelledData(folder, plans, name).is_cascade:

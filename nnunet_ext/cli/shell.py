@@ -15,10 +15,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from nnunet_ext.base.follow_parent import end_with_parent
 from nnunet_ext.errors import UserError
 
 EPOCH = re.compile(r"\bEpoch (\d+)\s*$", re.MULTILINE)  # nnU-Net's log opens each epoch so, counting from 0
 POLL_SECONDS = 0.5
+UTF8 = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}  # logs, whatever the terminal has
 
 
 @dataclass
@@ -46,7 +48,7 @@ class Shell:
         """
         command = shlex.join(words)
         self.commands.append(command)
-        name = words[1] if words[0] == "nnunet_ext" else words[0]
+        name = words[1] if words[0] == "nnunet_ext" else Path(words[0]).name
         self.logs.mkdir(exist_ok=True)
         log = self.logs / f"{len(self.commands):02d}_{name}.log"
         print(f"\n$ {command}", flush=True)
@@ -67,7 +69,12 @@ class Shell:
         """Start a command; whatever ends us early ends it and its workers."""
         try:
             process = subprocess.Popen(
-                words, env=self.environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                words,
+                env={**self.environment, **UTF8},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_follow if hasattr(os, "fork") else None,
             )
         except OSError as error:
             raise UserError(
@@ -105,6 +112,12 @@ class Shell:
 def _epochs_done(log: Path) -> int:
     begun = EPOCH.findall(log.read_text(encoding="utf-8", errors="replace"))
     return int(begun[-1]) if begun else 0
+
+
+def _follow() -> None:
+    """In a new command: take Ctrl-C again, which nnunet_ext blocks; end when nnunet_ext is killed."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    end_with_parent(signal.SIGTERM)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

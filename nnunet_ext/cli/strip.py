@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from nnunet_ext import sockets
+from nnunet_ext.base.run_lock import run_lock
+from nnunet_ext.cli import options
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.trained import check_folds, model_folder
 from nnunet_ext.cli.variant import check_name
 from nnunet_ext.errors import UserError
+
+WAIT = 60.0  # seconds for another one
 
 
 @dataclass
@@ -40,7 +44,7 @@ class Strip(Command):
         add("-c", required=True, help="configuration")
         add("-tr", default="LeFeDTrainer", help="trainer [LeFeDTrainer]")
         add("-p", default="nnUNetPlans", help="plans [nnUNetPlans]")
-        add("-f", nargs="+", default=[], metavar="FOLD", help="folds; all that were trained")
+        add("-f", nargs="+", type=options.fold, default=[], metavar="FOLD", help="folds; all that were trained")
         add("-chk", default="checkpoint_final.pth", help="checkpoint [checkpoint_final.pth]")
         add("--as", dest="plans_name", metavar="NAME", help="plans' name of the new model [-p and the method's name]")
 
@@ -57,7 +61,8 @@ class Strip(Command):
             raise UserError(f"-tr: expected a trainer of nnunet_ext, got {self.tr!r}, which needs no stripping.")
         from nnunet_ext.base.strip import TRAINER, strip
 
-        target = strip(model, sockets.load("trainers", self.tr), folds, self.chk, name)
+        with run_lock(model.parent, "stripping a model", wait=WAIT):
+            target = strip(model, sockets.load("trainers", self.tr), folds, self.chk, name)
         print(
             f"{target} written. Predict with nnUNetv2_predict -tr {TRAINER} -p {name} -c {self.c} -f {' '.join(folds)}"
         )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.json_file import read_object
+from nnunet_ext.cli import options
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.trained import model_folder
 from nnunet_ext.errors import UserError
@@ -33,7 +34,9 @@ class TaskViews(Command):
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
         add_model(parser)
-        parser.add_argument("-f", nargs="+", default=[], metavar="FOLD", help="folds; all that were trained")
+        parser.add_argument(
+            "-f", nargs="+", type=options.fold, default=[], metavar="FOLD", help="folds; all that were trained"
+        )
 
     def run(self) -> int:
         """Write the views."""
@@ -72,7 +75,7 @@ def collection_plans(model: Path) -> dict[str, Any]:
     """
     from nnunet_ext.multi_dataset.task_table import TaskTable
 
-    plans = read_json(model / "plans.json")
+    plans = read_object(model / "plans.json")
     table = TaskTable.read(plans)
     if table is None or table.bound is not None:
         what = "one of an ordinary data set" if table is None else f"the view of task {table.bound!r}"

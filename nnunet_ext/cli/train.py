@@ -15,9 +15,14 @@ from nnunet_ext.cli import folders
 from nnunet_ext.cli.collection import WHY_ONE_CONFIGURATION
 from nnunet_ext.cli.command import Command
 from nnunet_ext.cli.lookup import check_trainer
+from nnunet_ext.cli.options import check_words, device, new_or_file, whole
+from nnunet_ext.cli.options import fold as fold_kind
 from nnunet_ext.cli.stock import check_device, option, run_stock
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.task_table import CONFIGURATION, TaskTable, member_plans_name
+
+KINDS = {"fold": fold_kind, "-num_gpus": whole(1), "-device": device, "-pretrained_weights": new_or_file}
+TOGETHER = (("--c", "--val"), ("--c", "-pretrained_weights"), ("--val_best", "--disable_checkpointing"))
 
 
 @dataclass
@@ -25,6 +30,8 @@ class Train(Command):
     """Open the door, check the words and hand all of them to nnUNetv2_train."""
 
     name: ClassVar[str] = "train"
+    has_workers: ClassVar[bool] = True
+    after_interruption: ClassVar[str] = "The same command with --c goes on from the last checkpoint."
 
     words: list[str]
 
@@ -55,14 +62,16 @@ class Train(Command):
                 f"Example: nnunet_ext train 4 3d_fullres 0 -tr BANetTrainer -p LitePlans -device cpu"
             )
         dataset, configuration, fold = self.words[:3]
+        check_words(["fold", fold, *self.words[3:]], KINDS)
+        for pair in TOGETHER:
+            if set(pair) <= set(self.words):
+                raise UserError(f"{' '.join(pair)}: expected one of them, got both. Leave one out.")
         folders.folder("nnUNet_results", writable=True)
         check_trainer(option(self.words, "-tr", "nnUNetTrainer") or "")
         plans_name = option(self.words, "-p", "nnUNetPlans") or ""
         plans = folders.plans(dataset, plans_name)
         table = TaskTable.read(plans)
         _check_configuration(plans, table, configuration)
-        if fold != "all" and not fold.isdecimal():
-            raise UserError(f"fold: expected 0, 1, 2, 3, 4 or all, got {fold!r}. Name one of them.")
         if table is not None and table.bound is None:
             _check_collection_trainer(option(self.words, "-tr", "nnUNetTrainer") or "", table)
             _check_members(table, plans, fold)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import re
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from nnunet_ext.base.json_file import write_json
 from nnunet_ext.cli import folders
 from nnunet_ext.cli.command import Command
 from nnunet_ext.errors import UserError
@@ -112,19 +112,10 @@ def write_new(file: Path, plans: dict[str, Any]) -> None:
     Raises:
         UserError: A different file of that name is there, or the folder cannot be written.
     """
+    if not file.exists():
+        with contextlib.suppress(FileExistsError):  # another process wrote it in this instant
+            write_json(file, plans, new=True)
     check_new(file, plans)
-    if file.exists():
-        return
-    partial = file.with_suffix(".json.partial")
-    try:
-        partial.write_text(json.dumps(plans, indent=4), encoding="utf-8")
-        partial.replace(file)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise UserError(
-            f"{file}: expected to write plans, got {error.strerror!r}. Mend the folder's rights or free space."
-        ) from error
 
 
 def _check_effect(block: dict[str, Any], resolved: dict[str, Any], configuration: str) -> None:

@@ -8,11 +8,10 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nnunet_ext.base.dataset_json import IGNORE
 from nnunet_ext.base.folds import Folds
-from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.json_file import is_partial, read_json, write_json
 from nnunet_ext.base.system_files import files_in
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.label_subset import class_values
@@ -137,7 +136,7 @@ def collect(
         write_parts(new, folders.raw, folders.preprocessed, show_progress=show_progress)
     if old is None:
         place.mkdir(exist_ok=True)
-        _write_whole(place / "dataset.json", manifest.as_json())
+        write_json(place / "dataset.json", manifest.as_json())
     return [draft.collected(task, notes.get(task.dataset, "")) for draft, task in zip(drafts, tasks, strict=True)]
 
 
@@ -328,7 +327,7 @@ def _check_place(collection: str, folders: Folders) -> Manifest | None:
     """Return the manifest that is there, if any; refuse a folder or number that something else has."""
     folders.check_number(collection, "-d")
     place = folders.raw / collection
-    if not files_in(place):
+    if all(is_partial(path.name) for path in files_in(place)):  # empty, or left by a killed collect
         return None
     file = place / "dataset.json"
     content = read_json(file, unique=True) if file.is_file() else None
@@ -348,9 +347,3 @@ def _difference(old: Manifest, new: Manifest) -> str:
         if there[name] != task:
             return f"task {name!r} as {json.dumps(there[name].as_json())} instead of {json.dumps(task.as_json())}"
     return "another spacing, normalization or network_of"
-
-
-def _write_whole(file: Path, content: Any) -> None:
-    partial = file.with_suffix(".json.partial")
-    partial.write_text(json.dumps(content, indent=4), encoding="utf-8")
-    partial.replace(file)

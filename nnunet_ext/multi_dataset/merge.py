@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_ext.base.dataset_json import foreground
+from nnunet_ext.base.json_file import write_json
 from nnunet_ext.base.nearest import nearest
 from nnunet_ext.errors import UserError
 
@@ -102,7 +102,7 @@ class Merge:
             "labels": {"background": 0} | {label.name: number for number, label in enumerate(self.labels, start=1)},
             "file_ending": ending,
         }
-        (folder / "dataset.json").write_text(json.dumps(description, indent=4), encoding="utf-8")
+        write_json(folder / "dataset.json", description)
         tasks = list(dict.fromkeys(label.task for label in self.labels))
         for case in cases:
             read = {task: reader.read_seg(str(output / task / f"{case}{ending}")) for task in tasks}

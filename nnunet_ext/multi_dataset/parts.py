@@ -26,6 +26,7 @@ from nnunet_ext.base.folds import FILE, Folds, folds_of, restrict
 from nnunet_ext.base.image_check import Case, knows_spacing, read_label
 from nnunet_ext.base.image_file import spacing_file
 from nnunet_ext.base.image_reader import find_reader
+from nnunet_ext.base.json_file import write_json
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.base.reference import reference
 from nnunet_ext.errors import UserError
@@ -144,8 +145,8 @@ def write_parts(
     with _staging(raw, parts) as places:
         jobs = []
         for name, part in parts.items():
-            _write_json(places[name] / "dataset.json", part.description())
-            _write_json(places[name] / FILE, part.folds(preprocessed))
+            write_json(places[name] / "dataset.json", part.description())
+            write_json(places[name] / FILE, part.folds(preprocessed))
             cases = part.source_cases()
             reader = find_reader(part.source.description, next(iter(cases.values())).images[0])
             target = places[name] / "labelsTr"
@@ -215,7 +216,3 @@ def _staging(raw: Path, parts: Mapping[str, Part]) -> Iterator[dict[str, Path]]:
     finally:
         for place in places.values():
             shutil.rmtree(place, ignore_errors=True)
-
-
-def _write_json(file: Path, content: Any) -> None:
-    file.write_text(json.dumps(content, indent=4), encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from contextlib import redirect_stdout
@@ -22,7 +21,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunet_ext.base.folds import FILE as FOLDS
 from nnunet_ext.base.folds import STOCK_FOLDS, Folds, default_folds, folds_of, restrict
-from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.json_file import read_json, write_json
 from nnunet_ext.base.preprocessing_hash import preprocessing_hash
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
@@ -244,7 +243,7 @@ class CollectionPlanner:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in (("dataset.json", self.dataset_json), (FINGERPRINT, self.dataset_fingerprint)):
             recursive_fix_for_json_export(content)
-            (folder / name).write_text(json.dumps(content, indent=4), encoding="utf-8")
+            write_json(folder / name, content)
 
 
 def _check_folds(task: ManifestTask) -> None:
@@ -315,4 +314,4 @@ def _description(manifest: dict[str, Any], members: list[Any], table: TaskTable)
 def _write_folds_of_few(folder: Path, cases: list[str]) -> None:
     """Give a member that is too small for nnU-Net's five folds as many folds as it has cases."""
     if len(cases) < STOCK_FOLDS and not (folder / FOLDS).exists():
-        (folder / FOLDS).write_text(json.dumps(default_folds(cases), indent=4), encoding="utf-8")
+        write_json(folder / FOLDS, default_folds(cases))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from nnunet_ext.base.json_file import read_json, write_json, write_text
 from nnunet_ext.evaluation.markdown_table import in_cell
 
 
@@ -26,7 +26,7 @@ def write_task_report(
     scores: dict[str, dict[str, float]] = {}
     rows = [("task", "class", "cases", "Dice"), ("---", "---", "---:", "---:")]
     for task, place in validations.items():
-        summary = json.loads((place / "summary.json").read_text(encoding="utf-8"))
+        summary = read_json(place / "summary.json")
         cases = len(summary["metric_per_case"])
         scores[task] = {name: summary["mean"][str(value)]["Dice"] for name, value in classes[task].items()}
         rows += [(task, name, str(cases), _shown(score)) for name, score in scores[task].items()]
@@ -34,8 +34,8 @@ def write_task_report(
             rows.append((task, "mean", str(cases), _shown(summary["foreground_mean"]["Dice"])))
     table = "\n".join(f"| {' | '.join(map(in_cell, row))} |" for row in rows)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tasks.md").write_text(table + "\n", encoding="utf-8")
-    (folder / "tasks.json").write_text(json.dumps(scores, indent=2), encoding="utf-8")
+    write_text(folder / "tasks.md", table + "\n")
+    write_json(folder / "tasks.json", scores, indent=2)
     return table
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_results
 
-from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.json_file import partial_of, read_json
 from nnunet_ext.base.one_line import one_line
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.task_table import Task, TaskTable, member_plans_name
@@ -60,7 +60,7 @@ def write_views(plans: Mapping[str, Any], trainer: str, configuration: str, fold
     contents = [_contents(plans, table, task, configuration) for task in table.tasks]  # all are read before any write
     views = _views(plans, table, trainer, configuration)
     for view, content in zip(views, contents, strict=True):
-        (view / f"fold_{fold}").mkdir(parents=True, exist_ok=True)
+        _make(view / f"fold_{fold}")
         for file in content:
             name = "plans.json" if file.stem == member_plans_name(plans["plans_name"], table.collection) else file.name
             _put(view / name, file, (shutil.copyfile,))
@@ -169,9 +169,19 @@ def _stands_for(link: Path, file: Path) -> bool:
     return (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: expected to make the folder of a task view, got {error.strerror!r}. Remove what is in its "
+            f"place, free space, or correct the permissions."
+        ) from error
+
+
 def _put(place: Path, file: Path, ways: tuple[Callable[[Path, Path], object], ...]) -> None:
     """Put ``file`` at ``place`` in one step, in the first way that the file system knows."""
-    partial = place.with_name(f"{place.name}.{os.getpid()}.partial")
+    partial = partial_of(place)
     partial.unlink(missing_ok=True)
     try:
         for way in ways[:-1]:

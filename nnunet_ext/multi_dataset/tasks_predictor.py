@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +14,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch import Tensor
 
 from nnunet_ext.base.image_check import Case
+from nnunet_ext.base.json_file import write_json
 from nnunet_ext.multi_dataset.viewed_task import ViewedTask
 
 
@@ -56,7 +56,7 @@ class TasksPredictor(nnUNetPredictor):
             folder = output / task.task.name
             folder.mkdir(parents=True, exist_ok=True)
             for name, content in (("plans.json", task.plans), ("dataset.json", task.dataset_json)):
-                (folder / name).write_text(json.dumps(content, indent=4), encoding="utf-8")
+                write_json(folder / name, content)
         for group in groups.values():
             items = self._items(cases, group, output, preprocessing_processes)
             if export_processes:

@@ -305,6 +305,10 @@ class MultiTaskTrainer(ExtTrainer):
         if not self.members:
             super().perform_actual_validation(save_probabilities)
             return
+        with self.fold_locked():
+            self._validate_members(save_probabilities)
+
+    def _validate_members(self, save_probabilities: bool) -> None:
         self._check_leakage()  # of --val; a training has checked it
         self._write_views()
         folders = {}

@@ -12,7 +12,7 @@ from typing import Any
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_ext.base.dataset_json import read_dataset_json
-from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.json_file import read_object
 from nnunet_ext.base.preprocessing_hash import OF_CONFIGURATION, OF_PLANS
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.pooling import INTENSITIES
@@ -59,7 +59,7 @@ class ViewedTask:
                     f"{file}: expected the view of task {name!r}, found no file. Run nnunet_ext task_views -d "
                     f"{int(table.collection[7:10])} where it was trained."
                 )
-        plans = read_json(view / "plans.json")
+        plans = read_object(view / "plans.json")
         if not table.bound_to(name).fits(TaskTable.read(plans)):
             raise UserError(
                 f"{view / 'plans.json'}: expected a view of task {name!r} with the tasks of the model, found others. "

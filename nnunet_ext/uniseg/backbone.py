@@ -13,6 +13,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor
 
 from nnunet_ext.base.checkpoints import read_checkpoint
+from nnunet_ext.base.json_file import whole_file
 from nnunet_ext.base.knobs import resolve
 from nnunet_ext.base.one_line import one_line
 from nnunet_ext.base.write_error import is_write_error
@@ -73,18 +74,17 @@ def export_backbone(source: Path, target: Path, channels: int) -> None:
         "inference_allowed_mirroring_axes": checkpoint.get("inference_allowed_mirroring_axes"),
         "exported_from": {"collection": table.collection, "trainer": TRAINER, "plans": plans["plans_name"]},
     }
-    partial = target.with_name(f"{target.name}.partial")
     try:
-        torch.save(exported, partial)
-        partial.replace(target)
-    except (OSError, RuntimeError) as error:
+        with whole_file(target, new=True) as partial:
+            torch.save(exported, partial)
+    except FileExistsError as error:
+        raise UserError(f"{target}: expected no such file yet, found one. Choose another.") from error
+    except RuntimeError as error:
         if not is_write_error(error):
             raise
         raise UserError(
             f"{target}: expected to write a checkpoint, got {one_line(error)!r}. Free space, or choose another place."
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _stock_names(weights: Mapping[str, Tensor], channels: int) -> dict[str, Tensor]:

@@ -9,7 +9,6 @@ The copy is a dataset.json that refers to the source's files, so no image is cop
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from nnunet_ext.base.dataset_json import (
     with_numbers,
 )
 from nnunet_ext.base.image_check import Case
-from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.json_file import is_partial, read_json, write_json
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.base.reference import reference
 from nnunet_ext.base.system_files import files_in
@@ -74,7 +73,7 @@ def hide_labels(
     """
     content = _description(source, place.parent, labelled, test)
     file = place / "dataset.json"
-    there = [path.name for path in files_in(place)]
+    there = [path.name for path in files_in(place) if not is_partial(path.name)]
     before = read_json(file) if file.is_file() else None
     if there and not _has_these_cases(before, content, file):
         found, remedy = f"another data set ({there[0]})", ""
@@ -85,15 +84,20 @@ def hide_labels(
             f"{remedy}."
         )
     if before != content:  # or earlier versions wrote it, which left keys out
+        _remove_partial(place)
         place.mkdir(exist_ok=True)
-        partial = file.with_suffix(".json.partial")
-        partial.write_text(json.dumps(content, indent=4), encoding="utf-8")
-        partial.replace(file)
+        write_json(file, content)
     return {
         "labelled": len(content["dataset"]),
         "unlabelled": len(content.get(KEY, ())),
         "test": len(content.get(TEST, ())),
     }
+
+
+def _remove_partial(place: Path) -> None:
+    """Remove what a killed call left."""
+    for file in place.glob("*.partial"):
+        file.unlink()
 
 
 def scored_cases(raw_folder: Path, key: str) -> list[Case]:

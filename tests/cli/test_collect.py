@@ -248,9 +248,8 @@ class TestAgain:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
-            patched.setattr(collecting, "_write_whole", crash)
-            with pytest.raises(KeyboardInterrupt):
-                collect(*self.MEMBERS)
+            patched.setattr(collecting, "write_json", crash)
+            assert collect(*self.MEMBERS) == 130
         assert not (raw / "Dataset900_MOTS" / "dataset.json").exists()
         (raw / "Dataset902_Head_tumour").rename(
             raw / "Dataset950_Head_tumour"

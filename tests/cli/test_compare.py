@@ -157,7 +157,7 @@ def test_an_interrupted_run_goes_on(root, ran, monkeypatch, capfd):
     with ctrl_c_after_an_epoch(monkeypatch):
         assert compare(CONTROL, "-f", "all", "--seeds", "4", *images) == 130
     said = capfd.readouterr().err.splitlines()[-1]
-    assert said == "nnunet_ext: interrupted. The same command goes on where it stopped."
+    assert said == "nnunet_ext: interrupted (SIGINT). The same command goes on where it stopped."
     assert not list(Path("out/runs").glob("*"))
     assert compare(CONTROL, "-f", "all", "--seeds", "4", *images) == 0
     train = f"nnUNetv2_train 700 3d_fullres all -tr {CONTROL} -p LitePlans_{CONTROL}_s4 -device cpu"
@@ -215,7 +215,7 @@ def test_cases_that_hide_labels_set_apart(root, ran, monkeypatch):
         ([CONTROL, "--test_images", "x"], "--test_images: expected --test_labels beside it and no --score."),
         ([CONTROL, "--seeds", "1", "1"], "--seeds, -f: expected each once"),
         ([CONTROL, "--score", "test"], "expected cases under 'test', found none."),
-        ([CONTROL, "--epochs", "0"], f"-tr '{CONTROL}': knob 'num_epochs' expects an integer >= 1, got 0."),
+        ([CONTROL, "--epochs", "0"], "--epochs: expected a number from 1 up, got 0."),
         ([CONTROL, "-c", "3d_lowres"], "unknown configuration '3d_lowres'."),
         (
             [f"{CONTROL}:{'+'.join(['initial_lr=0.01'] * 6)}"],

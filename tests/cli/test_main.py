@@ -36,11 +36,8 @@ def test_unknown_command(mistake):
     assert mistake("doktor").startswith("unknown command 'doktor'. Did you mean 'doctor'? Legal: ")
 
 
-def test_unknown_flag(capsys):
-    with pytest.raises(SystemExit) as end:
-        main(["info", "--jsn"])
-    assert end.value.code == 2
-    assert "unrecognized arguments: --jsn" in capsys.readouterr().err
+def test_unknown_flag(mistake):
+    assert mistake("info --jsn") == "unrecognized arguments: --jsn. See nnunet_ext info --help"
 
 
 def test_the_line_names_the_package_and_the_doctor(monkeypatch, capsys):

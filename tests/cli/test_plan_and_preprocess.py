@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lock_holder import lock_holder
 
 from nnunet_ext.cli.main import main
 
@@ -203,8 +204,7 @@ def test_a_marker_is_gone_while_a_member_is_preprocessed(pair, monkeypatch):
 
     monkeypatch.setattr("nnunetv2.experiment_planning.plan_and_preprocess_api.preprocess", stop)
     next(data(pair, MEMBERS[0]).glob("case_001.b2nd")).unlink()
-    with pytest.raises(KeyboardInterrupt):
-        plan(PAIR)
+    assert plan(PAIR) == 130
     assert not member_file(pair, MEMBERS[0], f"{data(pair, MEMBERS[0]).name}.complete").exists()
     assert member_file(pair, MEMBERS[1], f"{data(pair, MEMBERS[1]).name}.complete").exists()
 
@@ -295,3 +295,13 @@ def test_the_source_of_a_part_is_checked_and_fingerprinted_in_its_place(pair, mi
     assert plan("-d 900 -pl CollectionLitePlanner --no_pbar") == 0
     words = "plan_and_preprocess -d 900 -pl CollectionLitePlanner --no_pbar --clean"
     assert mistake(words).startswith(f"{source / 'labelsTr/case_002.nii.gz'}: expected the label of a training case")
+
+
+def test_two_at_once_on_one_data_set_are_refused_and_the_folder_is_given_back(nnunet, mistake):
+    place = nnunet / "preprocessed" / "Dataset901_Phantom"
+    before = sorted(place.iterdir())
+    words = "plan_and_preprocess -d 901 -pl LitePlanner --no_pp --no_pbar --no_check"
+    with lock_holder(place) as process:
+        assert f"found training, process {process.pid}" in mistake(words)
+    assert main(words.split()) == 0
+    assert sorted(place.iterdir()) == before

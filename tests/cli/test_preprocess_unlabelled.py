@@ -91,7 +91,7 @@ def test_the_second_stage_of_a_cascade(unlabelled, capsys):
         ("-d 902 -p LitePlans", "expected data set '902', found none."),
         ("-d 901 -p LitPlans", "expected plans, found no file. Did you mean 'LitePlans'?"),
         ("-d 901 -p LitePlans -c 3d_fulres", "-c 3d_fulres: not in plans 'LitePlans'. Did you mean '3d_fullres'?"),
-        ("-d 901 -p LitePlans -np 0", "-np 0: expected at least 1 process."),
+        ("-d 901 -p LitePlans -np 0", "-np: expected a number from 1 up, got 0."),
     ],
 )
 def test_wrong_words_stop_before_anything_is_written(unlabelled, mistake, words, text):

@@ -1,8 +1,10 @@
 """Commands are printed, logged, watched and ended."""
 
 import os
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +71,25 @@ def test_an_interrupted_command_takes_its_workers_along(shell, tmp_path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         shell.run(("py", "-c", code))
     assert ended(int((tmp_path / "pid").read_text()))
+
+
+def test_a_command_ends_when_nnunet_ext_is_killed(tmp_path):
+    """Not only on Ctrl-C: SIGKILL, the memory, a job's limit."""
+    code = "import time; print('ready', flush=True); time.sleep(60)"
+    parent = (
+        f"import os, sys; from pathlib import Path; from nnunet_ext.cli.shell import Shell\n"
+        f"Shell(dict(os.environ), Path({str(tmp_path)!r})).run((sys.executable, '-c', {code!r}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    log = None
+    while log is None or "ready" not in log.read_text():
+        log = next(tmp_path.glob("*.log"), None)
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.kill()
+    process.wait()
+    assert len(children) == 1
+    assert ended(int(children[0]))
 
 
 def ended(pid, seconds=5):

@@ -39,9 +39,8 @@ def preprocessed(nnunet: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "901 3d_fulres 0 -p LitePlans",
             "plans 'LitePlans': unknown configuration '3d_fulres'. Did you mean '3d_fullres'?",
         ),
-        ("901 3d_fullres O -p LitePlans", "fold: expected 0, 1, 2, 3, 4 or all, got 'O'."),
-        ("901 3d_fullres ² -p LitePlans", "fold: expected 0, 1, 2, 3, 4 or all, got '²'."),
-        ("² 3d_fullres 0 -p LitePlans", "expected data set '²', found none."),
+        ("901 3d_fullres O -p LitePlans", "fold: expected folds 0, 1, 2, ... or all, got 'O'."),
+        ("901 3d_fullres ² -p LitePlans", "fold: expected folds 0, 1, 2, ... or all, got '²'."),
         (
             "901 2d 0 -p LitePlans -device cpu",
             "LitePlans_2d: expected preprocessed data of '2d', found none. Run nnUNetv2_pre",

@@ -1,6 +1,7 @@
 """``nnunet_ext variant``: other knobs over the same preprocessed data."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -97,9 +98,9 @@ def test_a_knob_that_would_have_no_effect(nnunet, mistake):
 
 
 def test_a_folder_that_cannot_be_written(nnunet, mistake):
-    (nnunet / FOLDER / "B.json.partial").mkdir()
+    (nnunet / FOLDER / f"B.json.{os.getpid()}.partial").mkdir()
     text = mistake("variant -d 901 -p LitePlans --as B --set seed=1")
-    assert text.startswith(f"{nnunet / FOLDER / 'B.json'}: expected to write plans, got 'Is a directory'.")
+    assert text.startswith(f"{nnunet / FOLDER / 'B.json'}: expected to write, got 'Is a directory'.")
 
 
 PAIR = {

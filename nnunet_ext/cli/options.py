@@ -1,0 +1,134 @@
+"""Kinds of options: numbers in their range, folds, files and folders; a wrong one is told in one line.
+
+They are argparse's ``type=``, and serve for words that are handed on to nnU-Net's commands too (:func:`check_words`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nnunet_ext.errors import UserError
+
+DEVICES = ("cpu", "cuda", "mps")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that tells a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the line.
+
+        Raises:
+            UserError: Always.
+        """
+        line = " ".join(message.removeprefix("argument ").split())
+        raise UserError(f"{line}. See {self.prog} --help")
+
+
+def whole(at_least: int, at_most: int | None = None) -> Callable[[str], int]:
+    """Return the type of whole numbers in a range."""
+    expected = f"a number from {at_least} {'up' if at_most is None else f'to {at_most}'}"
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[+-]?[0-9]+", text):
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+        if not at_least <= int(text) <= (math.inf if at_most is None else at_most):
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text}")
+        return int(text)
+
+    return read
+
+
+def real(above: float, at_most: float | None = None) -> Callable[[str], float]:
+    """Return the type of finite numbers above one and up to another."""
+    expected = f"a number above {above:g}" + ("" if at_most is None else f" and at most {at_most:g}")
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not (math.isfinite(number) and above < number <= (math.inf if at_most is None else at_most)):
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+        return number
+
+    return read
+
+
+def fold(text: str) -> str:
+    """Read a fold: a whole number from 0 up, or ``all``."""
+    if text != "all" and not re.fullmatch("[0-9]+", text):
+        raise argparse.ArgumentTypeError(f"expected folds 0, 1, 2, ... or all, got {text!r}")
+    return text if text == "all" else str(int(text))
+
+
+def device(text: str) -> str:
+    """Read a kind of device."""
+    if text not in DEVICES:
+        raise argparse.ArgumentTypeError(f"expected {', '.join(DEVICES)}, got {text!r}")
+    return text
+
+
+def folder_or_new(text: str) -> Path:
+    """Read a folder that is there or will be made."""
+    return _no(Path(text), "a folder", Path.is_file, "a file")
+
+
+def new_or_file(text: str) -> Path:
+    """Read a file that is there or will be written."""
+    return _no(Path(text), "a file", Path.is_dir, "a folder")
+
+
+def file(text: str) -> Path:
+    """Read a file that is there."""
+    path = new_or_file(text)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"expected a file, found none at {text}")
+    return path
+
+
+def folder(text: str) -> Path:
+    """Read a folder that is there."""
+    path = folder_or_new(text)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"expected a folder, found none at {text}")
+    return path
+
+
+def check_words(words: Sequence[str], kinds: Mapping[str, Callable[[str], Any]]) -> None:
+    """Check the words after some flags, which another program reads.
+
+    Args:
+        words: The command line.
+        kinds: The kind of what follows each flag, in one word or more.
+
+    Raises:
+        UserError: A word is of another kind.
+    """
+    for index, word in enumerate(words):
+        flag, equals, given = word.partition("=")
+        if flag not in kinds:
+            continue
+        following = [given] if equals else list(_until_flag(words[index + 1 :]))
+        for text in following:
+            try:
+                kinds[flag](text)
+            except argparse.ArgumentTypeError as error:
+                raise UserError(f"{flag}: {error}. Correct it.") from error
+
+
+def _until_flag(words: Sequence[str]) -> list[str]:
+    """The words before the next flag; a negative number is none."""
+    flags = (index for index, word in enumerate(words) if re.match("-+[A-Za-z]", word))
+    return list(words[: next(flags, len(words))])
+
+
+def _no(path: Path, expected: str, is_wrong: Callable[[Path], bool], found: str) -> Path:
+    if is_wrong(path):
+        raise argparse.ArgumentTypeError(f"expected {expected}, found {found} at {path}")
+    return path

@@ -1,0 +1,53 @@
+"""What a command prints reaches any terminal, and a reader that stops reading ends it quietly."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import stat
+import sys
+from typing import TextIO
+
+PIPE_CLOSED = 141  # 128 + SIGPIPE, as other programs end
+
+
+def take_any_text() -> None:
+    r"""Let signs that the terminal's encoding has not be printed as ``\xb1``, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            with contextlib.suppress(ValueError):  # closed
+                reconfigure(errors="backslashreplace")
+
+
+def is_closed() -> bool:
+    """Print what is still kept back; whether nobody reads it any more (``nnunet_ext info | head``)."""
+    closed = False
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+            broken = _has_no_reader(stream)
+        except BrokenPipeError:
+            broken = True
+        except (OSError, ValueError):  # a full disk, of which Python tells when it ends; closed by somebody
+            broken = False
+        if broken:
+            closed = True
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # Python prints the rest when it ends
+    return closed
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    if not hasattr(select, "poll"):
+        return False
+    try:
+        number = stream.fileno()
+    except (OSError, ValueError):  # no file: text that is kept, as in tests
+        return False
+    if not stat.S_ISFIFO(os.fstat(number).st_mode):
+        return False
+    poll = select.poll()
+    poll.register(number, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))

@@ -1,0 +1,164 @@
+"""Signals end a command in one line, with 128 + the signal, and leave nothing running.
+
+The command is one of these tests' own in the real program: it imports nothing heavy. Its workers are those that nnU-Net
+has: a pool of spawned processes, forked loaders, and a thread that is unhappy when loaders end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nnunet_ext.cli.interruption import interruptible
+from nnunet_ext.cli.main import COMMANDS, main
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+PROGRAM = """
+import multiprocessing, sys, threading, time
+from pathlib import Path
+from nnunet_ext.base.run_lock import run_lock
+from nnunet_ext.cli import interruption, main as module
+
+def forever(*_):
+    while True:
+        time.sleep(0.01)
+
+def watch(loader):
+    loader.join()
+    raise RuntimeError("One or more background workers are no longer alive")
+
+class Work(module.Command):
+    name = "work"
+    after_interruption = "Advice."
+    has_workers = True
+    @classmethod
+    def parse(cls, words):
+        return cls()
+    def run(self):
+        loader = multiprocessing.get_context("fork").Process(target=forever, daemon=True)
+        loader.start()
+        threading.Thread(target=watch, args=(loader,), daemon=True).start()
+        with run_lock(Path("."), "working"), multiprocessing.get_context("spawn").Pool(2) as pool:
+            pool.map(abs, [1, 2])
+            Path("ready").touch()
+            pool.map(time.sleep, [60, 60])
+
+class Deaf(Work):
+    name = "deaf"
+    def run(self):
+        interruption.GRACE = 1.0
+        while True:
+            try:
+                super().run()
+            except KeyboardInterrupt:
+                pass
+
+module.COMMANDS["work"] = Work
+module.COMMANDS["deaf"] = Deaf
+if __name__ == "__main__":
+    sys.exit(module.main())
+"""
+
+
+def start(folder: Path, command: str = "work", prefix: tuple[str, ...] = ()) -> subprocess.Popen:
+    (folder / "program.py").write_text(PROGRAM)
+    words = [*prefix, sys.executable, "program.py", command]
+    with (folder / "out.txt").open("w") as out:
+        process = subprocess.Popen(words, cwd=folder, stdout=out, stderr=out, start_new_session=True)
+    end = time.monotonic() + 60
+    while not (folder / "ready").exists():
+        assert process.poll() is None, (folder / "out.txt").read_text()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    time.sleep(0.1)
+    return process
+
+
+def session(process: subprocess.Popen) -> list[str]:
+    """What still runs of a command and its workers."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = stat.read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(words[3]) == process.pid and words[0] != "Z":
+            found.append(stat.parent.name)
+    return found
+
+
+def check_end(process: subprocess.Popen, folder: Path, number: int, advice: str = "Advice.") -> None:
+    assert process.wait(30) == 128 + number
+    end = time.monotonic() + 5  # multiprocessing's tracker ends after us
+    while session(process) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert session(process) == []
+    text = (folder / "out.txt").read_text()
+    assert text == f"\nnnunet_ext: interrupted ({signal.Signals(number).name}). {advice}\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "to"),
+    [(signal.SIGINT, "group"), (signal.SIGINT, "process"), (signal.SIGTERM, "process"), (signal.SIGHUP, "group")],
+)
+def test_one_line_the_code_and_nothing_left(tmp_path, number, to):
+    process = start(tmp_path)
+    (os.killpg if to == "group" else os.kill)(process.pid, number)
+    check_end(process, tmp_path, number)
+    assert {file.name for file in tmp_path.iterdir()} == {"program.py", "out.txt", "ready"}  # no lock
+
+
+def test_a_main_thread_that_does_not_come_back_is_ended(tmp_path):
+    process = start(tmp_path, "deaf")
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert 0.5 < time.monotonic() - began < 15
+    assert "interrupted (SIGINT). Advice." in (tmp_path / "out.txt").read_text()
+
+
+def test_ignored_signals_stay_ignored(tmp_path):
+    process = start(tmp_path, prefix=("nohup",))
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    check_end(process, tmp_path, signal.SIGTERM)
+
+
+def test_in_this_process_the_handlers_come_back(monkeypatch, capfd):
+    def interrupted(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    monkeypatch.setattr(COMMANDS["info"], "run", interrupted)
+    assert main(["info"]) == 143
+    assert capfd.readouterr().err == f"\nnnunet_ext: interrupted (SIGTERM). {COMMANDS['info'].after_interruption}\n"
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+
+
+def test_workers_of_somebody_else_are_left_alone(monkeypatch):
+    theirs = subprocess.Popen(["sleep", "60"])
+    try:
+        with interruptible("") as interruption:
+            ours = subprocess.Popen(["sleep", "60"])
+            interruption.close()
+            assert ours.wait(5) == -signal.SIGTERM
+            assert theirs.poll() is None
+    finally:
+        theirs.kill()
+        theirs.wait()
+
+
+def test_every_command_says_what_to_do_after_an_interruption():
+    for command in COMMANDS.values():
+        assert command.after_interruption.endswith(".")
+    assert "--c" in COMMANDS["train"].after_interruption
