@@ -188,11 +188,6 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
             release_lock(Path(self.output_folder))
             raise
 
-    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """Validate as stock does, alone in the fold's folder."""
-        with self.fold_locked():
-            super().perform_actual_validation(save_probabilities)
-
     def on_train_start(self) -> None:
         """Stock preparation, then the weights of the knob ``init_from`` if this is a fresh start."""
         check_patch(self.configuration_manager.patch_size, self.plans_manager.plans_name, self.configuration_name)
@@ -250,10 +245,11 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         self._weights_of = FINAL
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """Stock validation; a file beside its summary says which checkpoint was validated."""
-        super().perform_actual_validation(save_probabilities)
-        if Ranks.now().is_first:
-            write_validated_checkpoint(Path(self.output_folder) / "validation", self._weights_of)
+        """Stock validation, alone in the fold's folder; a file beside its summary says which checkpoint was validated."""
+        with self.fold_locked():
+            super().perform_actual_validation(save_probabilities)
+            if Ranks.now().is_first:
+                write_validated_checkpoint(Path(self.output_folder) / "validation", self._weights_of)
 
     def check_checkpoint(self, checkpoint: dict[str, Any], filename: str) -> None:
         """Refuse another trainer's checkpoint, and continuing with other knobs than the run began with."""
