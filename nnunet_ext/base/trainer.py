@@ -245,7 +245,7 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         self._weights_of = FINAL
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """Stock validation, alone in the fold's folder; a file beside its summary says which checkpoint was validated."""
+        """Stock validation, alone in the fold's folder; a file beside its summary names the checkpoint."""
         with self.fold_locked():
             super().perform_actual_validation(save_probabilities)
             if Ranks.now().is_first:
