@@ -1,4 +1,4 @@
-"""An image's files on disk: whether one is whole, and what nnU-Net reads beside it.
+"""Whether an image's file is whole.
 
 SimpleITK returns a truncated .nii.gz padded with zeros, and takes zeros for NaN and infinite voxels of a NIfTI. A NIfTI
 is read here as nnU-Net's readers read it otherwise: compressed or not whatever its name says, and whatever follows it.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import math
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import nibabel
@@ -17,8 +16,6 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from nnunet_ext.base.image_case import Case
-from nnunet_ext.base.link import link
 from nnunet_ext.base.one_line import one_line
 from nnunet_ext.errors import UserError
 
@@ -26,7 +23,6 @@ NIFTI = (".nii", ".nii.gz")
 GZIP = b"\x1f\x8b"
 HEADERS = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}  # by their size, which they begin with
 HEAD = 4096  # bytes that hold any header
-CHANNEL = len("_0000")
 
 
 def check_whole(file: Path) -> None:
@@ -88,46 +84,6 @@ def forbidden(file: Path, error: OSError) -> UserError:
         f"{file}: expected an image that can be read, got {error.strerror or str(error)!r}. Give yourself the right to "
         f"read it (chmod u+r), or check its disk."
     )
-
-
-def spacing_file(file: Path, *, label: bool = False) -> Path | None:
-    """Return the file that gives a .tif its spacing, which need not exist; None for formats that need none.
-
-    nnU-Net reads ``CASE.json`` beside the image ``CASE_0000.tif`` and beside the label ``CASE.tif``.
-    """
-    if file.suffix.lower() not in (".tif", ".tiff"):
-        return None
-    name = file.name.removesuffix(file.suffix)
-    return file.with_name(f"{name if label else name[:-CHANNEL]}.json")
-
-
-def files_of(case: Case) -> list[Path]:
-    """Return all files that a case's voxels and spacing come from: its label, its images, and what is beside them."""
-    found = [case.label] if case.label is not None else []
-    beside = [spacing_file(case.label, label=True)] if case.label is not None else []
-    beside += [spacing_file(image) for image in case.images]
-    return [*found, *case.images, *dict.fromkeys(file for file in beside if file is not None and file.is_file())]
-
-
-def links(images: Iterable[Path], folder: Path, name: str, ending: str) -> dict[Path, Path]:
-    """Return where a case's images, and what is beside them, are linked in a folder: {target: source}."""
-    found = {}
-    for index, image in enumerate(images):
-        target = folder / f"{name}_{index:04d}{ending}"
-        found[target] = image
-        found |= _link_beside(image, target, label=False)
-    return found
-
-
-def link_label(source: Path, target: Path) -> None:
-    """Link a label and what is beside it."""
-    for to, file in {target: source, **_link_beside(source, target, label=True)}.items():
-        link(file, to)
-
-
-def _link_beside(source: Path, target: Path, *, label: bool) -> dict[Path, Path]:
-    file, to = spacing_file(source, label=label), spacing_file(target, label=label)
-    return {to: file} if file is not None and to is not None and file.is_file() else {}
 
 
 def _read(file: Path, size: int = -1) -> bytes:

@@ -14,7 +14,8 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, ImageDataError
 from numpy.typing import NDArray
 
-from nnunet_ext.base.image_file import NIFTI, broken, check_whole, forbidden, spacing_file
+from nnunet_ext.base.companion_files import spacing_file
+from nnunet_ext.base.image_file import NIFTI, broken, check_whole, forbidden
 from nnunet_ext.base.one_line import one_line
 from nnunet_ext.errors import UserError
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from nnunet_ext.base.case_names import check_case_names
 from nnunet_ext.base.dataset_json import is_collection, with_numbers
-from nnunet_ext.base.image_check import Case
+from nnunet_ext.base.image_case import Case
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.one_line import more, one_line
 from nnunet_ext.base.system_files import DOUBLE

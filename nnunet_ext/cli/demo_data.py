@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from nnunet_ext.base.companion_files import link_label, links
 from nnunet_ext.base.image_case import Case
-from nnunet_ext.base.image_file import link_label, links
 from nnunet_ext.base.link import link
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.base.run_lock import NAME as LOCK

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_ext.base.companion_files import spacing_file
 from nnunet_ext.base.cores import usable_cores
 from nnunet_ext.base.dataset_json import IGNORE, PART, part_record
 from nnunet_ext.base.folds import FILE, Folds, folds_of, restrict
 from nnunet_ext.base.image_check import Case, knows_spacing, read_label
-from nnunet_ext.base.image_file import spacing_file
 from nnunet_ext.base.image_reader import find_reader
 from nnunet_ext.base.json_file import write_json
 from nnunet_ext.base.raw_dataset import RawDataset

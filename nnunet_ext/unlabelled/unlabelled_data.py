@@ -11,9 +11,9 @@ from typing import Any
 from batchgenerators.utilities.file_and_folder_operations import load_pickle, write_pickle
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
+from nnunet_ext.base.companion_files import files_of
 from nnunet_ext.base.data_marker import DataMarker
 from nnunet_ext.base.image_check import Case
-from nnunet_ext.base.image_file import files_of
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.preprocessing_hash import preprocessing_hash
 

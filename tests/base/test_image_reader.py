@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import json
 from pathlib import Path
 
 import nibabel
@@ -12,8 +11,8 @@ import SimpleITK
 import tifffile
 from skimage.io import imsave
 
-from nnunet_ext.base.image_check import Case, check_case, read_label
-from nnunet_ext.base.image_file import files_of, link_label, links, nifti_shape, spacing_file
+from nnunet_ext.base.image_check import read_label
+from nnunet_ext.base.image_file import nifti_shape
 from nnunet_ext.base.image_reader import find_reader, planned_reader, read_image
 from nnunet_ext.errors import UserError
 
@@ -239,63 +238,3 @@ class TestLabels:
     def test_whole_numbers_saved_as_fractions(self, tmp_path):
         label, _ = read_label(write(tmp_path / "a.nrrd", np.full((4, 5, 6), 2.0)), reader(), (0, 1, 2))
         assert (label == 2).all()
-
-
-class TestSpacingFiles:
-    """nnU-Net reads a .tif's spacing from a file beside it."""
-
-    @pytest.fixture
-    def case(self, tmp_path) -> Case:
-        for name in ("x_0000", "x_0001", "y"):
-            tifffile.imwrite(tmp_path / f"{name}.tif", np.ones((4, 5, 6), np.uint8))
-        for name in ("x", "y"):
-            (tmp_path / f"{name}.json").write_text('{"spacing": [3.0, 1.0, 2.0]}')
-        return Case("x", (tmp_path / "x_0000.tif", tmp_path / "x_0001.tif"), tmp_path / "y.tif")
-
-    def test_where_they_are(self):
-        assert spacing_file(Path("a/x_0000.tif")) == Path("a/x.json")
-        assert spacing_file(Path("a/x_0000.TIFF")) == Path("a/x.json")
-        assert spacing_file(Path("a/x_0000.tif"), label=True) == Path("a/x_0000.json")
-        assert spacing_file(Path("a/x_0000.nii.gz")) is None
-
-    def test_files_of_a_case(self, case, tmp_path):
-        names = ["y.tif", "x_0000.tif", "x_0001.tif", "y.json", "x.json"]
-        assert [file.name for file in files_of(case)] == names
-        (tmp_path / "x.json").unlink()
-        assert [file.name for file in files_of(case)] == names[:-1]
-        assert files_of(Case("a", (Path("a_0000.png"),))) == [Path("a_0000.png")]
-
-    def test_they_are_linked_with_the_image(self, case, tmp_path):
-        out = tmp_path / "out"
-        out.mkdir()
-        found = links(case.images, out, "new", ".tif")
-        assert {to.name: file.name for to, file in found.items()} == {
-            "new_0000.tif": "x_0000.tif",
-            "new.json": "x.json",
-            "new_0001.tif": "x_0001.tif",
-        }
-        for to, file in found.items():
-            to.symlink_to(file)
-        assert case.label is not None
-        link_label(case.label, out / "label.tif")
-        tiff = reader("Tiff3DIO")
-        for file, label in ((out / "new_0001.tif", False), (out / "label.tif", True)):
-            assert read_image(tiff, file, label=label)[1]["spacing"] == [3.0, 1.0, 2.0]
-
-    def test_a_label_need_not_say_its_spacing(self, case, tmp_path):
-        tiff = reader("Tiff3DIO")
-        check_case(case, tiff, 2, (0, 1))
-        (tmp_path / "y.json").unlink()
-        check_case(case, tiff, 2, (0, 1))
-        (tmp_path / "y.json").write_text('{"spacing": [1, 1, 1]}')
-        with pytest.raises(UserError, match=r"y\.tif: expected the spacing \(3, 1, 2\) mm of x_0000\.tif"):
-            check_case(case, tiff, 2, (0, 1))
-
-    @pytest.mark.parametrize("content", ["{", "{}", '{"spacing": [1, 2]}', '{"spacing": 3}'])
-    def test_one_that_is_wrong(self, case, tmp_path, content):
-        (tmp_path / "x.json").write_text(content)
-        with pytest.raises(UserError) as caught:
-            read_image(reader("Tiff3DIO"), tmp_path / "x_0000.tif")
-        start = f'{tmp_path / "x.json"}: expected {{"spacing": [Z, Y, X]}} in mm for x_0000.tif, got something else ('
-        assert str(caught.value).startswith(start)
-        assert json.dumps("corrupt") not in str(caught.value)
