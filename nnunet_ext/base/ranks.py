@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from datetime import timedelta
+from typing import Any, TypeVar
 
 from torch import distributed
 
 Item = TypeVar("Item")
+LONG = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -46,3 +48,17 @@ class Ranks:
         """Wait until all processes are here."""
         if self.world_size > 1:
             distributed.barrier()
+
+    def patient_wait(self) -> Callable[[], None]:
+        """Return a :meth:`wait` that lasts as long as it takes; the process group's own ends at its time-out.
+
+        To be called when all processes are about here. What is returned is called once, when this one is done.
+        """
+        if self.world_size == 1:
+            return self.wait
+        group: Any = distributed.new_group(backend="gloo", timeout=LONG)
+
+        def wait() -> None:
+            distributed.barrier(group)
+
+        return wait

@@ -63,6 +63,7 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
 
     loss_parts: tuple[str, ...] = ()
     recipe: ClassVar[Mapping[str, Any]] = {}
+    batch_size: int  # of this rank; stock code sets it
 
     def __init__(
         self,
@@ -153,8 +154,14 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
 
     def bare_loaders(self) -> tuple[nnUNetDataLoader, nnUNetDataLoader]:
         """Return stock loaders, of training and validation, without workers; with a seed their blurring repeats."""
-        with no_workers():
-            loaders = tuple(made.data_loader for made in super().get_dataloaders())
+        size, self.batch_size = self.batch_size, 0  # stock code draws a batch of each here: an empty one takes no time
+        try:
+            with no_workers():
+                loaders = tuple(made.data_loader for made in super().get_dataloaders())
+        finally:
+            self.batch_size = size
+        for loader in loaders:
+            loader.batch_size = size
         if self.knobs["seed"] is not None:
             for loader in loaders:
                 steady_blur(loader.transforms)

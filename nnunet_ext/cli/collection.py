@@ -80,6 +80,8 @@ def preprocess_members(
 ) -> None:
     """Preprocess each member by stock nnU-Net, unless its data are there as its plans describe them.
 
+    Data of other plans that preprocess alike are linked.
+
     Args:
         table: The collection's tasks.
         plans_name: Name of the collection's plans.
@@ -92,6 +94,7 @@ def preprocess_members(
 
     from nnunet_ext.base.raw_dataset import RawDataset
     from nnunet_ext.multi_dataset.completion import is_complete, marked_cases, remove_marker, write_marker
+    from nnunet_ext.multi_dataset.shared_data import share_data
 
     name = member_plans_name(plans_name, table.collection)
     for number, task in enumerate(table.tasks, start=1):
@@ -102,8 +105,13 @@ def preprocess_members(
         if not again and is_complete(*place) and marked_cases(*place) == cases:
             print(f"{title}: preprocessed already (--clean does it again)")
             continue
-        print(f"{title}: {len(cases)} cases")
         remove_marker(*place)
+        shared = None if again else share_data(*place, cases)
+        if shared is not None:
+            write_marker(*place)
+            print(f"{title}: as those of other plans are: {shared.name}, linked (--clean preprocesses again)")
+            continue
+        print(f"{title}: {len(cases)} cases")
         preprocess([int(task.dataset[7:10])], name, [CONFIGURATION], [processes], verbose, progress)
         write_marker(*place)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.paths import nnUNet_raw, nnUNet_results
+from nnunetv2.paths import nnUNet_raw
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from torch import Tensor, distributed, nn
 
@@ -27,6 +27,7 @@ from nnunet_ext.base.seeds import Purpose
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.as_planned import check_as_planned
+from nnunet_ext.multi_dataset.final_validation import final_validation
 from nnunet_ext.multi_dataset.graph_limit import raise_graph_limit
 from nnunet_ext.multi_dataset.leakage import Split, check_leakage
 from nnunet_ext.multi_dataset.mixed_batches import check_mixed_batches
@@ -38,10 +39,9 @@ from nnunet_ext.multi_dataset.sampling import sampling_shares
 from nnunet_ext.multi_dataset.task_loader import TaskLoader
 from nnunet_ext.multi_dataset.task_logger import TaskLogger
 from nnunet_ext.multi_dataset.task_network import TaskNetwork
-from nnunet_ext.multi_dataset.task_report import write_task_report
 from nnunet_ext.multi_dataset.task_schedule import TaskSchedule
 from nnunet_ext.multi_dataset.task_table import CONFIGURATION, TaskTable
-from nnunet_ext.multi_dataset.task_views import renew_links, view_folder, write_views
+from nnunet_ext.multi_dataset.task_views import renew_links, write_views
 
 STEPS_PER_TASK = 50  # in an epoch, as UniSeg
 
@@ -115,13 +115,15 @@ class MultiTaskTrainer(ExtTrainer):
         member = self.members[number]
         loss = {"loss": self._losses[number]} if number < len(self._losses) else {}
         during = {**member.attributes, **loss, **attributes}
-        before = {name: getattr(self, name) for name in during}
+        before = {name: self.__dict__[name] for name in during.keys() & self.__dict__.keys()}
         self.__dict__.update(during)
         if self.network is not None:
             self.task_network.set_task(number)
         try:
             yield member
         finally:
+            for name in during.keys() - before.keys():  # methods
+                del self.__dict__[name]
             self.__dict__.update(before)
 
     # before the training
@@ -311,33 +313,14 @@ class MultiTaskTrainer(ExtTrainer):
     def _validate_members(self, save_probabilities: bool) -> None:
         self._check_leakage()  # of --val; a training has checked it
         self._write_views()
-        folders = {}
-        for number, member in enumerate(self.members):
-            view = view_folder(
-                Path(str(nnUNet_results)),
-                member.task,
-                self.table.collection,
-                type(self).__name__,
-                self.plans_manager.plans_name,
-                self.configuration_name,
-            )
-            with self.on_task(number, output_folder_base=str(view), output_folder=str(view / f"fold_{self.fold}")):
-                if not self.do_split()[1]:
-                    self.print_to_log_file(f"{member} has no validation case in this fold")
-                    continue
-                self.print_to_log_file(f"Validation of {member}")
-                super().perform_actual_validation(save_probabilities)
-            folders[member.task.name] = view / f"fold_{self.fold}" / "validation"
-        if Ranks.now().is_first:
-            classes = {member.task.name: member.classes for member in self.members}
-            table = write_task_report(Path(self.output_folder) / "validation", folders, classes)
-            self.print_to_log_file(table, add_timestamp=False)
+        final_validation(self, partial(super().perform_actual_validation, save_probabilities))
 
     def _write_views(self) -> None:
         ranks = Ranks.now()
+        wait = ranks.patient_wait()  # checkpoints of many views may be copied
         if ranks.is_first:
             write_views(self.plans_manager.plans, type(self).__name__, self.configuration_name, self.fold)
-        ranks.wait()
+        wait()
 
     def check_checkpoint(self, checkpoint: dict[str, Any], filename: str) -> None:
         """Refuse another trainer's checkpoint, other knobs, and another task table."""

@@ -1,6 +1,6 @@
 """Two processes with gloo: the same tasks in the same steps, own cases, and a final validation with one case.
 
-With mixed batches each process takes its part of a step's tasks.
+With mixed batches each process takes its part of a step's tasks. The final validation outlasts the group's time-out.
 """
 
 from __future__ import annotations
@@ -8,6 +8,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import pytest
 
 HERE = Path(__file__)
 NAME, PLANS = "Dataset900_Phantoms", "CollectionLitePlans"
+TIME_OUT = 6  # seconds
 
 
 def rank(root: Path, number: int, name: str) -> None:
@@ -58,10 +62,28 @@ def rank(root: Path, number: int, name: str) -> None:
         seen["losses"] = [logged.my_fantastic_logging[f"loss of {task}"][0] for task in logged.tasks]
         seen["weights"] = [float(parameter.detach().double().sum()) for parameter in trainer.network.parameters()]
         seen["val"] = [next(trainer.dataloader_val)["task"] for _ in range(5)]
-        trainer.perform_actual_validation()
-        (root / f"rank{number}.json").write_text(json.dumps(seen))
         distributed.barrier()
         distributed.destroy_process_group()
+        short = timedelta(seconds=TIME_OUT)
+        store = f"file://{root / 'another_store'}"
+        distributed.init_process_group("gloo", init_method=store, rank=number, world_size=2, timeout=short)
+        trainer.print_to_log_file = slowed(trainer.print_to_log_file, number)
+        trainer.perform_actual_validation()
+        (root / f"rank{number}.json").write_text(json.dumps(seen))
+        distributed.destroy_process_group()
+
+
+def slowed(tell: Callable[..., None], number: int) -> Callable[..., None]:
+    """Let the second rank predict a case, and the first one evaluate a member, for longer than the time-out."""
+    pauses = {"Validation complete": 1} if number == 0 else {"predicting": 1}
+
+    def tell_slowly(*words: Any, **options: Any) -> None:
+        tell(*words, **options)
+        for beginning in [beginning for beginning in pauses if str(words[0]).startswith(beginning)]:
+            pauses.pop(beginning)
+            time.sleep(TIME_OUT + 2)
+
+    return tell_slowly
 
 
 def two_ranks(root: Path, name: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from process_group import process_group
 from torch.testing import assert_close
 
 from nnunet_ext.base.checkpoints import read_checkpoint
+from nnunet_ext.base.ranks import Ranks
 from nnunet_ext.dodnet import DoDNetTrainer
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.task_report import write_task_report
@@ -102,6 +104,26 @@ def test_each_step_is_the_members_own(collection, kind):
             if not any(part in name for part in LOWEST):  # nnU-Net's loss gives the lowest scale weight 0
                 assert parameter.grad is not None, name
     assert sorted(seen) == list(range(5))
+
+
+def test_no_image_is_read_before_the_first_step(collection, monkeypatch):
+    """Stock code draws two batches when it makes its loaders, which would be two for each task."""
+    run = trainer(collection)
+    run.initialize()
+    read = []
+    load_case = nnUNetDatasetBlosc2.load_case
+    monkeypatch.setattr(nnUNetDatasetBlosc2, "load_case", lambda self, case: read.append(case) or load_case(self, case))
+    loaders = []
+    for number in range(5):
+        with run.on_task(number):
+            loaders.append(run.bare_loaders())
+    assert read == []
+    assert run.batch_size == 2
+    for pair in loaders:
+        for loader in pair:
+            batch = next(loader)
+            assert len(batch["data"]) == len(batch["keys"]) == 2
+    assert len(read) == 2 * 2 * 5
 
 
 def test_statistics_have_one_length_and_their_places(collection, kind):
@@ -336,7 +358,8 @@ def test_more_tasks_on_trained_weights_keep_the_old_tasks(collection, kind):
 
 
 @pytest.mark.parametrize(("rank", "written"), [(0, 5), (2, 0)])
-def test_of_two_nodes_with_a_local_rank_0_each_one_writes_the_views(collection, rank, written):
+def test_of_two_nodes_with_a_local_rank_0_each_one_writes_the_views(collection, monkeypatch, rank, written):
+    monkeypatch.setattr(Ranks, "patient_wait", lambda self: self.wait)  # the other ranks are none
     run = trainer(collection)
     run.initialize()
     with process_group(rank, 4):
