@@ -3,7 +3,9 @@
     python benchmarks/training_step.py --trainer BANetTrainer --features 32 --patch 40 56 40 --pairs 7
 
 The trainers run whole ``train_step`` calls (forward, loss, backward, clipping, optimiser) on one random batch, in
-turn; semi-supervised ones see as many unlabelled samples, too. The ratio of times is the median over pairs.
+turn, every second time in reverse order; semi-supervised ones see as many unlabelled samples, too. Seconds are CPU
+seconds of the process, on a GPU those of the clock between synchronisations. The ratio of times is the median over
+pairs. FLOPs are those of convolutions, matrix products and resampling.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from flops import flops
 
 from nnunet_ext import sockets
 
@@ -110,14 +112,25 @@ def make_trainer(name: str, plans: dict[str, Any], device: torch.device) -> Any:
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds that ``work`` takes."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    """Return the seconds that ``work`` takes: CPU seconds of this process, or on a GPU those until it is done."""
+    if device.type != "cuda":
+        start = time.process_time()
+        work()
+        return time.process_time() - start
+    torch.cuda.synchronize()
     start = time.perf_counter()
     work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    torch.cuda.synchronize()
     return time.perf_counter() - start
+
+
+def in_turn(steps: Mapping[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """Return the seconds of each step in each round; every second round goes through the steps in reverse order."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(rounds):
+        for name in list(steps) if number % 2 == 0 else reversed(list(steps)):
+            seconds[name].append(timed(steps[name], device))
+    return seconds
 
 
 def peak_memory(work: Callable[[], object]) -> float:
@@ -153,29 +166,23 @@ def main() -> None:
 
 def report(trainers: dict[str, Any], batch: dict[str, Any], pairs: int, device: torch.device) -> None:
     """Print the table and the ratios."""
-    flops, memory, seconds = {}, {}, {}
-    steps = {}
+    steps, counted, memory = {}, {}, {}
     for name, trainer in trainers.items():
         seen = batch if trainer.enable_deep_supervision else batch | {"target": batch["target"][0]}
         steps[name] = partial(trainer.train_step, seen)
     for name, step in steps.items():
-        with FlopCounterMode(display=False) as counter:
-            step()
-        flops[name] = counter.get_total_flops()
+        counted[name] = flops(step)
         step()
         memory[name] = peak_memory(step)
-        seconds[name] = []
-    for _ in range(pairs):
-        for name, step in steps.items():
-            seconds[name].append(timed(step, device))
+    seconds = in_turn(steps, pairs, device)
     print(f"\n| {'trainer':<24} | median s | GFLOP | peak MiB |\n|{'-' * 26}|---------:|------:|---------:|")
     for name in trainers:
         median = statistics.median(seconds[name])
-        print(f"| {name:<24} | {median:8.4f} | {flops[name] / 1e9:5.1f} | {memory[name]:8.0f} |")
+        print(f"| {name:<24} | {median:8.4f} | {counted[name] / 1e9:5.1f} | {memory[name]:8.0f} |")
     control, *methods = trainers
     for method in methods:
         ratios = [b / a for a, b in zip(seconds[control], seconds[method], strict=True)]
-        time_ratio, flop_ratio = statistics.median(ratios), flops[method] / flops[control]
+        time_ratio, flop_ratio = statistics.median(ratios), counted[method] / counted[control]
         print(
             f"{method}: time ratio {time_ratio:.3f} (median of {pairs} pairs), FLOP ratio {flop_ratio:.3f}, "
             f"time / FLOP ratio {time_ratio / flop_ratio:.3f}, memory ratio {memory[method] / memory[control]:.3f}"

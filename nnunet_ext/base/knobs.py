@@ -197,11 +197,12 @@ def carry_over(old_plans: dict, new_plans: dict) -> None:
 def changed(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Name the knobs that differ between two results of :func:`resolve` and change what is trained."""
     free = {knob.name for knob in GENERAL if knob.may_change}
+    own_free = {key: {knob.name for knob in method.knobs if knob.may_change} for key, method in methods().items()}
     differences = []
     for key in sorted({*old, *new} - free):
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
-            names = sorted({*before, *after})
+            names = sorted({*before, *after} - own_free.get(key, set()))
             differences += [
                 f"{key}.{name}: {before.get(name)!r} -> {after.get(name)!r}"
                 for name in names

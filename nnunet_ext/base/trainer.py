@@ -23,6 +23,7 @@ from nnunet_ext.base.folds import check_fold
 from nnunet_ext.base.follow_parent import children_follow
 from nnunet_ext.base.init_from import init_from
 from nnunet_ext.base.knobs import BLOCK, changed, is_set, resolve
+from nnunet_ext.base.memory_check import ChecksMemory
 from nnunet_ext.base.no_workers import no_workers
 from nnunet_ext.base.optimizers import Schedule, kind_of, make_optimizer, make_schedule
 from nnunet_ext.base.ordered_pool import ordered_pool
@@ -39,7 +40,7 @@ from nnunet_ext.base.validated_checkpoint import FINAL, write_validated_checkpoi
 from nnunet_ext.errors import UserError
 
 
-class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
+class ExtTrainer(SafeCheckpoints, ChecksMemory, nnUNetTrainer):
     """Stock nnU-Net plus the plans' knobs (:mod:`nnunet_ext.base.knobs`) and :class:`SafeCheckpoints`.
 
     With no knob set it trains exactly as ``nnUNetTrainer`` does; only checkpoints are written more often
@@ -57,8 +58,8 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
         UserError: Unknown or illegal knob; results folder not writable; plans that leave a single deep-supervision
             scale (stock nnU-Net then trains on NaN); a patch that stock augmentation cannot blur; a batch that DDP
             ranks cannot share evenly under batch Dice (stock nnU-Net then crashes or hangs); folds that do not fit the
-            preprocessed cases; continuing with changed knobs or from another trainer's checkpoint; another process
-            trains in the fold's folder (:mod:`nnunet_ext.base.run_lock`).
+            preprocessed cases; more GPU memory needed than is free; continuing with changed knobs or from another
+            trainer's checkpoint; another process trains in the fold's folder (:mod:`nnunet_ext.base.run_lock`).
     """
 
     loss_parts: tuple[str, ...] = ()
@@ -198,6 +199,9 @@ class ExtTrainer(SafeCheckpoints, nnUNetTrainer):
     def on_train_start(self) -> None:
         """Stock preparation, then the weights of the knob ``init_from`` if this is a fresh start."""
         check_patch(self.configuration_manager.patch_size, self.plans_manager.plans_name, self.configuration_name)
+        if not self.was_initialized:
+            self.initialize()
+        self.check_gpu_memory()
         self.continue_training = False  # from here on the file asked for is the file loaded: --c --val_best
         super().on_train_start()
         source = self.knobs["init_from"]

@@ -70,6 +70,10 @@ class BCPTrainer(TeacherTrainer):
                 f"got the knob unlabelled.batch_size {unlabelled}. Set it to null."
             )
 
+    def samples_of_parts(self) -> tuple[int, int]:
+        """Return the number of samples that are mostly labelled, and mostly unlabelled: pasting adds none."""
+        return self.batch_size // 2, self.batch_size // 2
+
     def _build_loss(self) -> BCPLoss:
         labels = self.label_manager
         return BCPLoss(

@@ -16,7 +16,6 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet, Resi
 from dynamic_network_architectures.initialization.weight_init import InitWeights_He
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from nnunet_ext.base.decode import decode
 from nnunet_ext.base.upsampling_decoder import LOGIT, UpsamplingDecoder
@@ -85,8 +84,6 @@ class LeFeD(nn.Module):
         dropout: Probability of dropping a channel of the bottleneck, and of either decoder's last features.
         feedback_scale: The authors' is 1e-3.
         mean_of_decoders: Predict the mean of both decoders' logits, as the authors did until February 2024.
-        accumulate: Run the batch as two halves, one after the other, and each again in the backward pass: the same
-            gradients with the memory of one half. The normalisation must not mix samples (no batch norm).
 
     Raises:
         TypeError: ``unet`` is neither a PlainConvUNet nor a ResidualEncoderUNet.
@@ -100,7 +97,6 @@ class LeFeD(nn.Module):
         dropout: tuple[float, float] = (0.3, 0.5),
         feedback_scale: float = 1e-3,
         mean_of_decoders: bool = False,
-        accumulate: bool = False,
     ) -> None:
         super().__init__()
         self.second_decoder = UpsamplingDecoder(unet, "linear")
@@ -114,7 +110,6 @@ class LeFeD(nn.Module):
         self.own_decoder = own_decoder
         self.feedback_scale = feedback_scale
         self.mean_of_decoders = mean_of_decoders
-        self.accumulate = accumulate
         # nnssl's pretrained encoders find their place by these
         self.key_to_encoder, self.key_to_stem = unet.key_to_encoder, unet.key_to_stem
         self.keys_to_in_proj = unet.keys_to_in_proj
@@ -135,8 +130,6 @@ class LeFeD(nn.Module):
                 output = self._pass(images, None)
                 return (output.first + output.second) / 2
             return self.decoder(self.encoder(images))
-        if self.accumulate and len(images) > 1:
-            return self._pass_by_halves(images, feedback)
         return self._pass(images, feedback)
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
@@ -159,16 +152,6 @@ class LeFeD(nn.Module):
             compared = input_size if classes <= MOST_CLASSES_AT_FULL_SIZE else size
             total += LOGIT * classes * np.prod(compared, dtype=np.int64)
         return total
-
-    def _pass_by_halves(self, images: Tensor, feedback: Sequence[Tensor] | None) -> LeFeDOutput:
-        shifts: Any = (None, None)
-        if feedback is not None:
-            shifts = zip(*(level.chunk(2) for level in feedback), strict=True)
-        halves = [
-            checkpoint(self._pass, *half, use_reentrant=False) for half in zip(images.chunk(2), shifts, strict=True)
-        ]
-        first, second, side, for_next = zip(*halves, strict=True)
-        return LeFeDOutput(torch.cat(first), torch.cat(second), _joined(side), _joined(for_next))
 
     def _pass(self, images: Tensor, feedback: Sequence[Tensor] | None) -> LeFeDOutput:
         skips = self._encode(images, feedback)
@@ -214,7 +197,3 @@ class _SideHeads(nn.Module):
 
     def forward(self, taps: Sequence[Tensor]) -> list[Tensor]:
         return [head(tap) for head, tap in zip(self.seg_layers, taps, strict=True)]
-
-
-def _joined(halves: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-    return [torch.cat(parts) for parts in zip(*halves, strict=True)]

@@ -85,12 +85,5 @@ CARD = Method(
             one_of(True, False),
             "true or false",
         ),
-        Knob(
-            "accumulate",
-            False,
-            "run a batch as two halves: the same gradients, about half the memory, a forward pass more",
-            one_of(True, False),
-            "true or false",
-        ),
     ),
 )

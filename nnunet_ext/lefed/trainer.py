@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from nnunet_ext.base.knobs import resolve_for
 from nnunet_ext.base.planned_unet import planned_unet
-from nnunet_ext.errors import UserError
 from nnunet_ext.lefed.architecture import Fed, LeFeD
 from nnunet_ext.lefed.loss import LeFeDLoss, SquaredDice
 from nnunet_ext.unlabelled.channel_dropout import channel_dropout
@@ -33,10 +31,10 @@ class LeFeDTrainer(SemiSupervisedTrainer):
 
     Knobs (plans block ``nnunet_ext.lefed``): ``passes``, ``feedback_scale``, ``bottleneck_dropout``, ``head_dropout``,
     ``consistency_weight``, ``side_weights``, ``side_at_full_size``, ``supervised_loss``, ``own_decoder``,
-    ``mean_of_decoders``, ``accumulate``.
+    ``mean_of_decoders``.
 
     Raises:
-        UserError: Plans of another network; ``accumulate`` with batch norm, which would mix what it keeps apart.
+        UserError: Plans of another network.
 
     [0] Zeng et al., IEEE Transactions on Medical Imaging 44, 2025, https://doi.org/10.1109/TMI.2024.3429340
     """
@@ -66,18 +64,12 @@ class LeFeDTrainer(SemiSupervisedTrainer):
             ),
             feedback_scale=knobs["feedback_scale"],
             mean_of_decoders=knobs["mean_of_decoders"],
-            accumulate=knobs["accumulate"],
         )
 
     def initialize(self) -> None:
         """Prepare as stock does, without deep supervision."""
         self.enable_deep_supervision = False
         super().initialize()
-        if self.knobs["lefed"]["accumulate"] and any(isinstance(part, _BatchNorm) for part in self.network.modules()):
-            raise UserError(
-                f"plans {self.plans_manager.plans_name!r}: knob lefed.accumulate expects a normalisation that keeps "
-                f"samples apart, got batch norm. Set it to false, or plan with instance norm."
-            )
 
     def network_input(self, images: Tensor) -> Fed:
         """Return the images with the feedback of the pass before."""

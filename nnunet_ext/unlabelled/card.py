@@ -1,6 +1,6 @@
 """The card of unlabelled images: what all semi-supervised trainers share."""
 
-from nnunet_ext.base.method import Knob, Method, integer, number, optional
+from nnunet_ext.base.method import Knob, Method, integer, number, one_of, optional
 
 
 def _share(value: object) -> bool:
@@ -43,6 +43,15 @@ CARD = Method(
             "null: random patches",
             optional(integer(1)),
             "an integer >= 1, or null",
+        ),
+        Knob(
+            "checkpoint_halves",
+            None,
+            "labelled and unlabelled samples run one after the other: the same gradients, half the memory, more time; "
+            "null: if the whole batch does not fit the GPU",
+            one_of(None, True, False),
+            "true, false or null",
+            may_change=True,
         ),
     ),
 )

@@ -17,10 +17,8 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import Tensor, distributed, nn
 
-from nnunet_ext.base.ranks import Ranks
 from nnunet_ext.base.seeds import Purpose
 from nnunet_ext.base.steady_blur import steady_blur
-from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.errors import UserError
 from nnunet_ext.unlabelled.annotated_only import AnnotatedOnly
 from nnunet_ext.unlabelled.images_un import check_unlabelled_apart
@@ -29,10 +27,11 @@ from nnunet_ext.unlabelled.preprocessing import check_unlabelled, unlabelled_fol
 from nnunet_ext.unlabelled.pseudo_label_folder import PseudoLabelFolder
 from nnunet_ext.unlabelled.pseudo_labelled import PseudoLabelled
 from nnunet_ext.unlabelled.ramp import gaussian_ramp
+from nnunet_ext.unlabelled.two_part_trainer import TwoPartTrainer
 from nnunet_ext.unlabelled.two_streams import IMAGES_ONLY, TwoStreams
 
 
-class SemiSupervisedTrainer(ExtTrainer):
+class SemiSupervisedTrainer(TwoPartTrainer):
     """Stock nnU-Net whose steps see unlabelled images too; a method derives from it and brings network and loss.
 
     A training batch is the stock one with ``unlabelled`` (Bu, C, D, H, W) and ``step`` (:class:`TwoStreams`).
@@ -44,7 +43,8 @@ class SemiSupervisedTrainer(ExtTrainer):
     Unlabelled patches are random ones. With ``guided_every`` the network predicts all unlabelled cases whenever so many
     epochs have passed, and from then on patches are oversampled in the foreground that it found, by nnU-Net's share.
 
-    Knobs (plans block ``nnunet_ext.unlabelled``): ``batch_size``, ``ramp``, ``ema_decay``, ``guided_every``.
+    Knobs (plans block ``nnunet_ext.unlabelled``): ``batch_size``, ``ramp``, ``ema_decay``, ``guided_every``,
+    ``checkpoint_halves``.
 
     Unlike stock, samples that hold nothing but the ignore label are left out of Dice losses that are means over
     samples (:class:`AnnotatedOnly`).
@@ -76,18 +76,6 @@ class SemiSupervisedTrainer(ExtTrainer):
                 f"-num_gpus {distributed.get_world_size()}: expected an unlabelled sample for each, got {samples} in a "
                 f"batch. Use -num_gpus {samples}, or raise the knob unlabelled.batch_size."
             )
-
-    def _joint_unlabelled_batch_size(self) -> int:
-        """Unlabelled samples in a step of all ranks."""
-        return self.knobs["unlabelled"]["batch_size"] or self.configuration_manager.batch_size
-
-    def _unlabelled_batch_size(self) -> int:
-        """Unlabelled samples in a step of this rank."""
-        samples = self._joint_unlabelled_batch_size()
-        if not self.is_ddp:
-            return samples
-        ranks = Ranks.now()
-        return samples // ranks.world_size + (ranks.rank < samples % ranks.world_size)
 
     # loading
 
@@ -212,7 +200,9 @@ class SemiSupervisedTrainer(ExtTrainer):
     def train_step(self, batch: dict) -> dict:
         """Stock step on the labelled and the unlabelled images."""
         images = [batch[name].to(self.device, non_blocking=True) for name in ("data", "unlabelled")]
-        return super().train_step(batch | {"data": self.network_input(torch.cat(images))})
+        sizes = [len(part) for part in images if len(part)]
+        with self._parts_one_by_one(sizes):
+            return super().train_step(batch | {"data": self.network_input(torch.cat(images))})
 
     def network_input(self, images: Tensor) -> Any:
         """Return what the network gets in a training step; it needs a ``to(device, non_blocking=)``.

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
-from run_benchmark import run_benchmark
+from run_benchmark import FOLDER, run_benchmark
 
 pytestmark = pytest.mark.slow
+ORDER = """
+from functools import partial
+import torch
+from training_step import in_turn
+steps = {name: partial(print, name) for name in "abc"}
+seconds = in_turn(steps, 3, torch.device("cpu"))
+print([len(of_one) for of_one in seconds.values()])
+"""
 
 
 def test_training_step():
@@ -21,6 +31,13 @@ def test_training_step():
     assert seconds > 0
     assert 1.2 < flops < 2.2  # a second decoder, no second encoder
     assert 1.2 < memory < 2.2
+
+
+def test_rounds_alternate_the_order():
+    """So no trainer always runs behind the same other one."""
+    words = ["-c", ORDER]
+    done = subprocess.run([sys.executable, *words], cwd=FOLDER, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["a", "b", "c", "c", "b", "a", "a", "b", "c", "[3,", "3,", "3]"]
 
 
 def test_boundary_target():

@@ -1,4 +1,4 @@
-"""LeFeD: stock parts, gate, feedback, gradients and halves, over plain and ResEnc, 2d and 3d, any strides."""
+"""LeFeD: stock parts, gate, feedback and gradients, over plain and ResEnc, 2d and 3d, any strides."""
 
 from __future__ import annotations
 
@@ -186,56 +186,6 @@ def test_own_decoder_takes_its_taps_after_norm_and_nonlinearity(kind, geometry):
     assert "decoder.transpconvs.0.1.weight" in network.state_dict()  # the norm
     x = images(geometry)
     assert network.eval()(x).shape == (2, 3, *SIZES[geometry][0])
-
-
-@pytest.mark.parametrize("samples", [2, 3])
-@pytest.mark.parametrize("fed", [False, True])
-def test_accumulated_halves_have_the_gradient_of_the_joint_batch(kind, geometry, samples, fed):
-    """In double precision too little is left to see, so this is in single."""
-    joint = LeFeD(unet(kind, geometry), dropout=(0.0, 0.0)).train()
-    halves = LeFeD(unet(kind, geometry), dropout=(0.0, 0.0), accumulate=True).train()
-    halves.load_state_dict(joint.state_dict())
-    x = Fed(images(geometry, samples), shifts(geometry, samples) if fed else None)
-    for network in (joint, halves):
-        output = network(x)
-        difference = (output.first.softmax(1) - output.second.softmax(1)).square().mean()
-        labelled = sum(logits[:1].softmax(1).square().mean() for logits in everything(output))
-        (difference + labelled).backward()
-    for mine, theirs in zip(halves(x).feedback, joint(x).feedback, strict=True):
-        assert_close(mine, theirs)
-    for (name, mine), theirs in zip(halves.named_parameters(), joint.parameters(), strict=True):
-        if theirs.requires_grad:
-            assert_close(mine.grad, theirs.grad, rtol=0, atol=2e-6, msg=name)
-
-
-def test_accumulated_halves_keep_next_to_nothing_for_the_backward_pass():
-    kept = {}
-    for accumulate in (False, True):
-        network = LeFeD(unet("plain", "3d"), accumulate=accumulate).train()
-        saved = []
-
-        def pack(tensor, saved=saved):
-            saved.append(tensor.numel())
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            network(images("3d", 4))
-        kept[accumulate] = sum(saved)
-    assert kept[True] < kept[False] / 10
-
-
-def test_accumulated_halves_draw_the_same_dropout_again_in_the_backward_pass():
-    """The gradient of the logits' sum by a head's weight is the sum of the features that were not dropped."""
-    network = LeFeD(unet("plain", "3d"), dropout=(0.0, 0.5), accumulate=True).train()
-    features = []
-    network.decoder.seg_layers[-1].register_forward_hook(lambda _, inputs, __: features.append(inputs[0].clone()))
-    network(images("3d", 2)).first.sum().backward()
-    assert len(features) == 4  # each half once forward, once again backward; the latter half first
-    assert torch.equal(features[0], features[3])
-    assert torch.equal(features[1], features[2])
-    seen = sum(half.sum((0, 2, 3, 4)) for half in features[:2])
-    for row in network.decoder.seg_layers[-1].weight.grad.flatten(1):
-        assert_close(row, seen, rtol=1e-4, atol=1e-4)
 
 
 def test_dropout_is_drawn_in_train_mode_only():

@@ -1,4 +1,4 @@
-"""LeFeD on a small data set: inner passes, feedback, halves, and a run that was killed."""
+"""LeFeD on a small data set: inner passes, feedback, and a run that was killed."""
 
 from __future__ import annotations
 
@@ -147,27 +147,6 @@ def test_without_feedback_and_unlabelled_data_it_is_a_two_decoder_supervised_ste
     assert float(trainer.train_step(batch)["loss"]) == pytest.approx(loss.item(), rel=1e-6)
     for (name, mine), theirs in zip(trainer.network.named_parameters(), network.parameters(), strict=True):
         assert torch.equal(mine, theirs), name
-
-
-@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
-def test_accumulated_halves_step_as_the_joint_batch(half_labelled: Make, configuration: str):
-    """The third pass starts from weights that differ in the last digits already."""
-    joint, batch = ready(half_labelled, configuration, lefed=NO_DROPOUT | {"passes": 1})
-    halves, _ = ready(half_labelled, configuration, lefed=NO_DROPOUT | {"passes": 1, "accumulate": True})
-    halves.network.load_state_dict(joint.network.state_dict())
-    assert halves.network.accumulate
-    losses = [float(trainer.train_step(batch)["loss"]) for trainer in (joint, halves)]
-    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
-    for (name, mine), theirs in zip(halves.network.named_parameters(), joint.network.parameters(), strict=True):
-        if theirs.requires_grad:
-            torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-5, atol=2e-6, msg=name)
-
-
-def test_accumulating_over_batch_norm_is_refused(half_labelled: Make, monkeypatch):
-    trainer = half_labelled(LeFeDTrainer, lefed={"accumulate": True})
-    trainer.configuration_manager.configuration["architecture"]["arch_kwargs"]["norm_op"] = "torch.nn.BatchNorm3d"
-    with pytest.raises(UserError, match=r"knob lefed\.accumulate expects a normalisation .*, got batch norm\. Set it"):
-        trainer.initialize()
 
 
 def test_plans_of_another_network_are_refused(half_labelled: Make):

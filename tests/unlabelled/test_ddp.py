@@ -60,7 +60,8 @@ def rank(out: Path, number: int) -> None:
 )  # with batch Dice, which gathers over ranks, and without
 @pytest.mark.parametrize("name", ["BCPTrainer", "PseudoLabelTrainer"])
 def test_two_ranks(half_labelled: Callable[..., Any], tmp_path: Path, name: str, configuration: str) -> None:
-    knobs = {"num_epochs": 2, "num_iterations_per_epoch": 2}
+    halves = {"checkpoint_halves": name == "BCPTrainer"}
+    knobs = {"num_epochs": 2, "num_iterations_per_epoch": 2, "unlabelled": halves}
     trainer = half_labelled(sockets.load("trainers", name), configuration, **knobs)
     plans = trainer.plans_manager.plans | {"continue_training": False}
     if name == "BCPTrainer":

@@ -1,0 +1,71 @@
+"""Whether a training fits the GPU, told before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nnunet_ext.errors import UserError
+
+BYTES_OF_UNIT = 4  # nnU-Net's planner counts outputs of convolutions, kept before and after the norm in half precision
+BYTES_OF_STOCK_BUDGET = 8 * 10**9 / (2 * 560_000_000)  # of a unit: its 8 GB are 560 million in each of 2 samples
+BYTES_OF_WEIGHT = 4 + 4 + 2  # itself, its gradient, its copy in half precision
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class GpuMemory:
+    """What a training step needs.
+
+    Args:
+        elements: Of one sample, as networks count them for the planner (``compute_conv_feature_map_size``).
+        samples: Whose activations live at the same time.
+        weights: Number of trained parameters.
+        states: Tensors that the optimiser keeps of each: 1 for SGD with momentum, 2 for AdamW.
+    """
+
+    elements: int
+    samples: int
+    weights: int
+    states: int
+
+    @property
+    def of_weights(self) -> int:
+        """Bytes of weights, gradients and the optimiser's state."""
+        return self.weights * (BYTES_OF_WEIGHT + 4 * self.states)
+
+    @property
+    def at_least(self) -> int:
+        """Bytes without which no step ends: weights, and what is kept for the backward pass."""
+        return self.of_weights + self.elements * self.samples * BYTES_OF_UNIT
+
+    @property
+    def planned(self) -> int:
+        """Bytes that nnU-Net's planner reserves for it, workspace of convolutions included."""
+        return max(self.at_least, round(self.elements * self.samples * BYTES_OF_STOCK_BUDGET))
+
+    def line(self, free: int) -> str:
+        """Return the estimate against ``free`` bytes, for the log."""
+        return (
+            f"GPU memory: this training keeps at least {_gib(self.at_least)} ({_gib(self.of_weights)} of weights, the "
+            f"rest of {self.samples} samples), nnU-Net plans with {_gib(self.planned)}; {_gib(free)} are free."
+        )
+
+    def check(self, free: int, remedy: str) -> None:
+        """Refuse what cannot fit.
+
+        Args:
+            free: Bytes.
+            remedy: A sentence for the user.
+
+        Raises:
+            UserError: The training needs more than is free.
+        """
+        if self.at_least > free:
+            raise UserError(
+                f"GPU memory: expected {_gib(self.at_least)} or more for batches of {self.samples} samples, got "
+                f"{_gib(free)} free. {remedy}"
+            )
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.1f} GiB"
