@@ -7,6 +7,7 @@ has: a pool of spawned processes, forked loaders, and a thread that is unhappy w
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -162,3 +163,15 @@ def test_every_command_says_what_to_do_after_an_interruption():
     for command in COMMANDS.values():
         assert command.after_interruption.endswith(".")
     assert "--c" in COMMANDS["train"].after_interruption
+
+
+def test_every_row_of_the_table_of_interruptions_names_tests_that_there_are():
+    root = Path(__file__).parents[2]
+    rows = [line for line in (root / "docs" / "checkpoints.md").read_text().splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 10
+    for row in rows:
+        named = re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", row)
+        assert named, row
+        for file, name in named:
+            (found,) = (root / "tests").rglob(file)
+            assert f"def {name}" in found.read_text(), row

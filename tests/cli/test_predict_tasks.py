@@ -192,3 +192,11 @@ def test_predict_on_a_view_whose_checkpoint_is_gone(untrained, mistake):
         f"{link}: expected the checkpoint that the tasks of a collection share, {shared}, found it gone. Restore that "
         f"file, or train the collection again."
     )
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "plans.json"])
+@pytest.mark.parametrize("text", ["{}", "[]", "{"])
+def test_a_view_with_a_broken_file(untrained, mistake, name, text):
+    view = next((untrained / "results").glob("Dataset901_*/UniSegTrainer*"))
+    (view / name).write_text(text)
+    assert f"{view / name}: expected " in mistake(words(untrained))

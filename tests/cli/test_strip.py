@@ -176,3 +176,19 @@ def test_mistakes(half_labelled: Make, mistake):
     assert "expected no such checkpoint yet, found one. Choose another name with --as." in text
     model.rename(model.with_name("nnUNetTrainer__LitePlans__3d_fullres"))
     assert "expected a trainer of nnunet_ext, got 'nnUNetTrainer'" in mistake(words("nnUNetTrainer"))
+
+
+@pytest.mark.parametrize(("name", "text"), [("dataset.json", "{"), ("dataset.json", "{}"), ("plans.json", "{}")])
+def test_a_model_with_a_broken_file(tmp_path, monkeypatch, mistake, name, text):
+    for part in ("raw", "preprocessed", "results"):
+        (tmp_path / part).mkdir()
+        monkeypatch.setenv(f"nnUNet_{part}", str(tmp_path / part))
+    model = tmp_path / "results" / "Dataset700_Half" / "LeFeDTrainer__LitePlans__3d_fullres"
+    (model / "fold_0").mkdir(parents=True)
+    plans = {"plans_name": "LitePlans", "configurations": {"3d_fullres": {}}}
+    (model / "plans.json").write_text(json.dumps(plans))
+    (model / "dataset.json").write_text("{}")
+    (model / name).write_text(text)
+    weights = {"network_weights": {}, "init_args": {"plans": plans, "configuration": "3d_fullres"}}
+    torch.save(weights, model / "fold_0" / "checkpoint_final.pth")
+    assert f"{model / name}: expected " in mistake(words("LeFeDTrainer", "-f", "0"))

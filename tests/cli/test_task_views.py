@@ -73,3 +73,15 @@ def test_planned_again_since(untrained, mistake):
     assert "was trained with, found others: the collection was planned again since." in mistake(WORDS)
     file.unlink()
     assert f"expected it for the view of task {task['name']!r}, found no file" in mistake(WORDS)
+
+
+def test_a_file_in_place_of_a_view(untrained, mistake):
+    shutil.rmtree(untrained / VIEW)
+    (untrained / VIEW).write_text("")
+    assert "expected to make the folder of a task view, got 'Not a directory'" in mistake(WORDS)
+
+
+@pytest.mark.parametrize("text", ["[]", "{"])
+def test_a_model_whose_plans_are_broken(untrained, mistake, text):
+    (untrained / MODEL / "plans.json").write_text(text)
+    assert f"{untrained / MODEL / 'plans.json'}: expected " in mistake(WORDS)
