@@ -85,7 +85,7 @@ def test_a_full_disk_says_so_and_the_same_command_works_later(nnunet, monkeypatc
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    for words in (COLLECT, HIDE):
+    for words in (HIDE, COLLECT):
         with monkeypatch.context() as small:
             small.setattr(os, "fsync", full)
             assert "dataset.json: expected to write, got 'No space left on device'. Free space" in mistake(words)
