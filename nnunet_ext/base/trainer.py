@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from batchgenerators.utilities.file_and_folder_operations import load_json
-from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.collate_outputs import collate_outputs
 from torch import distributed, nn
@@ -20,27 +18,22 @@ from torch._dynamo import OptimizedModule
 from nnunet_ext.base.checkpoints import SafeCheckpoints
 from nnunet_ext.base.environment import check_variables
 from nnunet_ext.base.folds import check_fold
-from nnunet_ext.base.follow_parent import children_follow
 from nnunet_ext.base.init_from import init_from
 from nnunet_ext.base.knobs import BLOCK, changed, is_set, resolve
 from nnunet_ext.base.memory_check import ChecksMemory
-from nnunet_ext.base.no_workers import no_workers
 from nnunet_ext.base.optimizers import Schedule, kind_of, make_optimizer, make_schedule
-from nnunet_ext.base.ordered_pool import ordered_pool
 from nnunet_ext.base.parts_logger import PartsLogger
 from nnunet_ext.base.patch_check import check_patch
 from nnunet_ext.base.preprocessed_state import preprocessed_cases
 from nnunet_ext.base.ranks import Ranks
-from nnunet_ext.base.run_lock import release_lock
 from nnunet_ext.base.sample_check import check_sample
-from nnunet_ext.base.seeds import BatchSeeds, Purpose, seed_process, seed_sequence
-from nnunet_ext.base.steady_blur import steady_blur
-from nnunet_ext.base.stepped_loader import SingleLoader
+from nnunet_ext.base.seeded_training import SeededTraining
+from nnunet_ext.base.seeds import Purpose
 from nnunet_ext.base.validated_checkpoint import FINAL, write_validated_checkpoint
 from nnunet_ext.errors import UserError
 
 
-class ExtTrainer(SafeCheckpoints, ChecksMemory, nnUNetTrainer):
+class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
     """Stock nnU-Net plus the plans' knobs (:mod:`nnunet_ext.base.knobs`) and :class:`SafeCheckpoints`.
 
     With no knob set it trains exactly as ``nnUNetTrainer`` does; only checkpoints are written more often
@@ -104,7 +97,7 @@ class ExtTrainer(SafeCheckpoints, ChecksMemory, nnUNetTrainer):
         """Build network, optimiser and loss, after refusing what stock nnU-Net would crash on."""
         self._check_deep_supervision()
         self._check_ddp_batch()
-        self._seed(Purpose.WEIGHTS)
+        self.seed(Purpose.WEIGHTS)
         super().initialize()
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Schedule]:
@@ -142,60 +135,6 @@ class ExtTrainer(SafeCheckpoints, ChecksMemory, nnUNetTrainer):
         check_sample(train)
         return train, val
 
-    def get_dataloaders(self) -> tuple[Any, Any]:
-        """Stock loaders, whose workers end with this process; with ``seed``, an ordered pool with seeded batches."""
-        if self.knobs["seed"] is None:
-            with children_follow():
-                return super().get_dataloaders()
-        train, val = self.bare_loaders()
-        return (
-            self.pool(partial(SingleLoader, train), Purpose.TRAINING, self.num_iterations_per_epoch),
-            self.pool(partial(SingleLoader, val), Purpose.VALIDATION, self.num_val_iterations_per_epoch, share=2),
-        )
-
-    def bare_loaders(self) -> tuple[nnUNetDataLoader, nnUNetDataLoader]:
-        """Return stock loaders, of training and validation, without workers; with a seed their blurring repeats."""
-        size, self.batch_size = self.batch_size, 0  # stock code draws a batch of each here: an empty one takes no time
-        try:
-            with no_workers():
-                loaders = tuple(made.data_loader for made in super().get_dataloaders())
-        finally:
-            self.batch_size = size
-        for loader in loaders:
-            loader.batch_size = size
-        if self.knobs["seed"] is not None:
-            for loader in loaders:
-                steady_blur(loader.transforms)
-        return loaders
-
-    def pool(
-        self, make: Callable[..., Iterator[dict[str, Any]]], purpose: Purpose, steps: int, *, share: int = 1
-    ) -> Any:
-        """Start nnU-Net's number of workers; their batches arrive in order, from the current epoch's first step on.
-
-        Args:
-            make: Makes a :class:`nnunet_ext.base.stepped_loader.SteppedLoader`.
-            purpose: Of the batches.
-            steps: Steps in an epoch.
-            share: A ``share``-th of the workers.
-        """
-        options = {"first_step": self.current_epoch * steps, "seeds": self.batch_seeds(purpose, steps)}
-        return ordered_pool(partial(make, **options), share=share, pin_memory=self.device.type == "cuda")
-
-    def batch_seeds(self, purpose: Purpose, steps: int) -> BatchSeeds | None:
-        """Return the seeds of this rank's batches for a purpose; None without the knob ``seed``."""
-        seed = self.knobs["seed"]
-        return None if seed is None else BatchSeeds(seed, Ranks.now().rank, purpose, steps)
-
-    def run_training(self) -> None:
-        """Train as stock does, alone in the fold's folder."""
-        self.lock_fold()
-        try:
-            super().run_training()
-        except BaseException:
-            release_lock(Path(self.output_folder))
-            raise
-
     def on_train_start(self) -> None:
         """Stock preparation, then the weights of the knob ``init_from`` if this is a fresh start."""
         check_patch(self.configuration_manager.patch_size, self.plans_manager.plans_name, self.configuration_name)
@@ -218,11 +157,6 @@ class ExtTrainer(SafeCheckpoints, ChecksMemory, nnUNetTrainer):
     def weights_to_start_from(self, checkpoint: dict[str, Any]) -> Mapping[str, torch.Tensor]:
         """Return the weights of the checkpoint that the knob ``init_from`` names; what fits is taken."""
         return checkpoint["network_weights"]
-
-    def on_train_epoch_start(self) -> None:
-        """Start the epoch as stock does; with a seed its random numbers depend on nothing that was before."""
-        super().on_train_epoch_start()
-        self._seed(Purpose.STEPS, self.current_epoch)
 
     def train_step(self, batch: dict) -> dict:
         """Stock step; adds the loss's parts to what it returns."""
@@ -282,10 +216,6 @@ class ExtTrainer(SafeCheckpoints, ChecksMemory, nnUNetTrainer):
         """The network without the wrappers of DDP and torch.compile."""
         network = self.network.module if self.is_ddp else self.network
         return network._orig_mod if isinstance(network, OptimizedModule) else network
-
-    def _seed(self, purpose: Purpose, epoch: int = 0) -> None:
-        if self.knobs["seed"] is not None:
-            seed_process(seed_sequence(self.knobs["seed"], Ranks.now().rank, purpose, epoch))
 
     def _check_deep_supervision(self) -> None:
         stages = len(self.configuration_manager.pool_op_kernel_sizes)

@@ -395,7 +395,7 @@ def test_ranks_of_two_nodes_draw_other_random_numbers():
     for rank in (0, 2):  # both have the local rank 0
         trainer = make(seed=5)
         with process_group(rank, 4):
-            trainer._seed(Purpose.WEIGHTS)
+            trainer.seed(Purpose.WEIGHTS)
         drawn.append((random.random(), np.random.random(), float(torch.rand(()))))
     assert all(one != other for one, other in zip(*drawn, strict=True))
 
