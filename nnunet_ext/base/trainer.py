@@ -26,6 +26,7 @@ from nnunet_ext.base.parts_logger import PartsLogger
 from nnunet_ext.base.patch_check import check_patch
 from nnunet_ext.base.preprocessed_state import preprocessed_cases
 from nnunet_ext.base.ranks import Ranks
+from nnunet_ext.base.run_lock import release_lock
 from nnunet_ext.base.sample_check import check_sample
 from nnunet_ext.base.seeded_training import SeededTraining
 from nnunet_ext.base.seeds import Purpose
@@ -134,6 +135,15 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
         train, val = super().get_tr_and_val_datasets()
         check_sample(train)
         return train, val
+
+    def run_training(self) -> None:
+        """Train as stock does, alone in the fold's folder."""
+        self.lock_fold()
+        try:
+            super().run_training()
+        except BaseException:
+            release_lock(Path(self.output_folder))
+            raise
 
     def on_train_start(self) -> None:
         """Stock preparation, then the weights of the knob ``init_from`` if this is a fresh start."""
