@@ -15,6 +15,7 @@ from nnunet_ext.cli.lookup import check_trainer
 from nnunet_ext.cli.stock import check_device
 from nnunet_ext.cli.task_views import add_model, collection_plans
 from nnunet_ext.cli.trained import check_folds, model_folder
+from nnunet_ext.errors import UserError
 from nnunet_ext.sockets import open_door
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ class PredictTasks(Command):
     disable_tta: bool
     disable_progress_bar: bool
     no_check: bool
+    continue_prediction: bool
+    num_parts: int
+    part_id: int
+    not_on_device: bool
+    heads_at_once: int | None
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -76,6 +82,11 @@ class PredictTasks(Command):
         add("-nps", type=options.whole(0), default=3, help="processes for resampling and writing, 0: this one [3]")
         add("--disable_tta", action="store_true", help="do not mirror")
         add("--disable_progress_bar", action="store_true", help="show no progress")
+        add("--continue_prediction", action="store_true", help="do not predict again what is there")
+        add("-num_parts", type=options.whole(1), default=1, help="share the images among so many commands [1]")
+        add("-part_id", type=options.whole(0), default=0, help="which share this command takes, from 0 [0]")
+        add("--not_on_device", action="store_true", help="sum up the predictions in the CPU's memory, not the GPU's")
+        add("-heads_at_once", type=options.whole(1), metavar="N", help="classes of one pass; else what fits the memory")
         add("--no_check", action="store_true", help="do not read all images first")
 
     def run(self) -> int:
@@ -83,6 +94,7 @@ class PredictTasks(Command):
         open_door()
         check_trainer(self.tr)
         check_device(self.device)
+        self._check_part()
         model = model_folder(self.d, self.c, self.tr, self.p)
         tasks = self._tasks(model)
         from nnunet_ext.multi_dataset.channel_names import differing_channel_names
@@ -97,17 +109,30 @@ class PredictTasks(Command):
         merge = Merge.parse(self.merge, {task.task.name: task.dataset_json for task in tasks}) if self.merge else None
         check_folds(model, self.f, self.chk)
         folders.check_writable(self.o, f"-o {self.o}")
-        cases = images.cases()
+        cases = images.cases()[self.part_id :: self.num_parts]
         if not self.no_check:
             images.check(tasks, show_progress=not self.disable_progress_bar)
         self._predictor(model).predict_tasks(
-            cases, tasks, self.o, preprocessing_processes=self.npp, export_processes=self.nps
+            cases,
+            tasks,
+            self.o,
+            preprocessing_processes=self.npp,
+            export_processes=self.nps,
+            heads_at_once=self.heads_at_once,
+            overwrite=not self.continue_prediction,
         )
         if merge is not None:
             reader = tasks[0].plans_manager.image_reader_writer_class()
             merge.write(self.o, [case.name for case in cases], images.ending, reader)
         print(f"{len(cases)} case{'s' * (len(cases) > 1)}: {', '.join(task.task.name for task in tasks)} in {self.o}")
         return 0
+
+    def _check_part(self) -> None:
+        if self.part_id >= self.num_parts:
+            raise UserError(
+                f"-part_id {self.part_id} -num_parts {self.num_parts}: expected a part from 0 to -num_parts - 1. Give "
+                f"each of N commands -num_parts N and a -part_id of its own."
+            )
 
     def _tasks(self, model: Path) -> list[ViewedTask]:
         """Return the tasks asked for, or all, as their views describe them."""
@@ -133,6 +158,7 @@ class PredictTasks(Command):
         predictor = TasksPredictor(
             tile_step_size=self.step_size,
             use_mirroring=not self.disable_tta,
+            perform_everything_on_device=not self.not_on_device,
             device=torch.device(self.device),
             allow_tqdm=not self.disable_progress_bar,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nnunet_ext.base.image_check import Case
 from nnunet_ext.base.json_file import write_json
+from nnunet_ext.multi_dataset.task_chunks import task_chunks
 from nnunet_ext.multi_dataset.viewed_task import ViewedTask
 
 
@@ -40,8 +41,13 @@ class TasksPredictor(nnUNetPredictor):
         *,
         preprocessing_processes: int = 0,
         export_processes: int = 0,
+        heads_at_once: int | None = None,
+        overwrite: bool = True,
     ) -> None:
         """Write ``output/<task>/<case><file ending>``, with plans.json and dataset.json beside them.
+
+        The logits of many tasks may not fit the memory; then the tasks of a group share the image, and some of them at
+        a time the network's pass (:func:`task_chunks`).
 
         Args:
             cases: The images; all tasks take them.
@@ -49,6 +55,8 @@ class TasksPredictor(nnUNetPredictor):
             output: Folder for the tasks' folders.
             preprocessing_processes: Workers that read and preprocess; 0: in this process.
             export_processes: Workers that resample and write label maps; 0: in this process.
+            heads_at_once: Most logits of one pass; None: what fits the free memory.
+            overwrite: Whether label maps that are there are predicted again.
         """
         groups: dict[str, list[ViewedTask]] = {}
         for task in tasks:
@@ -58,7 +66,15 @@ class TasksPredictor(nnUNetPredictor):
             for name, content in (("plans.json", task.plans), ("dataset.json", task.dataset_json)):
                 write_json(folder / name, content)
         for group in groups.values():
-            items = self._items(cases, group, output, preprocessing_processes)
+            missing = {
+                case.name: [task for task in group if overwrite or not _label_map(output, task, case.name).is_file()]
+                for case in cases
+            }
+            todo = [case for case in cases if missing[case.name]]
+            if not todo:
+                continue
+            images = self._preprocessed(todo, group[0], preprocessing_processes)
+            items = self._items(images, missing, output, heads_at_once)
             if export_processes:
                 self.predict_from_data_iterator(items, False, export_processes)
                 continue
@@ -75,25 +91,33 @@ class TasksPredictor(nnUNetPredictor):
 
     @torch.inference_mode()
     def predict_logits_from_preprocessed_data(self, data: Tensor) -> Tensor:
-        """Return the logits of the task that is on; those of its whole group are computed with the first."""
+        """Return the logits of the task that is on; those of its whole chunk are computed with the first."""
         if data is not self._data:
             self._logits = super().predict_logits_from_preprocessed_data(data)
             self._data = data
         return self._logits[self._rows]
 
-    def _items(self, cases: Sequence[Case], group: list[ViewedTask], output: Path, workers: int) -> Iterator[dict]:
+    def _items(
+        self,
+        images: Iterator[dict],
+        missing: Mapping[str, list[ViewedTask]],
+        output: Path,
+        heads_at_once: int | None,
+    ) -> Iterator[dict]:
         """Yield each preprocessed image once for each task, and be the predictor of that task meanwhile."""
         network: Any = getattr(self.network, "_orig_mod", self.network)
-        network.set_task(*(task.number for task in group))
-        heads = [task.task.heads for task in group]
-        self.label_manager = SimpleNamespace(num_segmentation_heads=sum(heads))
-        for item in self._preprocessed(cases, group[0], workers):
-            for place, task in enumerate(group):
-                self._rows = slice(sum(heads[:place]), sum(heads[: place + 1]))
-                self.plans_manager = task.plans_manager
-                self.configuration_manager = task.configuration_manager
-                self.dataset_json = task.dataset_json
-                yield item | {"ofile": str(output / task.task.name / item["ofile"])}
+        for item in images:
+            for chunk in task_chunks(missing[item["ofile"]], item["data"].shape[1:], heads_at_once):
+                network.set_task(*(task.number for task in chunk))
+                heads = [task.task.heads for task in chunk]
+                self.label_manager = SimpleNamespace(num_segmentation_heads=sum(heads))
+                self._data = None
+                for place, task in enumerate(chunk):
+                    self._rows = slice(sum(heads[:place]), sum(heads[: place + 1]))
+                    self.plans_manager = task.plans_manager
+                    self.configuration_manager = task.configuration_manager
+                    self.dataset_json = task.dataset_json
+                    yield item | {"ofile": str(output / task.task.name / item["ofile"])}
 
     def _preprocessed(self, cases: Sequence[Case], task: ViewedTask, workers: int) -> Iterator[dict]:
         files = [[str(file) for file in case.images] for case in cases]
@@ -109,3 +133,7 @@ class TasksPredictor(nnUNetPredictor):
         for name, images in zip(names, files, strict=True):
             data, _, properties = preprocessor.run_case(images, None, manager, configuration, task.dataset_json)
             yield {"data": torch.from_numpy(data), "data_properties": properties, "ofile": name}
+
+
+def _label_map(output: Path, task: ViewedTask, case: str) -> Path:
+    return output / task.task.name / f"{case}{task.file_ending}"

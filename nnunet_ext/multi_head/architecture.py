@@ -11,19 +11,21 @@ from itertools import accumulate
 
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
-from torch import Tensor
+from torch import Tensor, nn
 
 from nnunet_ext.base.moved import moved
 from nnunet_ext.base.unet_check import check_unet
 from nnunet_ext.multi_dataset.input_stems import InputStems
 from nnunet_ext.multi_dataset.task_network import TaskNetwork
+from nnunet_ext.multi_head.chosen_rows import ChosenRows
 
 
 class MultiHead(TaskNetwork):
     """Any plain or residual-encoder U-Net, 2d or 3d, whose last 1x1x1 convolutions are not shared by the tasks.
 
-    The heads of all tasks are rows of one convolution, computed together; the task's rows are chosen afterwards, so
-    that every parameter has its gradient (DDP) and one compiled graph serves all tasks.
+    The heads of all tasks are rows of one convolution, of which those of the sample's task are computed: memory and
+    time do not grow with the number of tasks. As a tensor chooses the rows, every parameter has its gradient (DDP) and
+    one compiled graph serves all tasks.
 
     What differs from MultiTalent [0]: softmax or sigmoid as the task's own labels say, not sigmoid for all; stock
     nnU-Net's loss; first convolutions per number of channels.
@@ -44,21 +46,23 @@ class MultiHead(TaskNetwork):
         check_unet(unet)
         self.encoder = unet.encoder
         self.decoder = unet.decoder
+        self.decoder.seg_layers = nn.ModuleList(ChosenRows(conv) for conv in unet.decoder.seg_layers)
+        self.decoder.num_classes = max(heads)  # what the planner counts for a scale
         InputStems.put_into(unet.encoder, channels)
         first = _first_rows(heads)
         # (task, head) -> row; tasks with fewer heads repeat their last one, which is cut off
         self._rows = torch.tensor([[first[t] + min(h, n - 1) for h in range(max(heads))] for t, n in enumerate(heads)])
 
     def encode(self, x: Tensor) -> list[Tensor]:
-        """Return the logits of all tasks, a list over the scales, or over the one scale there is."""
-        logits = self.decoder(self.encoder(x))
-        return logits if isinstance(logits, list) else [logits]
+        """Return the features before the heads, a list over the scales, or over the one scale there is."""
+        features = self.decoder(self.encoder(x))
+        return features if isinstance(features, list) else [features]
 
     def decode(self, shared: list[Tensor], tasks: Tensor) -> Tensor | list[Tensor]:
         """Return the logits of ``tasks`` (B), one for each sample."""
-        samples = torch.arange(len(tasks), device=tasks.device).unsqueeze(1)
         rows = self._rows.to(tasks.device)[tasks]
-        chosen = [scale[samples, rows] for scale in shared]
+        layers = reversed(self.decoder.seg_layers)  # of the decoder's stages, full resolution last
+        chosen = [layer.choose(scale, rows) for layer, scale in zip(layers, shared, strict=False)]
         return chosen if self.decoder.deep_supervision else chosen[0]
 
     def adopt(

@@ -138,6 +138,7 @@ def test_merging(untrained):
         (["-p", "Other"], "UniSegTrainer__Other__3d_fullres: expected a trained model, found none."),
         (["-i", "/nowhere"], "/nowhere: expected a folder of images, found none."),
         (["-c", "2d"], "expected a trained model, found none."),
+        (["-num_parts", "2", "-part_id", "2"], "-part_id 2 -num_parts 2: expected a part from 0 to -num_parts - 1."),
     ],
 )
 def test_mistakes(untrained, mistake, more, text):
@@ -152,6 +153,35 @@ def test_tasks_that_expect_other_channels_are_told(untrained, capsys):
     assert "WARNING: the tasks expect images with different channels" in capsys.readouterr().err
     assert main(words(untrained, "-f", "3", "--tasks", "organ", "slab")) == 2
     assert "WARNING" not in capsys.readouterr().err
+
+
+def test_parts_and_continuing(untrained, monkeypatch):
+    from nnunet_ext.multi_dataset.tasks_predictor import TasksPredictor
+
+    seen = []
+    make, predict = TasksPredictor.__init__, TasksPredictor.predict_tasks
+
+    def notes_options(self, **options):
+        seen.append(options["perform_everything_on_device"])
+        make(self, **options)
+
+    def notes_heads(self, *arguments, **options):
+        seen.append(options["heads_at_once"])
+        predict(self, *arguments, **options)
+
+    monkeypatch.setattr(TasksPredictor, "__init__", notes_options)
+    monkeypatch.setattr(TasksPredictor, "predict_tasks", notes_heads)
+    options = ["--tasks", "organ", "nested", "--merge", "organ", "nested"]
+    assert main(words(untrained, *options, "-num_parts", "2", "-part_id", "1", "--not_on_device")) == 0
+    for task in ("organ", "nested", "merged"):
+        assert [file.name for file in (untrained / "out" / task).glob("*.nii.gz")] == ["unseen_001.nii.gz"]
+    done = untrained / "out" / "organ" / "unseen_001.nii.gz"
+    before = done.stat().st_mtime_ns
+    assert main(words(untrained, *options, "--continue_prediction", "-heads_at_once", "4")) == 0
+    for task in ("organ", "nested", "merged"):
+        assert len(list((untrained / "out" / task).glob("*.nii.gz"))) == 2
+    assert done.stat().st_mtime_ns == before
+    assert seen == [False, None, True, 4]
 
 
 def test_images_that_no_task_takes(untrained, mistake):

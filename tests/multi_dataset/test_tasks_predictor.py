@@ -109,6 +109,35 @@ def test_what_does_not_depend_on_the_task_is_computed_once(untrained, tmp_path, 
     assert calls["decoder"] == (24 if shared_decoder else mirrors * (3 * windows["three tasks"] + windows["coarse"]))
 
 
+def test_few_heads_at_once_and_continuing(untrained, tmp_path, trainer):
+    """Tasks of 4, 3 and 4 heads, of which no more than 7 come together: two passes of the network, the same labels."""
+    images, names = wide_image(tmp_path / "images"), ("organ", "nested", "slab")
+    tasks = viewed_tasks(untrained, trainer, *names)
+    assert [task.task.heads for task in tasks] == [4, 3, 4]
+    cases = list_images(images, ".nii.gz", 1)
+    made: dict[str, list[tuple[int, int]]] = {}
+    for output, options in {"all": {}, "few": {"heads_at_once": 7}, "one": {"heads_at_once": 1}}.items():
+        run = predictor(untrained, trainer, (0,), use_mirroring=False)
+        passes: list[int] = []
+        run.network.register_forward_hook(lambda _, __, logits, passes=passes: passes.append(logits.shape[1]))
+        run.predict_tasks(cases, tasks, tmp_path / output, **options)
+        made[output] = sorted(Counter(passes).items())
+    assert made == {"all": [(11, 2)], "few": [(4, 2), (7, 2)], "one": [(3, 2), (4, 4)]}  # two windows each
+    for name in names:
+        everything, few, one = (labels(tmp_path / output / name / "wide.nii.gz") for output in made)
+        np.testing.assert_array_equal(few, everything)
+        np.testing.assert_array_equal(one, everything)
+    (tmp_path / "all" / "slab" / "wide.nii.gz").unlink()
+    kept = tmp_path / "all" / "organ" / "wide.nii.gz"
+    kept.write_bytes(b"kept")
+    passes.clear()
+    for _ in range(2):
+        run.predict_tasks(cases, tasks, tmp_path / "all", overwrite=False)
+    assert passes == [4, 4]  # slab's two windows, once
+    assert kept.read_bytes() == b"kept"
+    np.testing.assert_array_equal(labels(tmp_path / "all" / "slab" / "wide.nii.gz"), one)
+
+
 def test_stock_prediction_encodes_for_each_task(untrained, tmp_path, monkeypatch):
     """The count that the one above is to be compared with."""
     images = wide_image(tmp_path / "images")

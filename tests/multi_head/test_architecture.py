@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from small_unet import small_unet
 from torch import nn
+from torch._dynamo.testing import CompileCounter
+from torch.nn import functional
 from torch.testing import assert_close
 
+from nnunet_ext.multi_dataset.input_stems import InputStems
 from nnunet_ext.multi_head.architecture import MultiHead
 
 HEADS = (2, 4, 3)
@@ -21,16 +26,55 @@ def multi_head(kind: str = "plain", heads: tuple[int, ...] = HEADS, deep_supervi
 def test_a_task_has_its_own_rows_of_the_heads(kind):
     network = multi_head(kind, deep_supervision=False).eval()
     x = torch.randn(2, 3, 8, 16, 8)
+    last = network.decoder.seg_layers[-1]
     with torch.no_grad():
-        everything = network.decoder(network.encoder(x))
+        (features,) = network.encode(x)
+        everything = functional.conv3d(features, last.weight, last.bias)
         for task, rows in enumerate((slice(0, 2), slice(2, 6), slice(6, 9))):
             network.set_task(task)
-            assert torch.equal(network(x), everything[:, rows])
+            assert_close(network(x), everything[:, rows])
         network.set_task(2, 0)
-        assert torch.equal(network(x), everything[:, [6, 7, 8, 0, 1]])
+        assert_close(network(x), everything[:, [6, 7, 8, 0, 1]])
         mixed = network.decode(network.encode(x), torch.tensor([1, 0]))
-    assert torch.equal(mixed[0], everything[0, 2:6])
-    assert torch.equal(mixed[1, :2], everything[1, :2])
+    assert_close(mixed[0], everything[0, 2:6])
+    assert_close(mixed[1, :2], everything[1, :2])
+
+
+def test_with_one_task_it_is_the_plans_network(kind):
+    unet = small_unet(kind, classes=3).eval()
+    network = MultiHead(copy.deepcopy(unet), heads=(3,), channels=(1,)).eval()
+    first = unet.encoder.stages[0][0] if kind == "plain" else unet.encoder.stem
+    (stems,) = (module for module in network.modules() if isinstance(module, InputStems))
+    stems.convs["1"].load_state_dict(first.convs[0].conv.state_dict())
+    network.set_task(0)
+    x = torch.randn(2, 1, 8, 16, 8)
+    with torch.no_grad():
+        for ours, theirs in zip(network(x), unet(x), strict=True):
+            assert_close(ours, theirs)
+
+
+def test_one_compiled_graph_serves_all_tasks():
+    network = multi_head().train()
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    compiled = torch.compile(lambda x, tasks: network.decode(network.encode(x), tasks), backend=counter, fullgraph=True)
+    x = torch.randn(2, 1, 8, 16, 8)
+    for tasks in (torch.tensor(numbers) for numbers in ([0, 0], [1, 1], [2, 0])):
+        for ours, eager in zip(compiled(x, tasks), network.decode(network.encode(x), tasks), strict=True):
+            assert_close(ours, eager)
+    assert counter.frame_count == 1
+    torch._dynamo.reset()
+
+
+def test_work_and_count_do_not_grow_with_the_number_of_tasks():
+    counts = []
+    for heads in ((4, 2), (4, 2) * 20):
+        network = multi_head(heads=heads)
+        counts.append(network.compute_conv_feature_map_size([8, 16, 8]))
+        shared = network.encode(torch.randn(1, 1, 8, 16, 8))
+        assert [scale.shape[1] for scale in shared] == [4, 6]  # features, which are there anyway
+        assert [scale.shape[1] for scale in network.decode(shared, torch.tensor([1]))] == [4, 4]
+    assert counts[0] == counts[1]
 
 
 def test_every_parameter_receives_a_finite_gradient(kind):
