@@ -184,7 +184,7 @@ class _Job:
         self.reader.write_seg(table[label], str(target), properties)
         beside = spacing_file(target, label=True)
         if beside is not None and not knows_spacing(file):
-            beside.unlink()  # it says 1 mm, which the source does not
+            beside.unlink(missing_ok=True)  # it says 1 mm, which the source does not
 
     def _check_annotated(self, label: NDArray, file: Path) -> None:
         """What was not annotated must not be there: the case would be trained as if it were complete elsewhere."""

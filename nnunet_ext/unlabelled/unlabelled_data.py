@@ -13,8 +13,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from nnunet_ext.base.companion_files import files_of
 from nnunet_ext.base.data_marker import DataMarker
+from nnunet_ext.base.dataset_json import read_dataset_json
 from nnunet_ext.base.image_check import Case
-from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.preprocessing_hash import preprocessing_hash
 
 ENDINGS = (".b2nd", "_seg.b2nd", ".pkl")  # what nnU-Net writes of a case; the last says that it is whole
@@ -52,7 +52,7 @@ class UnlabelledData:
     @cached_property
     def dataset_json(self) -> dict[str, Any]:
         """The dataset.json that the labelled cases were preprocessed with."""
-        return read_json(self.folder / "dataset.json")
+        return read_dataset_json(self.folder / "dataset.json")
 
     @cached_property
     def digest(self) -> str:

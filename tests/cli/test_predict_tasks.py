@@ -136,7 +136,7 @@ def test_merging(untrained):
         ),
         (["-tr", "UniSegTrainr"], "-tr: unknown trainer 'UniSegTrainr'. Did you mean 'UniSegTrainer'?"),
         (["-p", "Other"], "UniSegTrainer__Other__3d_fullres: expected a trained model, found none."),
-        (["-i", "/nowhere"], "/nowhere: expected a folder of images, found none."),
+        (["-i", "/nowhere"], "-i: expected a folder, found none at /nowhere."),
         (["-c", "2d"], "expected a trained model, found none."),
         (["-num_parts", "2", "-part_id", "2"], "-part_id 2 -num_parts 2: expected a part from 0 to -num_parts - 1."),
     ],
