@@ -310,7 +310,7 @@ def _problems_of(victim: Forked, code: int, signum: int, said: str) -> list[str]
     if code not in (expected, 0):
         problems.append(f"exit code {code} after {signal.Signals(signum).name}: {said[-300:]}")
     if signum != signal.SIGKILL and "Traceback" in said:
-        problems.append(f"traceback: {said[-1500:]}")
+        problems.append(f"traceback: {said[said.index('Traceback') :][:3000]}")
     return problems
 
 

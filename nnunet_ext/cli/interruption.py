@@ -21,6 +21,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from nnunet_ext.base.follow_parent import end_with_parent
+
 GRACE = 10.0  # seconds for the main thread to unwind
 WORKERS_GRACE = 2.0  # seconds for workers to end on SIGTERM
 # removes semaphores of workers that were ended; ends with us
@@ -173,11 +175,13 @@ def _silent(_: Any) -> None:
 
 
 def _end(left: Callable[[], set[int]]) -> None:
-    """End processes and what they start meanwhile."""
+    """End processes and what they start meanwhile, as a pool replaces its workers."""
     end = time.monotonic() + WORKERS_GRACE
-    for pid in left():
-        _kill(pid, signal.SIGTERM)
+    asked: set[int] = set()
     while (pids := left()) and time.monotonic() < end:
+        for pid in pids - asked:
+            _kill(pid, signal.SIGTERM)
+        asked |= pids
         time.sleep(0.02)
     for pid in pids:
         _kill(pid, signal.SIGKILL)
@@ -209,9 +213,10 @@ def _descendants() -> list[int]:
 
 
 def _after_fork() -> None:
-    """A forked worker ends by signals as if nobody handled them; SIGINT stays blocked."""
+    """A forked worker ends by signals as if nobody handled them, and with its parent; SIGINT stays blocked."""
     global _active
     if _active is not None:
+        end_with_parent()
         for number in _active._handlers:
             signal.signal(number, signal.SIG_DFL)
         _active = None

@@ -60,7 +60,15 @@ class Deaf(Work):
             except KeyboardInterrupt:
                 pass
 
+class Forks(Work):
+    name = "forks"
+    def run(self):
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            Path("ready").touch()
+            pool.map(time.sleep, [60, 60])
+
 module.COMMANDS["work"] = Work
+module.COMMANDS["forks"] = Forks
 module.COMMANDS["deaf"] = Deaf
 if __name__ == "__main__":
     sys.exit(module.main())
@@ -122,6 +130,16 @@ def test_a_main_thread_that_does_not_come_back_is_ended(tmp_path):
     assert process.wait(30) == 130
     assert 0.5 < time.monotonic() - began < 15
     assert "interrupted (SIGINT). Advice." in (tmp_path / "out.txt").read_text()
+
+
+def test_a_killed_command_leaves_no_worker(tmp_path):
+    process = start(tmp_path, "forks")
+    process.kill()
+    process.wait()
+    end = time.monotonic() + 5
+    while session(process) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert session(process) == []
 
 
 def test_ignored_signals_stay_ignored(tmp_path):
