@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import pickle
 import tempfile
@@ -18,6 +19,8 @@ from nnunet_ext.base.ranks import Ranks
 from nnunet_ext.base.run_lock import release_lock, take_lock
 from nnunet_ext.base.write_error import is_write_error
 from nnunet_ext.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 # of two that are equally new the earlier name is taken: best knows its own score, latest of the same epoch does not
 RESUMABLE = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")
@@ -37,6 +40,16 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "network_weights" not in checkpoint:
         raise UserError(f"{file}: expected an nnU-Net checkpoint with 'network_weights', found none.")
     return checkpoint
+
+
+def whole_checkpoints(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield those of a fold's checkpoints that can be read, which a training may go on from."""
+    for name in RESUMABLE:
+        if (folder / name).is_file():
+            try:
+                yield folder / name, read_checkpoint(folder / name)
+            except UserError as error:
+                logger.warning("%s It is passed over.", error)
 
 
 class SafeCheckpoints:

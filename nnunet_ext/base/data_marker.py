@@ -5,6 +5,7 @@ It lies beside the folder, ``<folder>.complete.json``: nnU-Net takes no other fi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,19 @@ class DataMarker:
         """The marker's file."""
         return self.data.with_name(f"{self.data.name}.complete.json")
 
-    def begin(self, digest: str) -> None:
-        """Record that data of these plans are about to be written; ``digest`` tells plans apart."""
-        self._write({"plans": digest, "files": None})
+    def begin(self, digest: str, sources: Mapping[str, Any] | None = None) -> None:
+        """Record that data of these plans are about to be written.
+
+        Args:
+            digest: What tells plans apart.
+            sources: Identity of the files that each case is made from, as JSON.
+        """
+        self._write({"plans": digest, "files": None} | ({} if sources is None else {"sources": sources}))
 
     def finish(self, digest: str) -> None:
-        """Record that the data are complete."""
-        self._write({"plans": digest, "files": self._files()})
+        """Record that the data are complete, made from what :meth:`begin` said."""
+        sources = {"sources": found} if (found := self.sources()) else {}
+        self._write({"plans": digest, "files": self._files()} | sources)
 
     def remove(self) -> None:
         """Record that the data are nobody's."""
@@ -47,6 +54,10 @@ class DataMarker:
     def sizes(self) -> dict[str, int]:
         """Return size by name of the files as they were when they were complete; none before."""
         return (read_json(self.file)["files"] or {}) if self.file.is_file() else {}
+
+    def sources(self) -> dict[str, Any]:
+        """Return the identity of the files that each case is made from; none if it was not recorded."""
+        return read_json(self.file).get("sources", {}) if self.file.is_file() else {}
 
     def cases(self) -> list[str]:
         """Return the cases of the complete data, sorted."""

@@ -44,6 +44,23 @@ def folds_of(places: Sequence[Path], cases: Collection[str]) -> Folds:
     return default_folds(cases)
 
 
+def split_of(folder: Path, cases: Collection[str], fold: int | str) -> tuple[list[str], list[str]]:
+    """Return a fold's training and validation cases; of ``"all"`` all cases twice, beyond the last fold none.
+
+    Args:
+        folder: The dataset's folder in nnUNet_preprocessed.
+        cases: All its preprocessed cases.
+        fold: The fold.
+
+    Raises:
+        UserError: splits_final.json is damaged.
+    """
+    if fold == "all":
+        return sorted(cases), sorted(cases)
+    folds = folds_of([folder], cases)
+    return (folds[int(fold)]["train"], folds[int(fold)]["val"]) if int(fold) < len(folds) else ([], [])
+
+
 def restrict(folds: Folds, cases: Collection[str]) -> Folds:
     """Return the same folds, same numbers, with only these cases; a fold may lose all it validated on."""
     kept = set(cases)

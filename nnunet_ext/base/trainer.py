@@ -19,17 +19,19 @@ from nnunet_ext.base.checkpoints import SafeCheckpoints
 from nnunet_ext.base.environment import check_variables
 from nnunet_ext.base.folds import check_fold
 from nnunet_ext.base.init_from import init_from
-from nnunet_ext.base.knobs import BLOCK, changed, is_set, resolve
+from nnunet_ext.base.knobs import BLOCK, is_set, resolve
 from nnunet_ext.base.memory_check import ChecksMemory
 from nnunet_ext.base.optimizers import Schedule, kind_of, make_optimizer, make_schedule
 from nnunet_ext.base.parts_logger import PartsLogger
 from nnunet_ext.base.patch_check import check_patch
-from nnunet_ext.base.preprocessed_state import preprocessed_cases
+from nnunet_ext.base.preprocessed_state import PreprocessedState, preprocessed_cases
 from nnunet_ext.base.ranks import Ranks
 from nnunet_ext.base.run_lock import release_lock
+from nnunet_ext.base.same_images import raw_folder
 from nnunet_ext.base.sample_check import check_sample
 from nnunet_ext.base.seeded_training import SeededTraining
 from nnunet_ext.base.seeds import Purpose
+from nnunet_ext.base.trained_on import KEY, check_trained_on, data_record, of_methods, recorded
 from nnunet_ext.base.validated_checkpoint import FINAL, write_validated_checkpoint
 from nnunet_ext.errors import UserError
 
@@ -52,8 +54,9 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
         UserError: Unknown or illegal knob; results folder not writable; plans that leave a single deep-supervision
             scale (stock nnU-Net then trains on NaN); a patch that stock augmentation cannot blur; a batch that DDP
             ranks cannot share evenly under batch Dice (stock nnU-Net then crashes or hangs); folds that do not fit the
-            preprocessed cases; more GPU memory needed than is free; continuing with changed knobs or from another
-            trainer's checkpoint; another process trains in the fold's folder (:mod:`nnunet_ext.base.run_lock`).
+            preprocessed cases; preprocessed data that are not all there; more GPU memory needed than is free; another
+            process trains in the fold's folder (:mod:`nnunet_ext.base.run_lock`); continuing or validating with other
+            knobs, plans or data than the checkpoint's, or from another trainer's checkpoint.
     """
 
     loss_parts: tuple[str, ...] = ()
@@ -87,6 +90,8 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
         self.save_every = knobs["save_every"]
         self.logger.local_logger = PartsLogger(self.loss_parts)
         self._starts_from_checkpoint = False
+        self._data_checked = False
+        self._data_record: dict[str, Any] | None = None
         self._splits: dict[str, tuple[list[str], list[str]]] = {}  # by the folder of the data
         self._weights_of = FINAL
         self._warn_if_knobs_were_lost()
@@ -98,6 +103,7 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
         """Build network, optimiser and loss, after refusing what stock nnU-Net would crash on."""
         self._check_deep_supervision()
         self._check_ddp_batch()
+        self._check_any_data()
         self.seed(Purpose.WEIGHTS)
         super().initialize()
 
@@ -125,6 +131,18 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
         train, val = self._splits[place]
         return list(train), list(val)
 
+    def check_preprocessed(self) -> None:
+        """Refuse preprocessed data that are not all there; looked at once, as a training may take days."""
+        if not self._data_checked:
+            self.preprocessed_state().check()
+            self._data_checked = True
+
+    def preprocessed_state(self) -> PreprocessedState:
+        """Return the state of the data that are trained on."""
+        folder = Path(self.preprocessed_dataset_folder_base)
+        raw = raw_folder() / folder.name
+        return PreprocessedState(folder, self.plans_manager.plans, self.configuration_name, raw)
+
     def check_fold(self) -> None:
         """Refuse a fold that does not fit the preprocessed cases."""
         folder, data = Path(self.preprocessed_dataset_folder_base), Path(self.preprocessed_dataset_folder)
@@ -148,11 +166,13 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
     def on_train_start(self) -> None:
         """Stock preparation, then the weights of the knob ``init_from`` if this is a fresh start."""
         check_patch(self.configuration_manager.patch_size, self.plans_manager.plans_name, self.configuration_name)
+        self.check_preprocessed()
         if not self.was_initialized:
             self.initialize()
         self.check_gpu_memory()
         self.continue_training = False  # from here on the file asked for is the file loaded: --c --val_best
         super().on_train_start()
+        self.my_init_kwargs.setdefault(KEY, self.data_record())
         source = self.knobs["init_from"]
         if source is not None and not self._starts_from_checkpoint:
             fates = init_from(self.bare_network, source, self.weights_to_start_from)
@@ -200,32 +220,54 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
         self._weights_of = FINAL
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """Stock validation, alone in the fold's folder; a file beside its summary names the checkpoint."""
+        """Stock validation of whole data, alone in the fold's folder; a file by its summary names the checkpoint."""
+        self.check_preprocessed()
         with self.fold_locked():
             super().perform_actual_validation(save_probabilities)
             if Ranks.now().is_first:
                 write_validated_checkpoint(Path(self.output_folder) / "validation", self._weights_of)
 
     def check_checkpoint(self, checkpoint: dict[str, Any], filename: str) -> None:
-        """Refuse another trainer's checkpoint, and continuing with other knobs than the run began with."""
+        """Refuse another trainer's checkpoint, and one of other knobs, plans or data than today's."""
         super().check_checkpoint(checkpoint, filename)
-        if self.continue_training:
-            arguments = checkpoint["init_args"]
-            recipe = self.recipe
-            if recipe and kind_of(checkpoint["optimizer_state"]) != recipe["optimizer"]:
-                recipe = {}  # the run is older than the recipe, or its plans name an optimizer
-            began_with = resolve(arguments["plans"], arguments["configuration"], recipe)
-            if differences := changed(began_with, self.knobs):
-                raise UserError(
-                    f"{filename}: expected the knobs that the run began with, got {'; '.join(differences)}. Set them "
-                    f"back, or keep the new ones under a name of their own: nnunet_ext variant --as NAME --set ..."
-                )
+        self.check_trained_on(checkpoint, filename)
+
+    def check_trained_on(self, checkpoint: dict[str, Any], filename: str) -> None:
+        """Refuse to go on with a checkpoint, or to validate it, on other plans or data than it was trained on."""
+        data = self.data_record() if recorded(checkpoint) is not None else None
+        plans, configuration = self.plans_manager.plans, self.configuration_name
+        knobs = self._began_with(checkpoint), self.knobs
+        if not self.continue_training:  # length, rate and the like do not change what is validated
+            knobs = of_methods(knobs[0]), of_methods(knobs[1])
+        check_trained_on(checkpoint, filename, plans, configuration, self.dataset_json, data, knobs)
+
+    def _began_with(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
+        """The knobs of a checkpoint."""
+        arguments, recipe = checkpoint["init_args"], self.recipe
+        if recipe and kind_of(checkpoint["optimizer_state"]) != recipe["optimizer"]:
+            recipe = {}  # the run is older than the recipe, or its plans name an optimizer
+        return resolve(arguments["plans"], arguments["configuration"], recipe)
+
+    def data_record(self) -> dict[str, Any]:
+        """Return what a checkpoint records of the data, as they were when this process first looked."""
+        if self._data_record is None:
+            self._data_record = data_record(Path(self.preprocessed_dataset_folder_base), self.splits())
+        return self._data_record
+
+    def splits(self) -> dict[str, tuple[list[str], list[str]]]:
+        """Return training and validation cases by dataset."""
+        return {self.plans_manager.dataset_name: self.do_split()}
 
     @property
     def bare_network(self) -> nn.Module:
         """The network without the wrappers of DDP and torch.compile."""
         network = self.network.module if self.is_ddp else self.network
         return network._orig_mod if isinstance(network, OptimizedModule) else network
+
+    def _check_any_data(self) -> None:
+        """Stock code looks into the folder for the kind of data, before anything is trained."""
+        if not preprocessed_cases(Path(self.preprocessed_dataset_folder)):
+            self.check_preprocessed()
 
     def _check_deep_supervision(self) -> None:
         stages = len(self.configuration_manager.pool_op_kernel_sizes)

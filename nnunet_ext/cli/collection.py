@@ -78,7 +78,7 @@ def fingerprinted(manifest: Manifest) -> list[Path]:
 def preprocess_members(
     table: TaskTable, plans_name: str, processes: int, *, again: bool, verbose: bool, progress: bool
 ) -> None:
-    """Preprocess each member by stock nnU-Net, unless its data are there as its plans describe them.
+    """Preprocess what is missing of each member by stock nnU-Net.
 
     Data of other plans that preprocess alike are linked.
 
@@ -90,30 +90,28 @@ def preprocess_members(
         verbose: nnU-Net's.
         progress: Show nnU-Net's progress bars.
     """
-    from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess
-
-    from nnunet_ext.base.raw_dataset import RawDataset
-    from nnunet_ext.multi_dataset.completion import is_complete, marked_cases, remove_marker, write_marker
+    from nnunet_ext.base.preprocessing import preprocess_missing
+    from nnunet_ext.multi_dataset.completion import is_complete, member_state, write_marker
     from nnunet_ext.multi_dataset.shared_data import share_data
 
     name = member_plans_name(plans_name, table.collection)
     for number, task in enumerate(table.tasks, start=1):
         title = f"member {number}/{len(table.tasks)} {task.dataset}"
         plans, folder = folders.plans(task.dataset, name), folders.dataset("nnUNet_preprocessed", task.dataset)
-        cases = sorted(case.name for case in RawDataset.read(_raw(task.dataset)).cases())
-        place = (folder, plans, CONFIGURATION)
-        if not again and is_complete(*place) and marked_cases(*place) == cases:
+        state = member_state(folder, plans, CONFIGURATION)
+        if not again and is_complete(folder, plans, CONFIGURATION):
             print(f"{title}: preprocessed already (--clean does it again)")
             continue
-        remove_marker(*place)
-        shared = None if again else share_data(*place, cases)
-        if shared is not None:
-            write_marker(*place)
-            print(f"{title}: as those of other plans are: {shared.name}, linked (--clean preprocesses again)")
-            continue
-        print(f"{title}: {len(cases)} cases")
-        preprocess([int(task.dataset[7:10])], name, [CONFIGURATION], [processes], verbose, progress)
-        write_marker(*place)
+        if not again and state.marker.digest() != state.digest:  # none of these plans' own are there
+            state.marker.remove()
+            cases = sorted(state.expected)
+            shared = share_data(folder, plans, CONFIGURATION, cases, are_of_now=state.are_of_now)
+            if shared is not None:
+                write_marker(folder, plans, CONFIGURATION)
+                print(f"{title}: as those of other plans are: {shared.name}, linked (--clean preprocesses again)")
+                continue
+        print(f"{title}: {len(state.expected)} cases")
+        preprocess_missing(state, processes=processes, again=again, verbose=verbose, progress=progress)
 
 
 def _raw(dataset: str) -> Path:

@@ -16,6 +16,7 @@ from nnunet_ext.errors import UserError
 FORMAT = 1
 RUN = ("name", "trainer", "knobs", "dataset", "plans", "configuration", "fold", "seed", "scored")
 DIGESTS = ("plans_sha256", "cases_sha256")
+DATA = "data"  # nnunet_ext.base.trained_on
 NEEDED = (*RUN, *DIGESTS, "training_seconds", "cases")
 
 

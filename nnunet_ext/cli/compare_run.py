@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_ext.base import knobs
-from nnunet_ext.base.folds import folds_of
+from nnunet_ext.base.folds import folds_of, split_of
 from nnunet_ext.base.json_file import write_json
+from nnunet_ext.base.preprocessed_state import preprocessed_cases
+from nnunet_ext.base.trained_on import check_trained_on, data_difference, data_record
 from nnunet_ext.cli import folders
 from nnunet_ext.cli.compare_arm import Arm
 from nnunet_ext.cli.compare_cases import VALIDATION, ScoredCases
 from nnunet_ext.cli.compare_digest import plans_digest
-from nnunet_ext.cli.compare_record import DIGESTS, FORMAT, hardware, read_record, versions
+from nnunet_ext.cli.compare_record import DATA, DIGESTS, FORMAT, hardware, read_record, versions
 from nnunet_ext.cli.variant import Variant, check_name
 from nnunet_ext.errors import UserError
 
@@ -177,7 +179,17 @@ class Run:
             "scored": self.setting.scored.origin,
             "plans_sha256": self._digest(self._plans),
             "cases_sha256": self.setting.scored.digests,
+            DATA: self._data_record,
         }
+
+    @cached_property
+    def _data_record(self) -> dict[str, Any]:
+        """The fingerprint and the fold that it trains on, as a checkpoint records them."""
+        from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+        identifier = PlansManager(self._plans).get_configuration(self.setting.c).data_identifier
+        cases = preprocessed_cases(self._data / identifier)
+        return data_record(self._data, {self._data.name: split_of(self._data, cases, self.fold)})
 
     @property
     def _data(self) -> Path:
@@ -226,6 +238,11 @@ class Run:
                 differences.append(f"other plans {self.setting.p!r}")
             if differences:
                 raise _changed(trained, differences)
+        from nnunet_ext.base.checkpoints import whole_checkpoints
+
+        dataset_json = folders.read_json(self._data / "dataset.json")
+        for file, checkpoint in whole_checkpoints(self._fold_folder):
+            check_trained_on(checkpoint, file, new, self.setting.c, dataset_json, self._data_record)
 
     def _changed_knobs(self, plans: dict[str, Any]) -> list[str]:
         return knobs.changed(knobs.resolve(plans, self.setting.c), self._resolved)
@@ -305,11 +322,13 @@ class Run:
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Name what differs between a record and what it would say today."""
-    shown = [key for key in new if key not in ("knobs", *DIGESTS) and old[key] != new[key]]
+    shown = [key for key in new if key not in ("knobs", DATA, *DIGESTS) and old[key] != new[key]]
     found = [f"{key}: {old[key]!r} -> {new[key]!r}" for key in shown]
     found += knobs.changed(old["knobs"], new["knobs"])
     if old["plans_sha256"] != new["plans_sha256"]:
         found.append(f"other plans {new['plans']!r}")
+    if other := data_difference(old.get(DATA), new[DATA]):  # earlier versions recorded none
+        found.append(other)
     if cases := _changed_keys(old["cases_sha256"], new["cases_sha256"]):
         found.append(f"other files of {_few(cases)} to score")
     return found

@@ -23,6 +23,7 @@ from nnunet_ext.cli.phantoms import Phantoms
 from nnunet_ext.cli.plan_and_preprocess import PlanAndPreprocess
 from nnunet_ext.cli.predict import Predict
 from nnunet_ext.cli.predict_tasks import PredictTasks
+from nnunet_ext.cli.preprocess import Preprocess
 from nnunet_ext.cli.preprocess_unlabelled import PreprocessUnlabelled
 from nnunet_ext.cli.sockets import Sockets
 from nnunet_ext.cli.strip import Strip
@@ -39,6 +40,7 @@ COMMANDS: dict[str, type[Command]] = {
         Collect,
         HideLabels,
         PlanAndPreprocess,
+        Preprocess,
         PreprocessUnlabelled,
         Train,
         Predict,

@@ -21,6 +21,7 @@ from nnunet_ext.cli.earlier_planning import (
     remove_broken_fingerprint,
 )
 from nnunet_ext.cli.lookup import find_planner
+from nnunet_ext.cli.preprocess import preprocess_configurations
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.manifest import Manifest
 from nnunet_ext.multi_dataset.task_table import CONFIGURATION, TaskTable, member_plans_name
@@ -171,20 +172,17 @@ class PlanAndPreprocess(Command):
             check_images_un(place, [] if self.no_check else cases, show_progress=not self.no_pbar)
 
     def _preprocess(self, number: int, plans_name: str) -> None:
-        from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess
-
         plans = folders.plans(number, plans_name)
         processes = self.np or [min(DEFAULT_PROCESSES.get(name, 4), usable_cores()) for name in self.c]
-        table = TaskTable.read(plans)
+        of_each = dict(zip(self.c, processes if len(processes) > 1 else processes * len(self.c), strict=False))
+        table, options = TaskTable.read(plans), {"verbose": self.verbose, "progress": not self.no_pbar}
         if table is None:
             self._check_configurations(plans_name, plans["configurations"])
-            preprocess([number], plans_name, self.c, processes, self.verbose, not self.no_pbar)
+            planned = {name: number for name, number in of_each.items() if name in plans["configurations"]}
+            preprocess_configurations(number, plans, planned, again=self.clean, **options)
             self._preprocess_unlabelled(number, plans, min(processes))
             return
-        of_each = dict(zip(self.c, processes if len(processes) > 1 else processes * len(self.c), strict=False))
-        collection.preprocess_members(
-            table, plans_name, of_each[CONFIGURATION], again=self.clean, verbose=self.verbose, progress=not self.no_pbar
-        )
+        collection.preprocess_members(table, plans_name, of_each[CONFIGURATION], again=self.clean, **options)
 
     def _preprocess_unlabelled(self, number: int, plans: dict[str, Any], processes: int) -> None:
         from nnunet_ext.unlabelled.images_un import has_unlabelled

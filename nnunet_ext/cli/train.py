@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 from nnunet_ext import sockets
 from nnunet_ext.base.folds import check_fold, folds_of
 from nnunet_ext.base.nearest import nearest
-from nnunet_ext.base.preprocessed_state import preprocessed_cases
-from nnunet_ext.base.system_files import files_in
+from nnunet_ext.base.preprocessed_state import PreprocessedState
 from nnunet_ext.cli import folders
 from nnunet_ext.cli.collection import WHY_ONE_CONFIGURATION
 from nnunet_ext.cli.command import Command
@@ -133,16 +132,10 @@ def _check_members(table: TaskTable, plans: dict[str, Any], fold: str) -> None:
 
 
 def _check_preprocessed(dataset: str, plans: dict[str, Any], configuration: str, fold: str) -> None:
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
-    identifier = PlansManager(plans).get_configuration(configuration).data_identifier
-    place = folders.dataset("nnUNet_preprocessed", dataset) / identifier
-    if not files_in(place):
-        raise UserError(
-            f"{place}: expected preprocessed data of {configuration!r}, found none. Run nnUNetv2_preprocess "
-            f"-d {dataset} -plans_name {plans['plans_name']} -c {configuration}"
-        )
-    check_fold(place.parent, preprocessed_cases(place), fold)
+    folder, raw = folders.dataset("nnUNet_preprocessed", dataset), folders.if_there("nnUNet_raw")
+    state = PreprocessedState(folder, plans, configuration, raw / folder.name if raw else None)
+    state.check()
+    check_fold(folder, sorted(state.found), fold)
 
 
 def _check_patch(trainer: str, plans: dict[str, Any], configuration: str) -> None:

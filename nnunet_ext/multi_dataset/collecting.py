@@ -24,7 +24,7 @@ from nnunet_ext.multi_dataset.manifest import (
     parse_manifest,
 )
 from nnunet_ext.multi_dataset.members import FEWEST_CASES
-from nnunet_ext.multi_dataset.parts import Part, write_parts, written_parts
+from nnunet_ext.multi_dataset.parts import Part, check_source_labels, write_parts, written_parts
 from nnunet_ext.multi_dataset.selection import Selection
 from nnunet_ext.multi_dataset.signatures import Signature, annotated_classes, signatures
 
@@ -300,6 +300,7 @@ def _is_written(part: Part, place: Path) -> bool:
             f"{place}: expected task {part.task!r} as it is wanted now, found it with other classes, cases or images, "
             f"written before. Delete the folder (and what nnU-Net preprocessed of it) to write it again."
         )
+    check_source_labels(place)
     return True
 
 

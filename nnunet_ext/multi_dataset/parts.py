@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 from nnunet_ext.base.companion_files import spacing_file
 from nnunet_ext.base.cores import usable_cores
 from nnunet_ext.base.dataset_json import IGNORE, PART, part_record
+from nnunet_ext.base.file_stamp import FileStamp, changed_file
 from nnunet_ext.base.folds import FILE, Folds, folds_of, restrict
 from nnunet_ext.base.image_check import Case, knows_spacing, read_label
 from nnunet_ext.base.image_reader import find_reader
-from nnunet_ext.base.json_file import write_json
+from nnunet_ext.base.json_file import read_json, write_json
+from nnunet_ext.base.one_line import more
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.base.reference import reference
 from nnunet_ext.errors import UserError
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 MAX_THREADS = 8
+SOURCE_LABELS = "source_labels.json"  # identity of the source's label files that the part's were made from
 KEPT_KEYS = ("overwrite_image_reader_writer", "reference", "licence", "license")
 
 
@@ -126,6 +129,31 @@ def written_parts(raw: Path, collection: str) -> dict[tuple[str, str], RawDatase
     return found
 
 
+def check_source_labels(folder: Path) -> None:
+    """Refuse a part whose source has other labels now; what is no part, or was written by an older version, passes.
+
+    Args:
+        folder: The dataset's folder in nnUNet_raw.
+
+    Raises:
+        UserError: A label file of the source was changed since the part was written.
+    """
+    if not (folder / SOURCE_LABELS).is_file():
+        return
+    record, stamps = read_json(folder / "dataset.json")["source"], read_json(folder / SOURCE_LABELS)
+    if not (folder.parent / record["dataset"] / "dataset.json").is_file():
+        return
+    cases = RawDataset.read(folder.parent / record["dataset"]).cases()
+    labels = [(case.label, stamps.get(case.name)) for case in cases if case.label]
+    changed = [file for label, stamp in labels if (file := changed_file([label], stamp and [stamp])) is not None]
+    if changed:
+        raise UserError(
+            f"{folder}: expected labels of {record['dataset']} as they were when this part was written, found "
+            f"{changed[0]} changed since{more(len(changed) - 1, 'file')}. Delete the part's folder, collect and plan "
+            f"{record['collection']} again: what did not change is not preprocessed again."
+        )
+
+
 def write_parts(
     parts: Mapping[str, Part], raw: Path, preprocessed: Path | None = None, *, show_progress: bool = True
 ) -> None:
@@ -148,6 +176,8 @@ def write_parts(
             write_json(places[name] / "dataset.json", part.description())
             write_json(places[name] / FILE, part.folds(preprocessed))
             cases = part.source_cases()
+            stamps = {name: FileStamp.of(case.label).as_json() for name, case in cases.items() if case.label}
+            write_json(places[name] / SOURCE_LABELS, stamps)
             reader = find_reader(part.source.description, next(iter(cases.values())).images[0])
             target = places[name] / "labelsTr"
             target.mkdir()

@@ -27,6 +27,7 @@ from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.manifest import Manifest, ManifestTask, is_collection, read_manifest
 from nnunet_ext.multi_dataset.members import root_source
+from nnunet_ext.multi_dataset.parts import check_source_labels
 from nnunet_ext.multi_dataset.pooling import pool_fingerprints
 from nnunet_ext.multi_dataset.task_table import BLOCK, CONFIGURATION, SHARED, Task, TaskTable, member_plans_name
 
@@ -70,6 +71,7 @@ class CollectionPlanner:
             return
         self._manifest = read_manifest(folder)
         for task in self._manifest.tasks:
+            check_source_labels(folder.parent / task.dataset)
             _check_folds(task)
             _copy_fingerprint_to_part(task)
         super().__init__(self._manifest.tasks[0].dataset, **options)  # type: ignore[call-arg]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,14 @@ from nnunet_ext.base.preprocessing_hash import preprocessing_hash
 MARKER = ".complete.json"
 
 
-def share_data(member_folder: Path, plans: Mapping[str, Any], configuration: str, cases: Sequence[str]) -> Path | None:
+def share_data(
+    member_folder: Path,
+    plans: Mapping[str, Any],
+    configuration: str,
+    cases: Sequence[str],
+    *,
+    are_of_now: Callable[[DataMarker], bool] = lambda _: True,
+) -> Path | None:
     """Give these plans the complete data of other plans that preprocess alike, as hard links: no file lies twice.
 
     Each folder is whole by itself: nnU-Net deletes files and writes new ones, it never changes one, so preprocessing
@@ -25,6 +32,7 @@ def share_data(member_folder: Path, plans: Mapping[str, Any], configuration: str
         plans: The member's plans.
         configuration: The configuration to be preprocessed.
         cases: Names of the member's cases now, sorted.
+        are_of_now: Whether data are made from images and labels as they are now.
 
     Returns:
         The folder whose data they are; None where none are alike, or the file system knows no hard links.
@@ -33,7 +41,8 @@ def share_data(member_folder: Path, plans: Mapping[str, Any], configuration: str
     digest, place = preprocessing_hash(member_folder, plans, planned), member_folder / planned["data_identifier"]
     for marker in sorted(member_folder.glob(f"*{MARKER}")):
         other = DataMarker(marker.with_name(marker.name.removesuffix(MARKER)))
-        if other.data != place and other.problem(digest) is None and other.cases() == list(cases):
+        complete = other.data != place and other.problem(digest) is None and other.cases() == list(cases)
+        if complete and are_of_now(other):
             return other.data if _link(other.data, place) else None
     return None
 

@@ -190,6 +190,11 @@ class MultiTaskTrainer(ExtTrainer):
             ),
         )
 
+    def check_preprocessed(self) -> None:
+        """Refuse a view's data that are not all there; those of members were looked at when they were read."""
+        if not self.members:
+            super().check_preprocessed()
+
     def check_fold(self) -> None:
         """Refuse a fold that does not fit the preprocessed cases of the member."""
         folder, data = Path(self.preprocessed_dataset_folder_base), Path(self.preprocessed_dataset_folder)
@@ -322,9 +327,16 @@ class MultiTaskTrainer(ExtTrainer):
             write_views(self.plans_manager.plans, type(self).__name__, self.configuration_name, self.fold)
         wait()
 
-    def check_checkpoint(self, checkpoint: dict[str, Any], filename: str) -> None:
-        """Refuse another trainer's checkpoint, other knobs, and another task table."""
-        super().check_checkpoint(checkpoint, filename)
+    def splits(self) -> dict[str, tuple[list[str], list[str]]]:
+        """Return training and validation cases by member."""
+        found = {}
+        for number, member in enumerate(self.members):
+            with self.on_task(number):
+                found[member.task.dataset] = self.do_split()
+        return found
+
+    def check_trained_on(self, checkpoint: dict[str, Any], filename: str) -> None:
+        """Refuse another task table; and, but for a view, whose plans are its own, other knobs, plans or data."""
         written = TaskTable.read(checkpoint["init_args"]["plans"])
         if written is not None:
             written = replace(written, bound=self.table.bound)  # a view's checkpoint is the collection's
@@ -334,6 +346,8 @@ class MultiTaskTrainer(ExtTrainer):
                 f"{filename}: expected a checkpoint of the {what} {_names(self.table)} as planned now, found one of "
                 f"{_names(written)} as planned before. To go on from its weights, set the knob init_from to this file."
             )
+        if self.table.bound is None:
+            super().check_trained_on(checkpoint, filename)
 
     def weights_to_start_from(self, checkpoint: dict[str, Any]) -> Mapping[str, Tensor]:
         """Return the checkpoint's weights; another collection's are put where their tasks, told by name, are now."""

@@ -10,18 +10,16 @@ A case's files are written elsewhere and then moved, ``.pkl`` last, so a run tha
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from nnunet_ext.base.companion_files import files_of
+from nnunet_ext.base.file_stamp import changed_file
 from nnunet_ext.base.image_check import Case
 from nnunet_ext.base.one_line import more
+from nnunet_ext.base.preprocessing import write_all
 from nnunet_ext.base.system_files import files_in
 from nnunet_ext.errors import UserError
 from nnunet_ext.unlabelled.images_un import check_images_un, find_unlabelled, unlabelled_names
@@ -73,7 +71,8 @@ def preprocess_unlabelled(
             logger.info("%s: %d unlabelled cases, preprocessed already", data.place, len(cases))
             continue
         _prepare(data, cases, missing)
-        _write_all(data, missing, processes, progress)
+        title = f"preprocessing unlabelled images, {data.configuration}"
+        write_all(data.write, missing, processes, title, data.place, progress=progress)
         shutil.rmtree(data.partial)
         data.marker.finish(data.digest)
 
@@ -87,13 +86,14 @@ def check_unlabelled(
         preprocessed_folder: The data set's folder in nnUNet_preprocessed.
         plans: The plans.
         configuration: Name of the configuration.
-        raw_folder: The data set's folder in nnUNet_raw. If it has unlabelled images, these must be the same cases.
+        raw_folder: The data set's folder in nnUNet_raw. If it has unlabelled images, these must be the same cases, and
+            unchanged.
 
     Raises:
         UserError: They were never preprocessed, not all of them, by other plans, or their files were changed.
     """
     data = UnlabelledData(preprocessed_folder, plans, configuration)
-    problem = data.marker.problem(data.digest) or _difference(data.marker.cases(), raw_folder)
+    problem = data.marker.problem(data.digest) or _difference(data, raw_folder)
     if problem is not None:
         raise UserError(
             f"{data.place}: expected preprocessed unlabelled images of plans {plans['plans_name']!r}, {problem}. Run "
@@ -108,13 +108,18 @@ def unlabelled_folder(preprocessed_folder: Path, plans: Mapping[str, Any], confi
     return UnlabelledData(preprocessed_folder, plans, configuration).place
 
 
-def _difference(cases: Sequence[str], raw_folder: Path | None) -> str | None:
-    raw = unlabelled_names(raw_folder) if raw_folder is not None else set()
-    different = sorted(raw ^ set(cases)) if raw else []
-    if not different:
+def _difference(data: UnlabelledData, raw_folder: Path | None) -> str | None:
+    raw = unlabelled_names(raw_folder) if raw_folder is not None and (raw_folder / "dataset.json").is_file() else set()
+    if raw_folder is None or not raw:
         return None
-    where = "without" if different[0] in raw else "with"
-    return f"found them {where} case {different[0]!r}, unlike {raw_folder}{more(len(different) - 1)}"
+    if different := sorted(raw ^ set(data.marker.cases())):
+        where = "without" if different[0] in raw else "with"
+        return f"found them {where} case {different[0]!r}, unlike {raw_folder}{more(len(different) - 1)}"
+    sources = data.marker.sources()
+    changed = [changed_file(files_of(case), sources.get(case.name)) for case in find_unlabelled(raw_folder)]
+    if files := [file for file in changed if file is not None]:
+        return f"found them from before {files[0]} was changed{more(len(files) - 1, 'file')}"
+    return None
 
 
 def _names(cases: Sequence[Case]) -> list[str]:
@@ -138,30 +143,4 @@ def _prepare(data: UnlabelledData, cases: Sequence[Case], missing: Sequence[Case
     for file in data.place.iterdir():
         if file.name not in kept:
             file.unlink()
-    data.marker.begin(data.digest)  # after the last file of other plans is gone
-
-
-def _write_all(data: UnlabelledData, cases: Sequence[Case], processes: int, progress: bool) -> None:
-    title = f"preprocessing unlabelled images, {data.configuration}"
-    try:
-        for _ in tqdm(_written(data, cases, min(processes, len(cases))), title, len(cases), disable=not progress):
-            pass
-    except BrokenProcessPool as error:
-        raise UserError(
-            f"{data.place}: expected to preprocess with {processes} processes, one was killed: the memory is probably "
-            f"too small. Run it again with -np 1: what is done stays."
-        ) from error
-
-
-def _written(data: UnlabelledData, cases: Sequence[Case], processes: int) -> Iterator[None]:
-    """Write cases, and yield after each."""
-    if processes <= 1:
-        yield from map(data.write, cases)
-        return
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        jobs = [pool.submit(data.write, case) for case in cases]
-        try:
-            for job in as_completed(jobs):
-                yield job.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    data.marker.begin(data.digest, data.stamps(cases))  # after the last file of other plans is gone

@@ -14,6 +14,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from nnunet_ext.base.companion_files import files_of
 from nnunet_ext.base.data_marker import DataMarker
 from nnunet_ext.base.dataset_json import read_dataset_json
+from nnunet_ext.base.file_stamp import FileStamp, changed_file
 from nnunet_ext.base.image_check import Case
 from nnunet_ext.base.preprocessing_hash import preprocessing_hash
 
@@ -92,17 +93,23 @@ class UnlabelledData:
         """
         if again or self.marker.digest() != self.digest:
             return list(cases)
-        sizes = self.marker.sizes()
-        return [case for case in cases if not self._is_whole(case, sizes)]
+        sizes, sources = self.marker.sizes(), self.marker.sources()
+        return [case for case in cases if not self._is_whole(case, sizes, sources)]
 
-    def _is_whole(self, case: Case, sizes: Mapping[str, int]) -> bool:
+    def stamps(self, cases: Sequence[Case]) -> dict[str, Any]:
+        """Return the identity of the cases' images, for the marker."""
+        return {case.name: [FileStamp.of(image).as_json() for image in files_of(case)] for case in cases}
+
+    def _is_whole(self, case: Case, sizes: Mapping[str, int], sources: Mapping[str, Any]) -> bool:
         files = self.files(case)
         if not all(
             file.is_file() and file.stat().st_size == sizes.get(file.name, file.stat().st_size) for file in files
         ):
             return False
-        written = files[-1].stat().st_mtime_ns
-        return all(file.stat().st_mtime_ns <= written for file in files_of(case))
+        if case.name in sources:
+            return changed_file(files_of(case), sources[case.name]) is None
+        written = files[-1].stat().st_mtime_ns  # earlier versions recorded no image
+        return all(image.stat().st_mtime_ns <= written for image in files_of(case))
 
     def files(self, case: Case) -> list[Path]:
         """Return the files of a case, which need not exist."""

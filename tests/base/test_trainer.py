@@ -19,8 +19,10 @@ from process_group import process_group
 from small_unet import planned_unet
 
 from nnunet_ext.ba_net.trainer import BANetTrainer
+from nnunet_ext.base.checkpoints import read_checkpoint
 from nnunet_ext.base.knobs import BLOCK
 from nnunet_ext.base.seeds import Purpose
+from nnunet_ext.base.trained_on import KEY
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.base.validated_checkpoint import validated_checkpoint
 from nnunet_ext.baseline.trainer import NNUNetBaselineTrainer
@@ -266,11 +268,94 @@ def test_continuing_with_changed_knobs_is_refused():
         make(continued=True, num_epochs=6, optimizer="AdamW").load_checkpoint(file)
 
 
-def test_validating_with_changed_knobs_is_not_continuing():
-    file = saved_checkpoint(make(num_epochs=5))
-    trainer = make(num_epochs=6)
+def test_validating_with_other_knobs_of_a_method_is_refused_and_with_another_length_is_not():
+    file = saved_checkpoint(make(BANetTrainer, num_epochs=5))
+    trainer = make(BANetTrainer, num_epochs=6)
     trainer.load_checkpoint(file)
     assert trainer.current_epoch == 2
+    with pytest.raises(UserError, match=r"knobs that the run began with, got ba_net.boundary_width: 3 -> 5\."):
+        make(BANetTrainer, ba_net={"boundary_width": 5}).load_checkpoint(file)
+
+
+PLANNED_AGAIN = {
+    "normalization": (
+        {"normalization_schemes": ["CTNormalization"]},
+        "plans: 3d_fullres.normalization_schemes None -> ['CTNormalization']",
+    ),
+    "patch": ({"patch_size": [8, 8, 16]}, "plans: 3d_fullres.patch_size [8, 8, 8] -> [8, 8, 16]"),
+    "network": ({"architecture": planned_unet([[1, 1, 1]] * 4)}, "plans: 3d_fullres.architecture."),
+}
+OTHER_DATA = {
+    "dataset_fingerprint.json": (
+        '{"spacings": [[1, 1, 2]]}',
+        "another dataset_fingerprint.json: cases were added",
+    ),
+    "splits_final.json": (
+        '[{"train": ["a", "case"], "val": ["b"]}]',
+        "other training cases of Dataset001_Unit (splits_final.json: 2 -> 2)",
+    ),
+}
+
+
+def refusal_to_load(file: str, plans: dict, dataset: dict = DATASET) -> str:
+    """The message, which is the same for --c and --val."""
+    texts = []
+    for continued in (True, False):
+        trainer = NNUNetBaselineTrainer(
+            plans | {"continue_training": continued}, "3d_fullres", 0, dataset, torch.device("cpu")
+        )
+        with pytest.raises(UserError) as caught:
+            trainer.load_checkpoint(file)
+        texts.append(str(caught.value))
+    assert texts[0] == texts[1]
+    start = f"{file}: expected the plans and data that the run began with, got "
+    assert texts[0].startswith(start)
+    assert "\n" not in texts[0]
+    return texts[0].removeprefix(start)
+
+
+@pytest.mark.parametrize("what", PLANNED_AGAIN)
+def test_continuing_after_planning_again(what):
+    changed, text = PLANNED_AGAIN[what]
+    plans = make_plans()
+    plans["configurations"]["3d_fullres"] |= changed
+    assert refusal_to_load(saved_checkpoint(make()), plans).startswith(text)
+
+
+def test_continuing_with_other_labels():
+    labels = {"labels": {"background": 0, "wall": 1, "organ": 2}}
+    text = refusal_to_load(saved_checkpoint(make()), make_plans(), DATASET | labels)
+    assert text.startswith("dataset.json: labels.organ 1 -> 2. Restore them, or train")
+
+
+@pytest.mark.parametrize("name", OTHER_DATA)
+def test_continuing_on_other_data(folders, name):
+    base = folders / "nnUNet_preprocessed/Dataset001_Unit"
+    for case in ("a", "b"):
+        (base / f"data/{case}.b2nd").touch()
+    (base / "splits_final.json").write_text('[{"train": ["a", "b"], "val": ["case"]}]')
+    (base / "dataset_fingerprint.json").write_text('{"spacings": [[1, 1, 1]]}')
+    older, run = make(), make()
+    file = saved_checkpoint(older)
+    run.my_init_kwargs[KEY] = run.data_record()
+    recorded = str(Path(saved_checkpoint(run)).rename(Path(run.output_folder) / "checkpoint_best.pth"))
+    assert json.dumps(read_checkpoint(recorded)["init_args"][KEY]).count("case") == 1  # "cases", and no name of one
+    make().load_checkpoint(recorded)
+    content, text = OTHER_DATA[name]
+    (base / name).write_text(content)
+    assert refusal_to_load(recorded, make_plans()).startswith(text)
+    older.save_checkpoint(file)
+    make().load_checkpoint(file)  # an older version recorded no data
+    run.load_checkpoint(recorded)  # this process began before the change
+
+
+def test_what_is_not_trained_with_may_change():
+    file = saved_checkpoint(make())
+    plans = make_plans() | {"continue_training": True, "original_median_shape_after_transp": [1, 2, 3]}
+    plans["configurations"]["2d"] = {"patch_size": [4, 4]}
+    plans["configurations"]["3d_fullres"] |= {"data_identifier": "data", "median_image_size_in_voxels": [9, 9, 9]}
+    dataset = DATASET | {"numTraining": 9, "labels": dict(reversed(DATASET["labels"].items()))}
+    NNUNetBaselineTrainer(plans, "3d_fullres", 0, dataset, torch.device("cpu")).load_checkpoint(file)
 
 
 def test_after_a_continued_training_the_best_checkpoint_is_validated_and_not_the_newest(monkeypatch):

@@ -49,6 +49,25 @@ def nnunet(planned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 @pytest.fixture(scope="session")
+def _preprocessed_phantom(planned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = Path(shutil.copytree(planned, tmp_path_factory.mktemp("preprocessed") / "nnunet"))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        prepare(monkeypatch, root)
+        assert main(["preprocess", "-d", "901", "-p", "LitePlans", "-c", "3d_fullres", "-np", "1", "--no_pbar"]) == 0
+    folds = [{"train": ["case_001", "case_002"], "val": ["case_000"]}]
+    (root / "preprocessed" / NAME / "splits_final.json").write_text(json.dumps(folds))
+    return root
+
+
+@pytest.fixture
+def preprocessed_phantom(_preprocessed_phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the planned folders with 3d_fullres preprocessed, and one fold."""
+    root = Path(shutil.copytree(_preprocessed_phantom, tmp_path / "nnunet"))
+    prepare(monkeypatch, root)
+    return root
+
+
+@pytest.fixture(scope="session")
 def preprocessed_pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders with a collection of two members, 900 of 901 and 902, planned by CollectionLitePlanner, preprocessed."""
     root = tmp_path_factory.mktemp("pair")

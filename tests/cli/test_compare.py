@@ -76,6 +76,7 @@ def test_validation_cases_then_more_runs_then_other_settings(root, ran, mistake,
     cases, hardware, versions = one.pop("cases"), one.pop("hardware"), one.pop("versions")
     assert one.pop("training_seconds") > 0
     assert len(one.pop("plans_sha256")) == 64
+    assert one.pop("data")["cases"]["Dataset700_Half"]["train"]["number"] == 4
     assert one == {
         "format": 1,
         "name": "plain net",
@@ -289,6 +290,23 @@ def set_patch_size(plans: dict) -> None:
     plans["configurations"]["3d_fullres"]["patch_size"] = [8, 16, 16]
 
 
+@contextmanager
+def changed_json(file):
+    """For a while the folds are in another order, or there is another fingerprint."""
+    kept = file.read_text()
+    content = json.loads(kept)
+    if isinstance(content, list):
+        content.reverse()
+    else:
+        content["spacings"].reverse()
+        content["spacings"].pop()
+    file.write_text(json.dumps(content))
+    try:
+        yield
+    finally:
+        file.write_text(kept)
+
+
 def test_other_files_plans_or_classes_are_refused_before_anything_is_trained(root, ran, mistake):
     raw, tests = root / "raw/Dataset700_Half", Path("tests")
     scored = copies(raw)
@@ -325,6 +343,18 @@ def test_other_files_plans_or_classes_are_refused_before_anything_is_trained(roo
             in (mistake([*words, f"a={CONTROL}"]))
         )
         (root / "preprocessed/Dataset700_Half/LitePlans.json").write_text(base)
+    for file, text in (
+        ("dataset_fingerprint.json", "another dataset_fingerprint.json: cases were added, removed or changed since"),
+        ("splits_final.json", "other training cases of Dataset700_Half (splits_final.json: 4 -> 4)"),
+    ):
+        with changed_json(root / "preprocessed/Dataset700_Half" / file):
+            assert f"expected the settings that this run began with, got {text}. Set" in mistake(
+                [*words, f"a={CONTROL}"]
+            )
+            older = {key: value for key, value in content.items() if key != "data"}
+            Path("out/runs/a_fold0_seed0.json").write_text(json.dumps(older))
+            assert main([*words, f"a={CONTROL}"]) == 0  # an earlier version recorded none
+        Path("out/runs/a_fold0_seed0.json").write_text(json.dumps(content, indent=1))
     change_plans(root, lambda plans: plans["configurations"].update(mine={"inherits_from": "2d"}))
     assert main([*words, f"a={CONTROL}"]) == 0  # another configuration does not matter
     assert len(ran) == trained
@@ -335,8 +365,13 @@ def test_other_files_plans_or_classes_are_refused_before_anything_is_trained(roo
 def test_a_training_that_began_with_other_plans_is_refused(root, ran, mistake, monkeypatch):
     with ctrl_c_after_an_epoch(monkeypatch):
         assert compare(f"a={CONTROL}") == 130
-    change_plans(root, set_patch_size)
     words = [*COMPARE, "--iterations", "1", "-o", "out", "-tr", f"a={CONTROL}"]
+    with changed_json(root / "preprocessed/Dataset700_Half/splits_final.json"):
+        assert (
+            "/checkpoint_best.pth: expected the plans and data that the run began with, got other training cases of "
+            "Dataset700_Half (splits_final.json: 4 -> 4). Restore them, or train"
+        ) in mistake(words)
+    change_plans(root, set_patch_size)
     variant = root / "preprocessed/Dataset700_Half/LitePlans_a_s0.json"
     assert mistake(words) == (
         f"{variant}: expected the settings that this run began with, got other configurations.3d_fullres.patch_size. "

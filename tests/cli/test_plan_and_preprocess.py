@@ -3,11 +3,15 @@
 import json
 from pathlib import Path
 
+import blosc2
+import nibabel
 import numpy as np
 import pytest
 from lock_holder import lock_holder
 
 from nnunet_ext.cli.main import main
+from nnunet_ext.errors import UserError
+from nnunet_ext.multi_dataset.completion import check_complete
 
 PLANS = Path("preprocessed/Dataset901_Phantom/LitePlans.json")
 AGAIN = "-d 901 -pl LitePlanner --no_pp --no_pbar"
@@ -142,15 +146,19 @@ def all_knobs(root: Path) -> list[dict]:
     return [json.loads(file.read_text())["nnunet_ext"] for file in files]
 
 
+def times(root: Path) -> dict[Path, int]:
+    return {file: file.stat().st_mtime_ns for dataset in MEMBERS for file in data(root, dataset).iterdir()}
+
+
 def preprocessed_again(root: Path, words: str, capsys) -> list[str]:
     """Run the command, and return the members that it did not skip, told from what it says and from the files."""
-    before = {file: file.stat().st_mtime_ns for dataset in MEMBERS for file in data(root, dataset).iterdir()}
+    before = times(root)
     capsys.readouterr()
     assert plan(words) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("member ")]
     assert [line.split()[1:3] for line in lines] == [["1/2", "Dataset901_Organs:"], ["2/2", "Dataset902_Lesion:"]]
     done = [name for name, line in zip(MEMBERS, lines, strict=True) if "preprocessed already" not in line]
-    touched = {file.parents[1].name for file, time in before.items() if file.stat().st_mtime_ns != time}
+    touched = {file.parents[1].name for file, _ in before.items() ^ times(root).items()}
     assert touched == set(done)
     return done
 
@@ -198,15 +206,34 @@ def test_a_case_more_and_clean(pair, capsys):
     assert preprocessed_again(pair, f"{PAIR} --clean", capsys) == list(MEMBERS)
 
 
-def test_a_marker_is_gone_while_a_member_is_preprocessed(pair, monkeypatch):
+def test_a_marker_says_so_while_a_member_is_preprocessed(pair, monkeypatch, capsys):
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nnunetv2.experiment_planning.plan_and_preprocess_api.preprocess", stop)
+    def marked(dataset: str) -> dict:
+        return json.loads(member_file(pair, dataset, f"{data(pair, dataset).name}.complete").read_text())
+
     next(data(pair, MEMBERS[0]).glob("case_001.b2nd")).unlink()
-    assert plan(PAIR) == 130
-    assert not member_file(pair, MEMBERS[0], f"{data(pair, MEMBERS[0]).name}.complete").exists()
-    assert member_file(pair, MEMBERS[1], f"{data(pair, MEMBERS[1]).name}.complete").exists()
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr("nnunetv2.experiment_planning.plan_and_preprocess_api.preprocess", stop)
+        assert plan(PAIR) == 130
+    assert [marked(dataset)["files"] is None for dataset in MEMBERS] == [True, False]
+    assert preprocessed_again(pair, PAIR, capsys) == ["Dataset901_Organs"]
+    assert [marked(dataset)["files"] is None for dataset in MEMBERS] == [False, False]
+
+
+def test_a_corrected_label_of_a_source_reaches_the_network(pair, capsys):
+    """Its member is preprocessed again, and training on the old labels is refused until then."""
+    label = pair / "raw/Dataset902_Lesion/labelsTr/case_001.nii.gz"
+    image = nibabel.load(label)
+    nibabel.save(nibabel.Nifti1Image(np.zeros_like(np.asarray(image.dataobj)), image.affine), label)
+    plans = json.loads(member_file(pair, MEMBERS[1]).read_text())
+    with pytest.raises(UserError, match=rf"found case case_001 from before {label} was changed\. Run nnunet_ext plan_"):
+        check_complete(pair / "preprocessed/Dataset902_Lesion", plans, "3d_fullres")
+    assert preprocessed_again(pair, PAIR, capsys) == ["Dataset902_Lesion"]
+    assert blosc2.open(str(data(pair, MEMBERS[1]) / "case_001_seg.b2nd"))[:].max() == 0
+    check_complete(pair / "preprocessed/Dataset902_Lesion", plans, "3d_fullres")
+    assert preprocessed_again(pair, PAIR, capsys) == []
 
 
 def test_knobs_reach_all_members_and_are_carried_over(pair):

@@ -43,7 +43,8 @@ def preprocessed(nnunet: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("901 3d_fullres ² -p LitePlans", "fold: expected folds 0, 1, 2, ... or all, got '²'."),
         (
             "901 2d 0 -p LitePlans -device cpu",
-            "LitePlans_2d: expected preprocessed data of '2d', found none. Run nnUNetv2_pre",
+            "LitePlans_2d: expected preprocessed data of plans 'LitePlans', found none: they were never preprocessed. "
+            "Run nnunet_ext preprocess -d 901 -p LitePlans -c 2d",
         ),
     ],
 )

@@ -5,15 +5,10 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
+from preprocessed_folder import write_preprocessed
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.multi_dataset.completion import (
-    check_complete,
-    is_complete,
-    marked_cases,
-    remove_marker,
-    write_marker,
-)
+from nnunet_ext.multi_dataset.completion import check_complete, is_complete, marked_cases, member_state, write_marker
 
 CONFIGURATION = "3d_fullres"
 PLANS = {
@@ -39,13 +34,12 @@ REMEDY = "Run nnunet_ext plan_and_preprocess -d 900 -pl UniSegPlanner"
 
 
 @pytest.fixture
-def member(tmp_path: Path) -> Path:
+def member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A member with two preprocessed cases and a marker."""
-    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "liver": 1}}))
-    data = data_of(tmp_path)
-    data.mkdir()
-    for name in ("b.pkl", "b.b2nd", "a.pkl", "a.b2nd"):
-        (data / name).write_text(name)
+    monkeypatch.delenv("nnUNet_raw", raising=False)
+    description = {"labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps(description))
+    write_preprocessed(tmp_path, data_of(tmp_path).name, ["a", "b"])
     write_marker(tmp_path, PLANS, CONFIGURATION)
     return tmp_path
 
@@ -61,7 +55,6 @@ def changed(**settings: object) -> dict:
 
 
 def problem(member: Path, plans: dict = PLANS) -> str:
-    assert not is_complete(member, plans, CONFIGURATION)
     with pytest.raises(UserError) as error:
         check_complete(member, plans, CONFIGURATION)
     text = str(error.value)
@@ -72,17 +65,17 @@ def problem(member: Path, plans: dict = PLANS) -> str:
 
 
 def test_complete(member):
-    assert is_complete(member, PLANS, CONFIGURATION)
     check_complete(member, PLANS, CONFIGURATION)
+    assert is_complete(member, PLANS, CONFIGURATION)
     assert marked_cases(member, PLANS, CONFIGURATION) == ["a", "b"]
     marker = json.loads((member / "UniSegPlans_Dataset900_MOTS_3d_fullres.complete.json").read_text())
-    assert marker["files"] == {"a.b2nd": 6, "a.pkl": 5, "b.b2nd": 6, "b.pkl": 5}
+    assert sorted(marker["files"]) == [f"{case}{end}" for case in "ab" for end in (".b2nd", ".pkl", "_seg.b2nd")]
 
 
 def test_what_preprocessing_does_not_depend_on_is_free(member):
     plans = changed(patch_size=[16, 16, 16], batch_size=3)
     plans |= {"plans_name": "Wide_Dataset900_MOTS", "nnunet_ext": {"num_epochs": 2}}
-    assert is_complete(member, plans, CONFIGURATION)
+    check_complete(member, plans, CONFIGURATION)
 
 
 @pytest.mark.parametrize(
@@ -103,13 +96,12 @@ def test_planned_again_with_something_else(member, plans):
 
 
 def test_labels_that_were_changed(member):
-    (member / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "liver": 1, "ignore": 2}}))
+    (member / "dataset.json").write_text(json.dumps({"labels": {"liver": 1, "ignore": 2}, "file_ending": ".nii.gz"}))
     assert "found those of earlier plans or labels" in problem(member)
 
 
 def test_never_preprocessed(member):
-    remove_marker(member, PLANS, CONFIGURATION)
-    remove_marker(member, PLANS, CONFIGURATION)
+    member_state(member, PLANS, CONFIGURATION).marker.remove()
     assert marked_cases(member, PLANS, CONFIGURATION) == []
     assert "found some without UniSegPlans_Dataset900_MOTS_3d_fullres.complete.json: preprocessing was" in problem(
         member
@@ -128,6 +120,11 @@ def test_a_file_that_is_gone_and_one_of_another_size(member):
     assert "found 1 file changed, missing or new (b.pkl)" in problem(member)
     (data_of(member) / "a.b2nd").write_text("short")
     assert "found 2 files changed, missing or new (a.b2nd first)" in problem(member)
+
+
+def test_no_label_for_the_final_validation(member):
+    (member / "gt_segmentations" / "b.nii.gz").unlink()
+    assert "found no label of b in gt_segmentations" in problem(member)
 
 
 def test_a_file_more(member):

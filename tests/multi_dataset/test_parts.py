@@ -1,6 +1,7 @@
 """Parts are ordinary data sets: images by reference, labels numbered anew on the same grid, the source's folds."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from nnunet_ext.base.dataset_check import check_dataset
 from nnunet_ext.base.folds import default_folds
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
-from nnunet_ext.multi_dataset.parts import Part, write_parts, written_parts
+from nnunet_ext.multi_dataset.parts import Part, check_source_labels, write_parts, written_parts
 from nnunet_ext.phantoms import write_phantom_dataset
 
 SHAPE = (8, 12, 10)
@@ -192,6 +193,25 @@ class TestFolds:
         (raw / "Dataset004_Source" / "splits_final.json").write_text('[{"train": ["case_000"], "val": ["case_001"]}]')
         with pytest.raises(UserError, match="expected folds that train on cases of task 'part', found none of its 3"):
             part(raw).folds(None)
+
+
+def test_labels_of_the_source_that_were_corrected(raw: Path) -> None:
+    """The part's label files are stale then; an image tells nothing, nor does a case of others."""
+    folder, labels = write(raw, part(raw)), raw / "Dataset004_Source" / "labelsTr"
+    os.utime(labels / "case_002.nii.gz", ns=(1, 1))  # copied or touched
+    (labels / "case_000.nii.gz").write_bytes(b"not in the part")
+    check_source_labels(folder)
+    check_source_labels(raw / "Dataset004_Source")
+    (labels / "case_002.nii.gz").write_bytes((labels / "case_004.nii.gz").read_bytes())
+    with pytest.raises(UserError) as error:
+        check_source_labels(folder)
+    assert str(error.value) == (
+        f"{folder}: expected labels of Dataset004_Source as they were when this part was written, found "
+        f"{labels / 'case_002.nii.gz'} changed since. Delete the part's folder, collect and plan Dataset900_MOTS "
+        f"again: what did not change is not preprocessed again."
+    )
+    shutil.rmtree(raw / "Dataset004_Source")
+    check_source_labels(folder)  # the source is elsewhere
 
 
 class TestAnnotated:

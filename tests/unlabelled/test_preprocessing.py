@@ -305,7 +305,7 @@ def test_other_labels_do_all_of_it_anew(done):
 def test_other_plans_killed_half_way_leave_nothing_of_the_old(done, monkeypatch):
     plans = changed(spacing=[3.0, 1.0, 1.0])
     with monkeypatch.context() as patched:
-        patched.setattr(preprocessing, "_write_all", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(preprocessing, "write_all", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             preprocess_unlabelled(*done, plans, CONFIGURATION, progress=False)
     assert run(done, plans=plans) == names()
@@ -358,7 +358,7 @@ def test_a_worker_that_is_killed(places, monkeypatch):
     def broken(*_: object) -> None:
         raise BrokenProcessPool
 
-    monkeypatch.setattr(preprocessing, "_written", broken)
+    monkeypatch.setattr("nnunet_ext.base.preprocessing._written", broken)
     with pytest.raises(UserError, match="expected to preprocess with 2 processes, one was killed") as caught:
         preprocess_unlabelled(*places, PLANS, CONFIGURATION, processes=2, progress=False)
     assert "\n" not in str(caught.value)
