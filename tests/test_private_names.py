@@ -10,6 +10,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,11 @@ NAMES = (
     PrivateName("torch", "_dynamo", "the number of graphs that torch.compile may make"),
     PrivateName("torch._dynamo", "OptimizedModule", "a network without the wrapper of torch.compile"),
     PrivateName("torch._dynamo.eval_frame:OptimizedModule", "_orig_mod", "a network without that wrapper"),
-    PrivateName("torch.nn.modules.batchnorm", "_BatchNorm", "LeFeD: its halves cannot share batch norm"),
+    PrivateName(
+        "torch.nn.modules.batchnorm",
+        "_BatchNorm",
+        "halves of a batch that are computed one after the other cannot share batch norm",
+    ),
 )
 # attributes of these classes are taken for theirs, even if a class of ours has one of the same name
 OWNERS = sorted({name.owner for name in NAMES if ":" in name.owner})
@@ -132,8 +137,9 @@ def used_names(tree: ast.AST) -> Iterator[tuple[str, bool, int]]:
     """Private names that a module uses: name, whether on an object other than ``self``, line."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and private(node.attr):
-            on_self = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
-            yield node.attr, not on_self, node.lineno
+            of = getattr(node.value, "id", "")
+            if of not in sys.stdlib_module_names:  # os._exit is public
+                yield node.attr, of not in ("self", "cls"), node.lineno
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(FOREIGN):
             inside = any(private(part) for part in (node.module or "").split("."))
             yield from ((alias.name, True, node.lineno) for alias in node.names if inside or private(alias.name))

@@ -138,20 +138,23 @@ def test_a_checkpoint_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypa
 
 
 def test_with_more_the_disk_is_written_once_and_never_read(tmp_path, monkeypatch):
-    written, save = [], torch.save
+    written, read, save, load = [], [], torch.save, torch.load
 
-    def notes(checkpoint: object, target: object) -> None:
+    def notes_save(checkpoint: object, target: object) -> None:
         written.append(target)
         save(checkpoint, target)
 
-    monkeypatch.setattr(torch, "save", notes)
-    monkeypatch.setattr(
-        torch, "load", lambda source, load=torch.load, **options: load(source.seek(0) or source, **options)
-    )
+    def notes_load(source: object, **options: object) -> object:
+        read.append(source)
+        return load(source, **options)
+
+    monkeypatch.setattr(torch, "save", notes_save)
+    monkeypatch.setattr(torch, "load", notes_load)
     WithMore(tmp_path, {"teacher": torch.tensor([2.0])}).save_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
     assert [str(target) for target in written if isinstance(target, str | Path)] == [
         f"{tmp_path / 'checkpoint_latest.pth'}.partial"
     ]
+    assert not [source for source in read if isinstance(source, str | Path)]
 
 
 @pytest.mark.parametrize(

@@ -57,3 +57,26 @@ def test_a_file_without_one_fitting_tensor_is_refused(stock):
     _, file = stock
     with pytest.raises(UserError, match="expected tensors that fit the network, found none"):
         init_from(nn.Linear(9, 9), str(file))
+
+
+class Other(nn.Module):
+    """As many elements in another shape, a longer vector, and one tensor that fits."""
+
+    def __init__(self, weight: tuple[int, ...], bias: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.zeros(weight)), nn.Parameter(torch.zeros(bias))
+        self.fits = nn.Parameter(torch.zeros(2))
+
+
+def test_equal_numbers_of_elements_do_not_fit_and_neither_do_vectors_of_another_length(tmp_path):
+    weights = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.arange(4.0), "fits": torch.ones(2)}
+    torch.save({"network_weights": weights}, tmp_path / "checkpoint_final.pth")
+    network = Other((3, 2), 5)
+    assert init_from(network, str(tmp_path / "checkpoint_final.pth")) == [
+        "kept    weight (3, 2): the file has (2, 3)",
+        "kept    bias (5,): the file has (4,)",
+        "loaded  fits (2,)",
+    ]
+    assert not network.weight.any()
+    assert not network.bias.any()
+    assert network.fits.tolist() == [1, 1]
