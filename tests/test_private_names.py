@@ -73,6 +73,7 @@ NAMES = (
         "halves of a batch that are computed one after the other cannot share batch norm",
     ),
 )
+OF_NAMED_TUPLES = ("_asdict", "_field_defaults", "_fields", "_make", "_replace")  # public, for all their underscores
 # attributes of these classes are taken for theirs, even if a class of ours has one of the same name
 OWNERS = sorted({name.owner for name in NAMES if ":" in name.owner})
 
@@ -114,7 +115,7 @@ def test_it_is_there_and_takes_what_we_give_it(name: PrivateName) -> None:
 
 
 def private(name: str) -> bool:
-    return name.startswith("_") and not name.startswith("__")
+    return name.startswith("_") and not name.startswith("__") and name not in OF_NAMED_TUPLES
 
 
 def trees() -> dict[Path, ast.Module]:
