@@ -14,7 +14,7 @@ import json
 import os
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -116,8 +116,8 @@ def measure(work: Callable[[], object], calls: list[int], device: torch.device) 
     return seconds, len(calls)
 
 
-def main() -> None:
-    """Measure and print a table."""
+def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the arguments of a command line, by default this one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trainer", default="UniSegTrainer")
     parser.add_argument("--tasks", type=int, default=5)
@@ -125,19 +125,28 @@ def main() -> None:
     parser.add_argument("--image", nargs=3, type=int, default=[48, 90, 72])
     parser.add_argument("--features", type=int, default=8)
     parser.add_argument("--pairs", type=int, default=3)
-    arguments = parser.parse_args()
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    """Measure and print a table."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    run(parsed(), device)
+
+
+def run(arguments: argparse.Namespace, device: torch.device) -> dict[str, float]:
+    """Measure in a scratch folder, print a table and return the ratios."""
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         for name in ("raw", "preprocessed", "results"):
             os.environ[f"nnUNet_{name}"] = str(root / name)
         sockets.open_door()
-        run(root, arguments, device)
+        return compare(root, arguments, device)
 
 
-def run(root: Path, arguments: argparse.Namespace, device: torch.device) -> None:
-    """Measure in a scratch folder and print."""
+def compare(root: Path, arguments: argparse.Namespace, device: torch.device) -> dict[str, float]:
+    """Do it below ``root``."""
     tasks = tuple(
         Task(f"task{number}", f"Dataset{number:03d}_Task{number}", 1, HEADS[number % 3], 9)
         for number in range(1, arguments.tasks + 1)
@@ -180,10 +189,12 @@ def run(root: Path, arguments: argparse.Namespace, device: torch.device) -> None
     for name, median in rows.items():
         print(f"| {name:<8} | {median:8.2f} | {calls[name]:12d} |")
     ratio = statistics.median(a / b for a, b in zip(seconds["stock"][1:], seconds["one pass"][1:], strict=True))
+    encoders, voxels = calls["stock"] / calls["one pass"], differing(root, views)
     print(
-        f"time ratio {ratio:.2f} (median of {arguments.pairs} pairs), encoder ratio "
-        f"{calls['stock'] / calls['one pass']:.2f}, differing voxels {differing(root, views)}"
+        f"time ratio {ratio:.2f} (median of {arguments.pairs} pairs), encoder ratio {encoders:.2f}, differing voxels "
+        f"{voxels}"
     )
+    return {"time_ratio": ratio, "encoder_ratio": encoders, "differing_voxels": voxels}
 
 
 def differing(root: Path, views: dict[str, Path]) -> int:

@@ -84,10 +84,10 @@ def make_batch(plans: dict[str, Any]) -> dict[str, Any]:
     coarse = torch.randint(0, LABELS, (batch, 1, *(max(1, length // 8) for length in patch))).float()
     target = torch.nn.functional.interpolate(coarse, size=patch).to(torch.int16)
     scales = [target]
-    for _ in range(configuration["architecture"]["arch_kwargs"]["n_stages"] - 2):
-        scales.append(scales[-1][..., ::2, ::2, ::2].contiguous())
+    for d, h, w in configuration["architecture"]["arch_kwargs"]["strides"][1:-1]:
+        scales.append(scales[-1][..., ::d, ::h, ::w].contiguous())
     images = {name: torch.randn(batch, 1, *patch) for name in ("data", "unlabelled")}
-    return images | {"target": scales, "step": LATE}
+    return images | {"target": scales, "pseudo_target": scales, "step": LATE}
 
 
 @contextmanager
