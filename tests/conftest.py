@@ -200,6 +200,7 @@ def _write_untrained_model(root: Path, trainer: str) -> None:
 
     planned = root / "preprocessed" / "Dataset900_Shared"
     plans = json.loads((planned / "CollectionLitePlans.json").read_text())
+    plans["nnunet_ext"] = {"multi_dataset": {"view_weights": "links"}}  # small
     manager = PlansManager(plans)
     build = sockets.load("trainers", trainer).build_network_architecture  # type: ignore[attr-defined]
     model = root / "results" / "Dataset900_Shared" / f"{trainer}__CollectionLitePlans__3d_fullres"

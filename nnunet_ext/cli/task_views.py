@@ -16,10 +16,10 @@ from nnunet_ext.errors import UserError
 
 @dataclass
 class TaskViews(Command):
-    """Write the task views of a collection's model: a model folder for each member, with links to the weights.
+    """Write the task views of a collection's model: a model folder for each member, with the weights.
 
-    Training writes them when it ends; this does so for an unfinished one, and mends views that were moved or deleted:
-    nnunet_ext task_views -d 900 -tr UniSegTrainer -p UniSegPlans
+    Training writes them when it ends; this does so for an unfinished one, for a collection's model that was imported,
+    and for views that were changed or deleted: nnunet_ext task_views -d 900 -tr UniSegTrainer -p UniSegPlans
     """
 
     name: ClassVar[str] = "task_views"
@@ -29,6 +29,7 @@ class TaskViews(Command):
     p: str
     c: str
     f: list[str]
+    weights: str | None
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -36,6 +37,11 @@ class TaskViews(Command):
         add_model(parser)
         parser.add_argument(
             "-f", nargs="+", type=options.fold, default=[], metavar="FOLD", help="folds; all that were trained"
+        )
+        parser.add_argument(
+            "--weights",
+            choices=("own", "links"),
+            help="files of their own, or links to the collection's (default: the knob multi_dataset.view_weights)",
         )
 
     def run(self) -> int:
@@ -50,11 +56,16 @@ class TaskViews(Command):
                 )
         if not present:
             raise UserError(f"{model}: expected a fold that was trained, found none. Train first.")
+        from nnunet_ext.base.knobs import resolve
         from nnunet_ext.multi_dataset.task_views import write_views
+        from nnunet_ext.multi_dataset.view_weights import WEIGHTS, disk_cost
 
+        how = self.weights or resolve(plans, self.c)["multi_dataset"]["view_weights"]
         for fold in self.f or present:
-            views = write_views(plans, self.tr, self.c, fold)
+            views = write_views(plans, self.tr, self.c, fold, how=how)
         print("\n".join(map(str, views)))
+        weights = [model / f"fold_{fold}" / name for fold in self.f or present for name in WEIGHTS]
+        print(disk_cost([file.stat().st_size for file in weights if file.is_file()], len(views), how, model))
         return 0
 
 

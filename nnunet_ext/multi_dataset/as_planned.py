@@ -1,4 +1,4 @@
-"""Whether a manifest still says what it said when the collection was planned."""
+"""Whether manifest and members still say what they said when the collection was planned."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
+from nnunet_ext.evaluation.class_names import IGNORE, foreground_classes
 from nnunet_ext.multi_dataset.manifest import Manifest, ManifestTask, parse_manifest
+from nnunet_ext.multi_dataset.signatures import check_fully_annotated
 
 
 def check_as_planned(raw: Path, manifest: Mapping[str, Any]) -> None:
@@ -31,6 +34,35 @@ def check_as_planned(raw: Path, manifest: Mapping[str, Any]) -> None:
             f"{file}: expected the manifest as it was planned, found {found}. Run nnunet_ext plan_and_preprocess "
             f"-d {raw.name[7:10]} -pl ... again (and train anew), or restore the file."
         )
+
+
+def check_member_as_planned(raw: Path, dataset: str, planned: Mapping[str, Any]) -> None:
+    """Refuse a member whose classes were changed after planning; where there is no raw data, none can have been.
+
+    Args:
+        raw: The folder nnUNet_raw.
+        dataset: ``Dataset003_Liver``.
+        planned: Its dataset.json in nnUNet_preprocessed.
+
+    Raises:
+        UserError: Names, values or order of labels differ, or some cases were annotated for some classes only.
+    """
+    file = raw / dataset / "dataset.json"
+    if not file.is_file():
+        return
+    now = RawDataset.read(raw / dataset)
+    if _classes(now.description) != _classes(planned):
+        raise UserError(
+            f"{file}: expected the labels that the collection was planned with, {planned['labels']}, found "
+            f"{now.description['labels']}. Restore them, or plan the collection again: nnunet_ext plan_and_preprocess."
+        )
+    check_fully_annotated(now, str(file))
+
+
+def _classes(description: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What the network's outputs and the values in label files mean."""
+    classes = list(foreground_classes(description).items())
+    return classes, description["labels"].get(IGNORE), description.get("regions_class_order")
 
 
 def _difference(planned: Manifest, now: Manifest) -> str | None:

@@ -2,6 +2,7 @@
 
 from nnunet_ext.base.method import Knob, Method, one_of, optional
 from nnunet_ext.multi_dataset.sampling import POLICIES
+from nnunet_ext.multi_dataset.view_weights import LINKS, OWN
 
 CARD = Method(
     key="multi_dataset",
@@ -31,6 +32,14 @@ CARD = Method(
             "every sample of a training batch has a task of its own; for tasks with one number of channels",
             one_of(True, False),
             "true or false",
+        ),
+        Knob(
+            "view_weights",
+            OWN,
+            "weights of task views: files of their own, or links to the collection's, which keep them once on disk but "
+            "let nnU-Net's import of one view's zip overwrite all",
+            one_of(OWN, LINKS),
+            f"{OWN!r} or {LINKS!r}",
         ),
     ),
 )

@@ -11,6 +11,7 @@ from nnunet_ext.base.nearest import nearest
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.manifest import Manifest, ManifestTask, check_dataset_name, is_collection
+from nnunet_ext.multi_dataset.signatures import check_fully_annotated
 
 FEWEST_CASES = 2  # one to train on and one to validate on
 
@@ -26,6 +27,7 @@ def check_members(manifest: Manifest, folder: Path) -> None:
         place = f"{file}: task {task.name!r}"
         dataset = find_member(folder.parent, task.dataset, place)
         check_trainable(dataset, place)
+        check_fully_annotated(dataset, place)
         if task.normalization is not None:
             check_channels(task.normalization, dataset, place)
         _check_labels(task, dataset, folder.parent, place)

@@ -11,12 +11,11 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_ext.base.dataset_json import read_dataset_json
-from nnunet_ext.base.json_file import read_json
 from nnunet_ext.errors import UserError
 from nnunet_ext.evaluation.class_names import foreground_classes
 from nnunet_ext.multi_dataset.completion import check_complete
-from nnunet_ext.multi_dataset.task_table import SHARED, Task, TaskTable, member_plans_name
+from nnunet_ext.multi_dataset.member_files import MemberFiles
+from nnunet_ext.multi_dataset.task_table import Task, TaskTable, member_plans_name
 
 
 @dataclass(frozen=True, repr=False)
@@ -26,19 +25,24 @@ class PreparedMember:
     Args:
         task: Its line of the task table.
         attributes: The attributes of nnU-Net's trainer that tell it which data set it works on.
+        files: What its task view holds.
     """
 
     task: Task
     attributes: Mapping[str, Any]
+    files: MemberFiles
 
     @classmethod
-    def read(cls, collection_plans: Mapping[str, Any], task: Task, configuration: str) -> PreparedMember:
+    def read(
+        cls, collection_plans: Mapping[str, Any], task: Task, configuration: str, files: MemberFiles | None = None
+    ) -> PreparedMember:
         """Read a member's plans and dataset.json from nnU-Net's preprocessed folder.
 
         Args:
             collection_plans: The collection's plans.
             task: The task.
             configuration: Name of the configuration.
+            files: Plans and dataset.json that were read before, of a trained model.
 
         Raises:
             UserError: Its plans are missing or were not planned with the collection's, or its data are not those that
@@ -46,25 +50,22 @@ class PreparedMember:
         """
         table = TaskTable.read(collection_plans)
         assert table is not None
+        files = files or MemberFiles.planned(collection_plans, task)
+        plans, dataset_json = dict(files.plans), dict(files.dataset_json)
         folder = Path(str(nnUNet_preprocessed)) / task.dataset
         file = folder / f"{member_plans_name(collection_plans['plans_name'], table.collection)}.json"
         again = f"Plan the collection again: nnunet_ext plan_and_preprocess -d {int(table.collection[7:10])}"
-        if not file.is_file():
-            raise UserError(f"{file}: expected the plans of task {task.name!r}, found no file. {again}")
-        plans, dataset_json = read_json(file), read_dataset_json(folder / "dataset.json")
         check_complete(folder, plans, configuration)
         if not table.bound_to(task.name).fits(TaskTable.read(plans)):
             raise UserError(
                 f"{file}: expected plans of task {task.name!r} that were planned with the collection's, found others: "
                 f"planning was interrupted, or the member was planned again since. {again}"
             )
-        for key in SHARED:
-            ours, theirs = (found["configurations"][configuration][key] for found in (collection_plans, plans))
-            if ours != theirs:
-                raise UserError(
-                    f"{file}: expected the collection's {key}, {ours!r}, found {theirs!r}: one of both was edited. "
-                    f"Edit the plans of all members alike, or plan the collection again."
-                )
+        if difference := files.difference(collection_plans, configuration):
+            raise UserError(
+                f"{file}: {difference}: one of both was edited. Edit the plans of all members alike, or plan the "
+                f"collection again."
+            )
         plans_manager = PlansManager(plans)
         configuration_manager = plans_manager.get_configuration(configuration)
         data = str(folder / configuration_manager.data_identifier)
@@ -79,6 +80,7 @@ class PreparedMember:
                 "preprocessed_dataset_folder": data,
                 "dataset_class": infer_dataset_class(data),
             },
+            files,
         )
 
     @property

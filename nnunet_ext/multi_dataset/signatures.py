@@ -14,6 +14,7 @@ from typing import Any
 
 from nnunet_ext.base.dataset_json import HIDDEN, TEST, scored_names
 from nnunet_ext.base.nearest import nearest
+from nnunet_ext.base.one_line import more
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.label_subset import class_values
@@ -60,6 +61,30 @@ def annotated_classes(dataset: RawDataset, cases: Collection[str]) -> dict[str, 
             f"annotated, or leave the case out with cases=FILE."
         )
     return found
+
+
+def check_fully_annotated(dataset: RawDataset, place: str) -> None:
+    """Refuse a whole dataset as member if some of its cases were annotated for some of its classes only.
+
+    Args:
+        dataset: The dataset.
+        place: What the message begins with.
+
+    Raises:
+        UserError: An organ that nobody drew would be trained as background.
+    """
+    if not dataset.description.get("annotated"):
+        return
+    classes = class_values(dataset)
+    found = annotated_classes(dataset, [case.name for case in dataset.cases()])
+    partly = sorted(case for case, names in found.items() if len(names) < len(classes))
+    if partly:
+        missing = ", ".join(name for name in classes if name not in found[partly[0]])
+        raise UserError(
+            f"{place}: expected a member whose cases were all annotated for all classes, found case {partly[0]!r} of "
+            f"{dataset.folder.name} not annotated for {missing}{more(len(partly) - 1)}. Let nnunet_ext collect make a "
+            f"task of each set of classes: nnunet_ext collect -d ... -n ... {int(dataset.folder.name[7:10])}"
+        )
 
 
 def signatures(

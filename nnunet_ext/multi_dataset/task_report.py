@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 
 from nnunet_ext.base.json_file import read_json, write_json, write_text
 from nnunet_ext.evaluation.markdown_table import in_cell
@@ -13,7 +14,7 @@ from nnunet_ext.evaluation.markdown_table import in_cell
 def write_task_report(
     folder: Path, validations: Mapping[str, Path], classes: Mapping[str, Mapping[str, int | tuple[int, ...]]]
 ) -> str:
-    """Write ``tasks.md`` and ``tasks.json`` from the tasks' ``summary.json``.
+    """Write ``tasks.md``, ``tasks.json`` and, with the mean over all, ``summary.json``, from the tasks' summaries.
 
     Args:
         folder: Where to.
@@ -36,6 +37,11 @@ def write_task_report(
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "tasks.md", table + "\n")
     write_json(folder / "tasks.json", scores, indent=2)
+    # without this file nnU-Net exports no model; cases and classes are those of the tasks
+    found = [score for of_task in scores.values() for score in of_task.values()]
+    means = [score for score in found if score is not None and not math.isnan(score)]
+    mean = {"Dice": fmean(means) if means else math.nan}
+    write_json(folder / "summary.json", {"metric_per_case": [], "mean": {}, "foreground_mean": mean}, indent=2)
     return table
 
 

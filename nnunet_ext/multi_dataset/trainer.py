@@ -12,28 +12,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.paths import nnUNet_raw
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from torch import Tensor, distributed, nn
 
+from nnunet_ext.base.checkpoints import read_checkpoint
 from nnunet_ext.base.folds import FILE as FOLDS
 from nnunet_ext.base.folds import check_fold
 from nnunet_ext.base.json_file import read_json
-from nnunet_ext.base.knobs import is_set, resolve
+from nnunet_ext.base.knobs import is_set
 from nnunet_ext.base.preprocessed_state import preprocessed_cases
 from nnunet_ext.base.ranks import Ranks
 from nnunet_ext.base.same_images import raw_folder
 from nnunet_ext.base.seeds import Purpose
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.errors import UserError
-from nnunet_ext.multi_dataset.as_planned import check_as_planned
+from nnunet_ext.multi_dataset.as_trained import as_trained, is_trained
 from nnunet_ext.multi_dataset.final_validation import final_validation
 from nnunet_ext.multi_dataset.graph_limit import raise_graph_limit
 from nnunet_ext.multi_dataset.leakage import Split, check_leakage
-from nnunet_ext.multi_dataset.mixed_batches import check_mixed_batches
 from nnunet_ext.multi_dataset.mixed_loader import MixedLoader
 from nnunet_ext.multi_dataset.mixed_loss import MixedLoss
 from nnunet_ext.multi_dataset.prepared_member import PreparedMember
+from nnunet_ext.multi_dataset.prepared_members import planned_members
 from nnunet_ext.multi_dataset.round_robin import RoundRobin
 from nnunet_ext.multi_dataset.sampling import sampling_shares
 from nnunet_ext.multi_dataset.task_loader import TaskLoader
@@ -41,7 +41,8 @@ from nnunet_ext.multi_dataset.task_logger import TaskLogger
 from nnunet_ext.multi_dataset.task_network import TaskNetwork
 from nnunet_ext.multi_dataset.task_schedule import TaskSchedule
 from nnunet_ext.multi_dataset.task_table import CONFIGURATION, TaskTable
-from nnunet_ext.multi_dataset.task_views import renew_links, write_views
+from nnunet_ext.multi_dataset.task_views import renew_weights, write_views
+from nnunet_ext.multi_dataset.view_weights import disk_cost
 
 STEPS_PER_TASK = 50  # in an epoch, as UniSeg
 
@@ -81,11 +82,14 @@ class MultiTaskTrainer(ExtTrainer):
         _check_configuration(plans, configuration)
         self.members: tuple[PreparedMember, ...] = ()
         self._mixed: MixedLoss | None = None
-        if self.table.bound is None:
-            _check_manifest(self.table)
-            sampling_shares(self.table, resolve(plans, configuration)["multi_dataset"]["sampling"])
-            self.members = tuple(PreparedMember.read(plans, task, configuration) for task in self.table.tasks)
-            check_mixed_batches(self.table, plans, configuration, self.members)
+        self._refusal: UserError | None = None
+        try:
+            if self.table.bound is None:
+                self.members = planned_members(self.table, plans, configuration)
+        except UserError as error:
+            if not is_trained(plans, type(self).__name__, configuration, fold):
+                raise
+            self._refusal = error  # what is planned now cannot be trained; what was trained may be validated
         super().__init__(plans, configuration, fold, dataset_json, device)
         self._losses: list[nn.Module] = []
         self._leakage_checked = False
@@ -130,6 +134,8 @@ class MultiTaskTrainer(ExtTrainer):
 
     def initialize(self) -> None:
         """Prepare as stock does; torch.compile may make a graph for each kind of task in each mode."""
+        if self._refusal is not None:
+            raise self._refusal
         managers = [member.attributes["label_manager"] for member in self.members] or [self.label_manager]
         kinds = [(each.num_segmentation_heads, each.has_regions, each.has_ignore_label) for each in managers]
         raise_graph_limit(self.table.channel_numbers, kinds)
@@ -144,6 +150,11 @@ class MultiTaskTrainer(ExtTrainer):
                 f"alone with -tr nnUNetTrainer."
             )
         super().on_train_start()
+        self._write_views(finished=False)
+        weights = sum(weight.numel() * weight.element_size() for weight in self.network.parameters())
+        sizes = [weights * (3 if self.knobs["optimizer"] == "AdamW" else 2)] * 2  # final and best, with the optimizer's
+        how = self.knobs["multi_dataset"]["view_weights"]
+        self.print_to_log_file(disk_cost(sizes, len(self.members), how, Path(self.output_folder)))
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """One stock loader and transform chain for each member, behind one ordered pool of workers each way."""
@@ -300,12 +311,12 @@ class MultiTaskTrainer(ExtTrainer):
         """Save, and let the task views follow."""
         super().save_checkpoint(filename)
         if self.members and Ranks.now().is_first:
-            renew_links(self.plans_manager.plans, type(self).__name__, self.configuration_name, self.fold)
+            renew_weights(self.plans_manager.plans, type(self).__name__, self.configuration_name, self.fold)
 
     def on_train_end(self) -> None:
         """Finish as stock does, and write the task views."""
         super().on_train_end()
-        self._write_views()
+        self._write_views(finished=True)
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """Stock validation of every member, into its task view; then one table over all tasks."""
@@ -317,15 +328,36 @@ class MultiTaskTrainer(ExtTrainer):
 
     def _validate_members(self, save_probabilities: bool) -> None:
         self._check_leakage()  # of --val; a training has checked it
-        self._write_views()
+        self._write_views(finished=True)
         final_validation(self, partial(super().perform_actual_validation, save_probabilities))
 
-    def _write_views(self) -> None:
-        ranks = Ranks.now()
+    def _write_views(self, *, finished: bool) -> None:
+        """Write the views; at the end a full disk must not cost the validation."""
+        ranks, files = Ranks.now(), [member.files for member in self.members]
+        ranks.wait()  # every rank writes the model's dataset.json, to which the first one adds
         wait = ranks.patient_wait()  # checkpoints of many views may be copied
         if ranks.is_first:
-            write_views(self.plans_manager.plans, type(self).__name__, self.configuration_name, self.fold)
+            model = self.plans_manager.plans, type(self).__name__, self.configuration_name, self.fold
+            try:
+                write_views(*model, files, finished=finished)
+            except UserError as error:
+                if not finished:
+                    raise
+                self.print_to_log_file(f"WARNING: {error}")
         wait()
+
+    def _load_file(self, file: Path, told: str | None = None) -> None:
+        """Load a checkpoint; to validate a model (``--val``), be as it was trained, whatever was planned since."""
+        if self.continue_training and self._refusal is not None:
+            raise self._refusal
+        if not self.continue_training and not self.was_initialized:
+            checkpoint = read_checkpoint(file)
+            now = dict(self.plans_manager.plans) if self._refusal is None else None
+            if checkpoint["trainer_name"] == type(self).__name__:
+                began = as_trained(checkpoint, self.table, now, Path(self.output_folder_base))
+                self.__dict__.update(began)
+                self._refusal = None if began else self._refusal
+        super()._load_file(file, told)
 
     def splits(self) -> dict[str, tuple[list[str], list[str]]]:
         """Return training and validation cases by member."""
@@ -393,9 +425,3 @@ def _check_configuration(plans: Mapping[str, Any], configuration: str) -> None:
             f"members of a collection share one 3d network; 2d and cascades do not exist for them. Train "
             f"{CONFIGURATION}."
         )
-
-
-def _check_manifest(table: TaskTable) -> None:
-    """Refuse a manifest that was edited since planning; the raw data may be elsewhere."""
-    if nnUNet_raw.is_set() and table.manifest is not None:
-        check_as_planned(Path(str(nnUNet_raw)) / table.collection, table.manifest)

@@ -57,7 +57,7 @@ class ViewedTask:
             if not file.is_file():
                 raise UserError(
                     f"{file}: expected the view of task {name!r}, found no file. Run nnunet_ext task_views -d "
-                    f"{int(table.collection[7:10])} where it was trained."
+                    f"{int(table.collection[7:10])}"
                 )
         plans = read_object(view / "plans.json")
         if not table.bound_to(name).fits(TaskTable.read(plans)):

@@ -22,12 +22,17 @@ def test_views_of_an_unfinished_training(untrained, capsys):
         untrained / MODEL / "fold_1" / "checkpoint_best.pth"
     )
     assert main(WORDS.split()) == 0
-    views = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    *views, cost = [Path(line) for line in capsys.readouterr().out.splitlines()]
     assert len(views) == 5
+    assert str(cost).startswith("5 task views link to the collection's weights; ")
     assert views[3] == untrained / VIEW
     assert (views[3] / "fold_1" / "checkpoint_best.pth").samefile(best)
     assert not (views[3] / "fold_1" / "checkpoint_final.pth").exists()
     assert (views[3] / "fold_0" / "checkpoint_final.pth").exists()
+    assert main([*WORDS.split(), "--weights", "own"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("5 task views have copies of the weights")
+    assert (views[3] / "fold_1" / "checkpoint_best.pth").read_bytes() == best.read_bytes()
+    assert not (views[3] / "fold_1" / "checkpoint_best.pth").samefile(best)
 
 
 def test_one_fold(untrained):
@@ -70,9 +75,11 @@ def test_planned_again_since(untrained, mistake):
     member = json.loads(file.read_text())
     member["collection"]["tasks"][1]["preprocessing"] = "with another normalization"
     file.write_text(json.dumps(member))
+    assert main(WORDS.split()) == 0  # the views know
+    shutil.rmtree(untrained / "results" / task["dataset"])
     assert "was trained with, found others: the collection was planned again since." in mistake(WORDS)
     file.unlink()
-    assert f"expected it for the view of task {task['name']!r}, found no file" in mistake(WORDS)
+    assert f"expected the plans of task {task['name']!r}, found no file" in mistake(WORDS)
 
 
 def test_a_file_in_place_of_a_view(untrained, mistake):

@@ -9,8 +9,10 @@ import pytest
 import SimpleITK
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.multi_dataset.members import root_source, slices
+from nnunet_ext.multi_dataset.manifest import Manifest, ManifestTask
+from nnunet_ext.multi_dataset.members import check_members, root_source, slices
 from nnunet_ext.multi_dataset.parts import written_parts
+from nnunet_ext.phantoms import write_phantom_dataset
 
 SHEARED = np.array([[1, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]], float)
 
@@ -70,3 +72,24 @@ def test_a_key_source_of_somebody_else(tmp_path: Path, source: object) -> None:
     (tmp_path / "Dataset001_Whole" / "dataset.json").write_text(json.dumps({"source": source}))
     assert root_source(tmp_path, "Dataset001_Whole") is None
     assert written_parts(tmp_path, "Dataset900_All") == {}
+
+
+def test_cases_that_were_annotated_for_some_classes_only(tmp_path: Path) -> None:
+    """Edited into a manifest as a whole, such a dataset would teach organs that nobody drew as background."""
+    for number in (1, 2):
+        write_phantom_dataset(tmp_path, f"Dataset00{number}_D", cases=3, seed=number, shape=(8, 12, 10))
+    manifest = Manifest("Dataset900_C", (ManifestTask("one", "Dataset001_D"), ManifestTask("two", "Dataset002_D")))
+    check_members(manifest, tmp_path / "Dataset900_C")
+    file = tmp_path / "Dataset002_D" / "dataset.json"
+    description = json.loads(file.read_text())
+    classes = [name for name in description["labels"] if name != "background"]
+    file.write_text(json.dumps(description | {"annotated": {"case_001": classes, "case_002": classes[1:]}}))
+    with pytest.raises(UserError) as raised:
+        check_members(manifest, tmp_path / "Dataset900_C")
+    assert str(raised.value) == (
+        f"{tmp_path}/Dataset900_C/dataset.json: task 'two': expected a member whose cases were all annotated for all "
+        f"classes, found case 'case_002' of Dataset002_D not annotated for {classes[0]}. Let nnunet_ext collect make a "
+        f"task of each set of classes: nnunet_ext collect -d ... -n ... 2"
+    )
+    file.write_text(json.dumps(description | {"annotated": {"case_001": classes}}))
+    check_members(manifest, tmp_path / "Dataset900_C")

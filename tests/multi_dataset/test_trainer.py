@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nnunetv2.model_sharing.entry_points import export_pretrained_model_entry
+from nnunetv2.run.run_training import run_training
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from process_group import process_group
 from torch.testing import assert_close
 
+from nnunet_ext import sockets
 from nnunet_ext.base.checkpoints import read_checkpoint
 from nnunet_ext.base.ranks import Ranks
+from nnunet_ext.cli.main import main
+from nnunet_ext.cli.stock import run_stock
 from nnunet_ext.dodnet import DoDNetTrainer
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.task_report import write_task_report
@@ -71,7 +77,10 @@ def test_a_training_from_beginning_to_the_table(collection, kind):
         summary = json.loads((view / "validation" / "summary.json").read_text())
         means = {key: values["Dice"] for key, values in summary["mean"].items()}
         assert sorted(means.values()) == sorted(scores[task].values())
-        assert (view / "checkpoint_final.pth").resolve() == (fold / "checkpoint_final.pth").resolve()
+        assert (view / "checkpoint_final.pth").read_bytes() == (fold / "checkpoint_final.pth").read_bytes()
+        assert not (view / "checkpoint_final.pth").samefile(fold / "checkpoint_final.pth")
+    log = next(fold.glob("training_log*")).read_text()
+    assert "5 task views have copies of the weights once the training has ended, 0." in log
     table = (fold / "validation" / "tasks.md").read_text()
     assert table.count("\n") == 2 + sum(CLASSES) + 2  # header, classes, two tasks with a mean
 
@@ -467,10 +476,11 @@ def test_plans_that_do_not_belong_together(collection):
 
 
 def test_a_view_of_other_tasks_does_not_follow(collection):
-    run = trainer(collection)
+    plans = read_plans(collection)
+    plans["nnunet_ext"]["multi_dataset"] = {"view_weights": "links"}
+    run = trainer(collection, plans=plans)
     run.on_train_start()
     run.save_checkpoint(str(Path(run.output_folder) / "checkpoint_best.pth"))
-    run._write_views()
     model = f"UniSegTrainer__{PLANS}_{NAME}__3d_fullres"
     views = [collection / "results" / f"Dataset{name}" / model for name in ("904_Lung", "905_Kidney")]
     for view in views:
@@ -524,3 +534,103 @@ def predicting(run: MultiTaskTrainer, on_task: Any, logits: torch.Tensor) -> Ite
         patch.setattr(run, "network", lambda data: [logits] * 2 if run.enable_deep_supervision else logits)
         patch.setattr(run, "loss", lambda output, target: torch.zeros(1))
         yield member
+
+
+def plan_again(root: Path, **changes: Any) -> None:
+    """As ``plan_and_preprocess`` does, where the data stay as they are."""
+    members = (root / "preprocessed").glob(f"Dataset90*/{PLANS}_{NAME}.json")
+    for file in [root / "preprocessed" / NAME / f"{PLANS}.json", *members]:
+        content = json.loads(file.read_text())
+        content["configurations"]["3d_fullres"] |= changes
+        file.write_text(json.dumps(content))
+
+
+def validate(root: Path, dataset: str, plans: str) -> None:
+    """``nnUNetv2_train ... --val``."""
+    options = {"only_run_validation": True, "device": torch.device("cpu")}
+    run_training(dataset[7:10], "3d_fullres", 0, "MultiHeadTrainer", plans, **options)
+
+
+def test_planning_again_spoils_neither_a_running_training_nor_a_trained_model(collection, monkeypatch):
+    monkeypatch.setenv("nnUNet_extTrainer", str(sockets.folder("trainers")))
+    run = trainer(collection, MultiHeadTrainer)
+    end_of_epoch = run.on_epoch_end
+    model = f"MultiHeadTrainer__{PLANS}_{NAME}__3d_fullres"
+    lesion = collection / "results" / "Dataset902_Lesion" / model
+
+    def plan_meanwhile() -> None:
+        assert json.loads((lesion / "plans.json").read_text())["collection"]["task"] == "lesion"
+        assert not list(lesion.rglob("*.pth"))
+        plan_again(collection, patch_size=[8, 16, 16], batch_size=7)
+        end_of_epoch()
+
+    monkeypatch.setattr(run, "on_epoch_end", plan_meanwhile)
+    run.run_training()
+    run.perform_actual_validation()
+    report = Path(run.output_folder) / "validation" / "tasks.json"
+    scores = json.loads(report.read_text())
+    assert list(scores) == TASKS
+    described = (lesion / "plans.json").read_bytes()
+    assert json.loads(described)["configurations"]["3d_fullres"]["batch_size"] == 2
+    assert (lesion / "fold_0" / "checkpoint_final.pth").is_file()
+
+    report.unlink()
+    validate(collection, NAME, PLANS)
+    assert json.loads(report.read_text()) == scores
+    summary = lesion / "fold_0" / "validation" / "summary.json"
+    before = json.loads(summary.read_text())["mean"]
+    summary.unlink()
+    validate(collection, "Dataset902_Lesion", f"{PLANS}_{NAME}")  # the view itself
+    assert json.loads(summary.read_text())["mean"] == before
+    words = ["-d", "900", "-tr", "MultiHeadTrainer", "-p", PLANS, "-c", "3d_fullres", "-f", "0", "-o", "all.zip"]
+    monkeypatch.chdir(collection)
+    run_stock("nnUNetv2_export_model_to_zip", export_pretrained_model_entry, words)
+    shutil.rmtree(lesion / "fold_0")
+    assert main(["task_views", "-d", "900", "-tr", "MultiHeadTrainer", "-p", PLANS]) == 0
+    assert (lesion / "plans.json").read_bytes() == described
+    assert (lesion / "fold_0" / "checkpoint_final.pth").is_file()
+
+    (collection / "preprocessed" / "Dataset905_Kidney" / f"{PLANS}_{NAME}.json").unlink()  # interrupted planning
+    report.unlink()
+    validate(collection, NAME, PLANS)
+    assert json.loads(report.read_text()) == scores
+    with pytest.raises(UserError, match=r"expected the plans of task 'kidney', found no file"):
+        trainer(collection, MultiHeadTrainer).run_training()
+    again = trainer(collection, MultiHeadTrainer, continue_training=True)
+    with pytest.raises(UserError, match=r"expected the plans of task 'kidney', found no file"):
+        again.load_checkpoint(str(Path(run.output_folder) / "checkpoint_final.pth"))
+
+    marker = collection / "preprocessed" / "Dataset905_Kidney" / f"{PLANS}_{NAME}_3d_fullres.complete.json"
+    marker.write_text(json.dumps(json.loads(marker.read_text()) | {"plans": "of other plans"}))
+    with pytest.raises(UserError, match=r"they were planned again since they were preprocessed"):
+        validate(collection, NAME, PLANS)
+
+
+@pytest.mark.parametrize("swapped", ["names", "regions"])
+def test_labels_that_were_swapped_since_planning(collection, swapped):
+    name = {"names": "Dataset901_Organs", "regions": "Dataset903_Tumour"}[swapped]
+    file = collection / "raw" / name / "dataset.json"
+    description = json.loads(file.read_text())
+    labels = description["labels"]
+    first, second = [key for key in labels if key != "background"][:2]
+    if swapped == "names":
+        labels[first], labels[second] = labels[second], labels[first]
+    else:
+        description["labels"] = {"background": 0, second: labels[second], first: labels[first]}
+    file.write_text(json.dumps(description))
+    with pytest.raises(
+        UserError, match=rf"^{file}: expected the labels that the collection was planned with, .*found "
+    ):
+        trainer(collection)
+    assert not list((collection / "results").iterdir())
+
+
+def test_a_member_that_says_since_planning_that_not_all_was_annotated(collection):
+    file = collection / "raw" / "Dataset901_Organs" / "dataset.json"
+    description = json.loads(file.read_text())
+    drawn, missing = [key for key in description["labels"] if key != "background"]
+    file.write_text(json.dumps(description | {"annotated": {"case_001": [drawn, missing], "case_002": [drawn]}}))
+    with pytest.raises(
+        UserError, match=rf"found case 'case_002' of Dataset901_Organs not annotated for {missing}\. Let"
+    ):
+        trainer(collection)
