@@ -65,7 +65,8 @@ def test_intensities_of_the_data_set_matter_only_where_they_are_used():
 def write(view: Path, **plans: Any) -> None:
     view.mkdir(exist_ok=True)
     (view / "plans.json").write_text(json.dumps(PLANS | plans))
-    (view / "dataset.json").write_text(json.dumps({"file_ending": ".nii.gz"}))
+    description = {"file_ending": ".nii.gz", "labels": {"background": 0, "organ": 1}}
+    (view / "dataset.json").write_text(json.dumps(description))
 
 
 def test_a_view(tmp_path):
