@@ -28,6 +28,7 @@ from stock import (
     variant,
 )
 
+from nnunet_ext import sockets
 from nnunet_ext.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -68,7 +69,8 @@ def test_killed_between_epochs(trainer: str, plans: str) -> None:
     for key, values in before.items():
         np.testing.assert_array_equal(after[key][: len(values)], values, key)
     length = EPOCHS // 2 if trainer == "PseudoLabelTrainer" else EPOCHS  # it trains twice
-    lrs = [1e-2 * (1 - epoch % length / length) ** 0.9 for epoch in range(EPOCHS)]
+    initial = sockets.load("trainers", trainer).recipe.get("initial_lr", 1e-2)
+    lrs = [initial * (1 - epoch % length / length) ** 0.9 for epoch in range(EPOCHS)]
     assert after["lrs"] == pytest.approx(lrs)
 
 
