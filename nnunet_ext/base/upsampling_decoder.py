@@ -17,9 +17,8 @@ from torch.nn import functional
 from nnunet_ext.base.decode import decode
 from nnunet_ext.base.decoder import decoder_like
 
-LOGIT = (
-    3  # what a loss keeps of a logit, in the unit of nnU-Net's planner: softmax and log-softmax in float32, and more
-)
+# What a loss keeps of a logit, in the unit of nnU-Net's planner: softmax and log-softmax in float32, and more.
+LOGIT = 3
 
 
 class UpsamplingDecoder(nn.Module):
