@@ -61,8 +61,9 @@ def die_while_saving(name: str, epoch: int, words: list[str]) -> None:
     """Train, and be killed half-way through writing the checkpoint ``name`` of the given epoch."""
     save = torch.save
 
-    def dies(checkpoint: dict[str, Any], file: str) -> None:
-        if Path(file).name.startswith(name) and checkpoint["current_epoch"] == epoch + 1:
+    def dies(checkpoint: dict[str, Any], file: str | Path | io.BytesIO) -> None:
+        on_disk = isinstance(file, str | Path)  # a checkpoint with more in it is made in memory first
+        if on_disk and Path(file).name.startswith(name) and checkpoint["current_epoch"] == epoch + 1:
             whole = io.BytesIO()
             save(checkpoint, whole)
             with open(file, "wb") as half:
