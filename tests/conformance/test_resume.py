@@ -59,6 +59,11 @@ def epochs_in_log(fold: Path) -> list[int]:
     return [int(epoch) for epoch in re.findall(r"Epoch (\d+)\b", log_of(fold))]
 
 
+def initial_lr(trainer: str) -> float:
+    """Return the learning rate of plans that name no optimiser."""
+    return sockets.load("trainers", trainer).recipe.get("initial_lr", 1e-2)
+
+
 @pytest.mark.row("killed between two epochs, then --c")
 def test_killed_between_epochs(trainer: str, plans: str) -> None:
     fold = killed(children.die_between_epochs, 2, trainer=trainer, plans=plans)
@@ -69,8 +74,7 @@ def test_killed_between_epochs(trainer: str, plans: str) -> None:
     for key, values in before.items():
         np.testing.assert_array_equal(after[key][: len(values)], values, key)
     length = EPOCHS // 2 if trainer == "PseudoLabelTrainer" else EPOCHS  # it trains twice
-    initial = sockets.load("trainers", trainer).recipe.get("initial_lr", 1e-2)
-    lrs = [initial * (1 - epoch % length / length) ** 0.9 for epoch in range(EPOCHS)]
+    lrs = [initial_lr(trainer) * (1 - epoch % length / length) ** 0.9 for epoch in range(EPOCHS)]
     assert after["lrs"] == pytest.approx(lrs)
 
 
@@ -148,7 +152,7 @@ def test_changed_knobs(trainer: str, refuses: Any) -> None:
     fold = train(trainer, "plain", cheapest(trainer), plans=name)
     before = (fold / "checkpoint_final.pth").read_bytes()
     variant(trainer, "plain", name, initial_lr=0.5)
-    with refuses(UserError, match=re.escape("initial_lr: 0.01 -> 0.5")):
+    with refuses(UserError, match=re.escape(f"initial_lr: {initial_lr(trainer)} -> 0.5")):
         train(trainer, "plain", cheapest(trainer), 0, "--c", plans=name)
     assert (fold / "checkpoint_final.pth").read_bytes() == before
 
@@ -171,9 +175,10 @@ def test_another_trainers_checkpoint(trainer: str, refuses: Any) -> None:
 def test_validation(trainer: str, flags: str) -> None:
     name = variant(trainer, "plain", "LiteValidated")
     fold = trained(trainer, "plain", "3d_fullres", plans=name)
-    best = read_checkpoint(fold / "checkpoint_best.pth")
+    best_file = run_folder(trainer, "plain", "3d_fullres", name) / "fold_0" / "checkpoint_best.pth"
+    best = read_checkpoint(best_file)
     silent = {name: torch.zeros_like(tensor) for name, tensor in best["network_weights"].items()}
-    torch.save(best | {"network_weights": silent}, fold / "checkpoint_best.pth")
+    torch.save(best | {"network_weights": silent}, best_file)
     weights = read_checkpoint(fold / "checkpoint_final.pth")["network_weights"]
     shutil.rmtree(fold / "validation")
     train(trainer, "plain", "3d_fullres", 0, *flags.split(), "--npz", plans=name)
@@ -183,7 +188,7 @@ def test_validation(trainer: str, flags: str) -> None:
     probabilities = [np.load(file)["probabilities"] for file in (fold / "validation").glob("*.npz")]
     undecided = all(np.ptp(each, axis=0).max() < 1e-6 for each in probabilities)
     assert undecided == ("--val_best" in flags)  # zero weights: all classes are equally likely
-    torch.save(best, fold / "checkpoint_best.pth")
+    torch.save(best, best_file)
 
 
 @pytest.mark.row("--npz, {labels}: probabilities of the validation cases")
