@@ -141,7 +141,7 @@ class TestWholeFiles:
         monkeypatch.setattr("pathlib.Path.open", fail)
         assert "got 'Input/output error'" in problem(packed[0])
 
-    @pytest.mark.parametrize("content", [b"", b"text", gzip.compress(b"<html>not found</html>")])
+    @pytest.mark.parametrize("content", [b"", b"text", gzip.compress(b"<html>not found</html>", mtime=0)])
     def test_no_image(self, tmp_path, content):
         file = tmp_path / "a_0000.nii.gz"
         file.write_bytes(content)
