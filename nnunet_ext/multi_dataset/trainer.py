@@ -134,8 +134,7 @@ class MultiTaskTrainer(ExtTrainer):
 
     def initialize(self) -> None:
         """Prepare as stock does; torch.compile may make a graph for each kind of task in each mode."""
-        if self._refusal is not None:
-            raise self._refusal
+        self._refuse()
         managers = [member.attributes["label_manager"] for member in self.members] or [self.label_manager]
         kinds = [(each.num_segmentation_heads, each.has_regions, each.has_ignore_label) for each in managers]
         raise_graph_limit(self.table.channel_numbers, kinds)
@@ -149,12 +148,18 @@ class MultiTaskTrainer(ExtTrainer):
                 f"overwrite the weights of all tasks. Train the collection ({self.table.collection}), or this data set "
                 f"alone with -tr nnUNetTrainer."
             )
+        self._refuse()
         super().on_train_start()
         self._write_views(finished=False)
         weights = sum(weight.numel() * weight.element_size() for weight in self.network.parameters())
         sizes = [weights * (3 if self.knobs["optimizer"] == "AdamW" else 2)] * 2  # final and best, with the optimizer's
         how = self.knobs["multi_dataset"]["view_weights"]
         self.print_to_log_file(disk_cost(sizes, len(self.members), how, Path(self.output_folder)))
+
+    def _refuse(self) -> None:
+        """Raise what was found wrong with the members, if anything was."""
+        if self._refusal is not None:
+            raise self._refusal
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """One stock loader and transform chain for each member, behind one ordered pool of workers each way."""
@@ -348,8 +353,8 @@ class MultiTaskTrainer(ExtTrainer):
 
     def _load_file(self, file: Path, told: str | None = None) -> None:
         """Load a checkpoint; to validate a model (``--val``), be as it was trained, whatever was planned since."""
-        if self.continue_training and self._refusal is not None:
-            raise self._refusal
+        if self.continue_training:
+            self._refuse()
         if not self.continue_training and not self.was_initialized:
             checkpoint = read_checkpoint(file)
             now = dict(self.plans_manager.plans) if self._refusal is None else None

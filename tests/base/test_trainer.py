@@ -361,6 +361,8 @@ def test_what_is_not_trained_with_may_change():
 def test_after_a_continued_training_the_best_checkpoint_is_validated_and_not_the_newest(monkeypatch):
     """``--c --val_best``: until the training starts the newest is loaded, afterwards the file that is asked for."""
     monkeypatch.setattr(nnUNetTrainer, "on_train_start", lambda self: None)
+    monkeypatch.setattr(NNUNetBaselineTrainer, "check_preprocessed", lambda self: None)  # there are no data
+    monkeypatch.setattr(NNUNetBaselineTrainer, "data_record", lambda self: {})
     trainer = make()
     trainer.initialize()
     for name, epoch in (("best", 1), ("latest", 6)):
@@ -383,6 +385,7 @@ def test_validation_records_its_checkpoint(monkeypatch):
         Path(self.output_folder, "validation").mkdir(exist_ok=True)
 
     monkeypatch.setattr(nnUNetTrainer, "perform_actual_validation", validates)
+    monkeypatch.setattr(NNUNetBaselineTrainer, "check_preprocessed", lambda self: None)  # there are no data
     trainer = make()
     trainer.initialize()
     best = f"{trainer.output_folder}/checkpoint_best.pth"

@@ -100,8 +100,9 @@ class TestPlans:
         return place
 
     def test_found(self, place):
-        (place / "LitePlans.json").write_text(json.dumps({"configurations": {}}))
-        assert folders.plans(4, "LitePlans") == {"configurations": {}}
+        plans = {"plans_name": "LitePlans", "configurations": {}}
+        (place / "LitePlans.json").write_text(json.dumps(plans))
+        assert folders.plans(4, "LitePlans") == plans
 
     def test_nearest_is_suggested(self, place):
         (place / "LitePlans.json").write_text(json.dumps({"configurations": {}}))
@@ -113,10 +114,12 @@ class TestPlans:
         with pytest.raises(UserError, match=r"found no file\. Run nnunet_ext plan_and_preprocess -d 4 first"):
             folders.plans(4, "LitePlans")
 
-    @pytest.mark.parametrize("content", ["[]", "{}", '{"configurations": 3}'])
+    @pytest.mark.parametrize("content", ["[]", "{}", '{"configurations": 3}', '{"configurations": {}}'])
     def test_no_plans_in_the_file(self, place, content):
         (place / "A.json").write_text(content)
-        with pytest.raises(UserError, match=r"A.json: expected plans with 'configurations', found none\."):
+        with pytest.raises(
+            UserError, match=r"A.json: expected plans with 'plans_name' and 'configurations', found none\."
+        ):
             folders.plans(4, "A")
 
     @pytest.mark.parametrize("content", [b'{"configurations"', b"\x00", b""])

@@ -265,7 +265,9 @@ def test_knobs_that_cannot_be_carried_over_are_not_lost_in_members(pair, mistake
             "-d 901 900 -pl UniSegPlanner",
             "-pl UniSegPlanner: expected another planner, because Dataset901_Organs is an ordinary data set. Take one "
             "of BANetPlanner, BANetResEncLPlanner, BANetResEncMPlanner, CoTrPlanner, CoTrResEncLPlanner, "
-            "CoTrResEncMPlanner, LitePlanner, or one of nnU-Net.",
+            "CoTrResEncMPlanner, LeFeDPlanner, LeFeDResEncLPlanner, LeFeDResEncMPlanner, LitePlanner, "
+            "MCNetPlusPlanner, MCNetPlusResEncLPlanner, MCNetPlusResEncMPlanner, SemiSupervisedPlanner, "
+            "SemiSupervisedResEncLPlanner, SemiSupervisedResEncMPlanner, or one of nnU-Net.",
         ),
         (
             "-d 900 -pl UniSegPlanner -c 2d 3d_fullres",

@@ -115,13 +115,14 @@ def two_decoder_loss(network: LeFeD, images: Tensor, target: Tensor, supervised:
     second = network.second_decoder.seg_layers[0](features)
 
     side = torch.zeros(())
-    size = images.shape[2:]
-    mode = "bilinear" if len(size) == 2 else "trilinear"
+    mode = "bilinear" if images.ndim == 4 else "trilinear"
+    finer: list[torch.Size] = []
     for weight, head, tap in zip([0.8, 0.6, 0.4, 0.2, 0.1], network.side.seg_layers, taps[::-1], strict=False):
         logits = head(tap)
-        if logits.shape[2:] != size:
+        for size in reversed(finer):
             logits = functional.interpolate(logits, size, mode=mode, align_corners=True)
         side = side + weight * supervised(logits, target)
+        finer.append(tap.shape[2:])
     agreement = (first.softmax(1) - second.softmax(1)).square().sum(1).mean() / 2
     return supervised(first, target) + supervised(second, target) + side + agreement
 

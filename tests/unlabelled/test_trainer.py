@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -230,23 +231,29 @@ def test_without_unlabelled_data_it_refuses_before_anything_is_written(half_labe
 
 
 @pytest.mark.parametrize("kind", [IdleTrainer, PseudoLabelTrainer, BCPTrainer])
-@pytest.mark.parametrize("way", ["listed", "linked"])
-def test_a_validation_case_among_the_unlabelled_is_refused(half_labelled: Make, kind, way):
-    """Its image was listed or linked there after preprocessing had checked; pseudo-labels are of these cases too."""
+def test_a_validation_case_among_the_unlabelled_is_refused(half_labelled: Make, kind):
+    """It is listed there, and the raw data are on another machine; pseudo-labels are of these cases too."""
     trainer = half_labelled(kind)
-    validated = f"imagesTr/{trainer.do_split()[1][0]}_0000.nii.gz"
+    case = trainer.do_split()[1][0]
+    dataset = preprocessed(trainer).name
+    listed = {f"unlabelled_00{number}": {"images": [f"elsewhere/{number}_0000.nii.gz"]} for number in range(3)}
+    listed["unlabelled_001"]["images"] = [f"../{dataset}/imagesTr/{case}_0000.nii.gz"]
+    trainer.dataset_json = trainer.dataset_json | {"unlabelled": listed}
+    shutil.rmtree(preprocessed(trainer).parents[1] / "raw" / dataset)
+    with pytest.raises(
+        UserError, match=rf"found {dataset}/{case}, which is trained on as {dataset}/unlabelled_001\. Rem"
+    ):
+        trainer.get_dataloaders()
+
+
+def test_an_unlabelled_image_that_became_a_link_to_a_validation_case_is_refused(half_labelled: Make):
+    trainer = half_labelled(IdleTrainer)
+    case = trainer.do_split()[1][0]
     raw = preprocessed(trainer).parents[1] / "raw" / preprocessed(trainer).name
     image = raw / "imagesUn" / "unlabelled_001_0000.nii.gz"
-    if way == "listed":
-        cases = {path.name[:-12]: {"images": [f"imagesUn/{path.name}"]} for path in (raw / "imagesUn").iterdir()}
-        cases["unlabelled_001"]["images"] = [f"../{raw.name}/{validated}"]
-        file = raw / "dataset.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"unlabelled": cases}))
-    else:
-        image.unlink()
-        image.hardlink_to(raw / validated)
-    case = f"Dataset700_Half/{trainer.do_split()[1][0]}"
-    with pytest.raises(UserError, match=rf"found {case}, which is trained on as Dataset700_Half/unlabelled_001\. Rem"):
+    image.unlink()
+    image.hardlink_to(raw / "imagesTr" / f"{case}_0000.nii.gz")
+    with pytest.raises(UserError, match=rf"'unlabelled_001' to be labelled or unlabelled, found it both as '{case}'"):
         trainer.get_dataloaders()
 
 
