@@ -86,9 +86,15 @@ class Compare(Command):
         sockets.open_door()
         runs = self._runs()
         done = [run.finished() for run in runs]
+        new = not self.o.exists()
         folders.check_writable(self.o, f"-o {self.o}")
-        with run_lock(self.o, "nnunet_ext compare", say=print):
-            self._run(runs, done)
+        try:
+            with run_lock(self.o, "nnunet_ext compare", say=print):
+                self._run(runs, done)
+        except UserError:
+            if new and not any(self.o.iterdir()):  # refused before anything was done
+                self.o.rmdir()
+            raise
         return 0
 
     def _run(self, runs: Sequence[Run], done: Sequence[dict[str, Any] | None]) -> None:

@@ -251,14 +251,17 @@ def test_cases_that_a_training_sees_are_not_scored(root, ran, mistake):
     (Path("tests/images") / "case_000_0000.nii.gz").symlink_to(raw / "imagesTr" / "case_003_0000.nii.gz")
     expected = "expected to score cases that the training does not see, got "
     folds = [{"train": ["case_000", "case_003"], "val": ["case_001"]}, {"train": ["case_000"], "val": ["case_003"]}]
+    folds[0]["unused"] = ["case_002", "case_004"]
     (planned / "splits_final.json").write_text(json.dumps(folds))
     seen = f"-tr {CONTROL}, fold {{}}: {expected}case_000, which it trains on as Dataset700_Half/case_003."
     assert mistake([*words, "-f", "1", "0"]).startswith(seen.format(0))
     assert mistake([*words, "-f", "1", "all"]).startswith(seen.format("all"))
-    assert mistake([*words, "-f", "2"]).startswith(seen.format(2))  # nnU-Net draws it
+    assert "fold below 2, got 2" in mistake([*words, "-f", "2"])  # nnU-Net would draw it
     folds[0]["train"].append("case_001")
     (planned / "splits_final.json").write_text(json.dumps(folds))
-    assert f"{expected}Dataset700_Half/case_001, which it trains on as Dat" in mistake([*words[:-6], *words[-2:]])
+    assert "'case_001'" in mistake([*words[:-6], *words[-2:]])
+    folds[0]["train"].remove("case_001")
+    (planned / "splits_final.json").write_text(json.dumps(folds))
 
     (Path("tests/images") / "case_000_0000.nii.gz").unlink()
     (Path("tests/images") / "case_000_0000.nii.gz").hardlink_to(raw / "imagesUn" / "unlabelled_002_0000.nii.gz")
@@ -335,7 +338,6 @@ def test_other_files_plans_or_classes_are_refused_before_anything_is_trained(roo
     for change in (
         set_patch_size,
         lambda plans: plans["configurations"]["3d_fullres"].update(nnunet_ext={"weight_decay": 0.5}),
-        lambda plans: plans.update(transpose_forward=[2, 1, 0]),
     ):
         change_plans(root, change)
         assert (
@@ -343,6 +345,9 @@ def test_other_files_plans_or_classes_are_refused_before_anything_is_trained(roo
             in (mistake([*words, f"a={CONTROL}"]))
         )
         (root / "preprocessed/Dataset700_Half/LitePlans.json").write_text(base)
+    change_plans(root, lambda plans: plans.update(transpose_forward=[2, 1, 0]))
+    assert "they were planned again since they were preprocessed" in mistake([*words, f"a={CONTROL}"])
+    (root / "preprocessed/Dataset700_Half/LitePlans.json").write_text(base)
     for file, text in (
         ("dataset_fingerprint.json", "another dataset_fingerprint.json: cases were added, removed or changed since"),
         ("splits_final.json", "other training cases of Dataset700_Half (splits_final.json: 4 -> 4)"),
