@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_ext.base.cores import usable_cores
-from nnunet_ext.base.image_check import Case, check_case
+from nnunet_ext.base.image_case import Case
+from nnunet_ext.base.image_check import check_case
 from nnunet_ext.base.image_reader import find_reader, planned_reader
 from nnunet_ext.base.one_line import more
 from nnunet_ext.base.raw_dataset import RawDataset, list_images

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_ext.base.companion_files import spacing_file
-from nnunet_ext.base.image_case import Case as Case
+from nnunet_ext.base.image_case import Case
 from nnunet_ext.base.image_file import check_finite
 from nnunet_ext.base.image_reader import read_image
 from nnunet_ext.errors import UserError

@@ -18,7 +18,7 @@ from typing import Any
 from nnunet_ext.base.companion_files import files_of
 from nnunet_ext.base.data_marker import DataMarker
 from nnunet_ext.base.file_stamp import FileStamp, changed_file
-from nnunet_ext.base.image_check import Case
+from nnunet_ext.base.image_case import Case
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.one_line import more
 from nnunet_ext.base.preprocessing_hash import preprocessing_hash

@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from nnunet_ext.base.image_check import Case
+from nnunet_ext.base.image_case import Case
 from nnunet_ext.base.preprocessed_state import ARRAYS, LABELS, PROPERTIES, TRUTHS, PreprocessedState
 from nnunet_ext.errors import UserError
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from nnunet_ext.base.companion_files import files_of, links
 from nnunet_ext.base.dataset_json import HIDDEN, TEST, read_dataset_json, scored_names
-from nnunet_ext.base.image_check import Case, check_case
+from nnunet_ext.base.image_case import Case
+from nnunet_ext.base.image_check import check_case
 from nnunet_ext.base.image_reader import planned_reader
 from nnunet_ext.base.link import link
 from nnunet_ext.base.raw_dataset import RawDataset, list_images

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_ext.base.dataset_check import check_images
-from nnunet_ext.base.image_check import Case
+from nnunet_ext.base.image_case import Case
 from nnunet_ext.base.image_reader import planned_reader, read_image
 from nnunet_ext.base.raw_dataset import list_images
 from nnunet_ext.errors import UserError

@@ -25,7 +25,8 @@ from nnunet_ext.base.cores import usable_cores
 from nnunet_ext.base.dataset_json import IGNORE, PART, part_record
 from nnunet_ext.base.file_stamp import FileStamp, changed_file
 from nnunet_ext.base.folds import FILE, Folds, folds_of, restrict
-from nnunet_ext.base.image_check import Case, knows_spacing, read_label
+from nnunet_ext.base.image_case import Case
+from nnunet_ext.base.image_check import knows_spacing, read_label
 from nnunet_ext.base.image_reader import find_reader
 from nnunet_ext.base.json_file import read_json, write_json
 from nnunet_ext.base.one_line import more

@@ -13,7 +13,7 @@ from nnunetv2.inference.export_prediction import export_prediction_from_logits
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch import Tensor
 
-from nnunet_ext.base.image_check import Case
+from nnunet_ext.base.image_case import Case
 from nnunet_ext.base.json_file import write_json
 from nnunet_ext.multi_dataset.task_chunks import task_chunks
 from nnunet_ext.multi_dataset.viewed_task import ViewedTask

@@ -26,7 +26,7 @@ from nnunet_ext.base.dataset_json import (
     scored_names,
     with_numbers,
 )
-from nnunet_ext.base.image_check import Case
+from nnunet_ext.base.image_case import Case
 from nnunet_ext.base.json_file import is_partial, read_json, write_json
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.base.reference import reference

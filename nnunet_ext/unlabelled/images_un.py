@@ -16,7 +16,7 @@ from typing import Any
 from nnunet_ext.base.case_names import check_case_names
 from nnunet_ext.base.dataset_check import check_cases
 from nnunet_ext.base.dataset_json import UNLABELLED as KEY
-from nnunet_ext.base.image_check import Case
+from nnunet_ext.base.image_case import Case
 from nnunet_ext.base.image_reader import find_reader, planned_reader
 from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.one_line import more

@@ -17,7 +17,7 @@ from typing import Any
 
 from nnunet_ext.base.companion_files import files_of
 from nnunet_ext.base.file_stamp import changed_file
-from nnunet_ext.base.image_check import Case
+from nnunet_ext.base.image_case import Case
 from nnunet_ext.base.one_line import more
 from nnunet_ext.base.preprocessing import write_all
 from nnunet_ext.base.system_files import files_in

@@ -15,7 +15,7 @@ from nnunet_ext.base.companion_files import files_of
 from nnunet_ext.base.data_marker import DataMarker
 from nnunet_ext.base.dataset_json import read_dataset_json
 from nnunet_ext.base.file_stamp import FileStamp, changed_file
-from nnunet_ext.base.image_check import Case
+from nnunet_ext.base.image_case import Case
 from nnunet_ext.base.preprocessing_hash import preprocessing_hash
 
 ENDINGS = (".b2nd", "_seg.b2nd", ".pkl")  # what nnU-Net writes of a case; the last says that it is whole

@@ -79,7 +79,11 @@ def start(folder: Path, command: str = "work", prefix: tuple[str, ...] = ()) -> 
     (folder / "program.py").write_text(PROGRAM)
     words = [*prefix, sys.executable, "program.py", command]
     with (folder / "out.txt").open("w") as out:
-        process = subprocess.Popen(words, cwd=folder, stdout=out, stderr=out, start_new_session=True)
+        ignored = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup's children inherit that it is ignored
+        try:
+            process = subprocess.Popen(words, cwd=folder, stdout=out, stderr=out, start_new_session=True)
+        finally:
+            signal.signal(signal.SIGHUP, ignored)
     end = time.monotonic() + 60
     while not (folder / "ready").exists():
         assert process.poll() is None, (folder / "out.txt").read_text()

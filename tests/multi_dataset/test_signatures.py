@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nnunet_ext.base.image_check import Case
+from nnunet_ext.base.image_case import Case
 from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.signatures import Signature, annotated_classes, signatures

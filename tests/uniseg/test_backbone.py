@@ -156,8 +156,21 @@ def test_decoder_kernels_of_v1(untrained, tmp_path):
         export_backbone(tmp_path / "v1.pth", tmp_path / "backbone.pth", 1)
 
 
-def test_no_room(untrained, tmp_path):
+def test_a_file_that_is_there_stays(untrained, tmp_path):
     (tmp_path / "backbone.pth").mkdir()
-    with pytest.raises(UserError, match=r"backbone.pth: expected to write a checkpoint, got "):
+    with pytest.raises(UserError, match=r"backbone.pth: expected no such file yet, found one\. Choose another"):
         export_backbone(checkpoint(untrained), tmp_path / "backbone.pth", 1)
-    assert [path.name for path in tmp_path.glob("*.partial")] == []
+
+
+def test_no_room(untrained, tmp_path, monkeypatch):
+    source = checkpoint(untrained)
+
+    def full(_, file) -> None:
+        Path(file).write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file data/3: file write failed")
+
+    monkeypatch.setattr(torch, "save", full)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UserError, match=r"backbone.pth: expected to write a checkpoint, got "):
+        export_backbone(source, tmp_path / "backbone.pth", 1)
+    assert sorted(tmp_path.iterdir()) == before
