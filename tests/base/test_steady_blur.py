@@ -24,6 +24,7 @@ def test_training_loader(half_labelled: Callable[..., Any], monkeypatch: pytest.
     trainer.initialize()
     loaders = trainer.get_dataloaders()
     source = loaders[0].generator if workers else loaders[0].data_loader
+    source = getattr(source, "loader", source)  # seeded ones are in a SingleLoader
     assert [blur.benchmark for blur in blurs(source.transforms)] == [seed is None]
     for loader in loaders if workers else ():
         assert loader._processes
