@@ -146,6 +146,7 @@ class SafeCheckpoints:
             UserError: One does.
         """
         if Ranks.now().is_first:
+            Path(self.output_folder).mkdir(parents=True, exist_ok=True)  # that of a view that could not be written
             take_lock(Path(self.output_folder), "training", say=self.print_to_log_file)  # type: ignore[attr-defined]
 
     @contextlib.contextmanager
