@@ -46,7 +46,7 @@ def preprocess_missing(
     """
     cases = state.raw_cases
     if cases is None:
-        raise UserError(f"{state.raw}: expected the dataset's images, found none. Restore them, or mend nnUNet_raw.")
+        raise UserError(f"{state.raw}: expected the dataset's images, found none. Restore them, or correct nnUNet_raw.")
     if not again and state.is_done():
         _copy_labels(state)
         return 0

@@ -1,4 +1,4 @@
-"""Cases that are the same images, whatever they are called and in whichever dataset: told by their files."""
+"""Cases with the same image files, under whatever names and in whatever datasets."""
 
 from __future__ import annotations
 
