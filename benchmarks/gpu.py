@@ -53,6 +53,7 @@ from nnunet_ext.multi_dataset.trainer import MultiTaskTrainer  # noqa: E402
 from nnunet_ext.phantoms import write_phantom_dataset  # noqa: E402
 
 CONTROL = "NNUNetBaselineTrainer"
+OVER = "stopped: its time was over"
 TASKS = 5
 BUDGET_GB = 8
 MEMBERS = ["Dataset002_Member", "Dataset003_Member", "Dataset004_Member"]
@@ -374,7 +375,9 @@ def bounded(step: str, run: Run) -> str | None:
         process.terminate()
         process.join(5)
         process.kill()
-        return "stopped: its time was over"
+        return OVER
+    if process.exitcode == 0 and run.left < 0:  # it stopped by itself
+        return OVER
     return None if process.exitcode == 0 else f"failed with exit code {process.exitcode}"
 
 

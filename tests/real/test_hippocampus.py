@@ -62,7 +62,8 @@ def test_the_readmes_lines_on_the_hippocampus(environment):
     preprocessed = Path(environment["nnUNet_preprocessed"]) / NAME
     run(re.sub(r"num_epochs=\d+", "num_epochs=6", plan), environment)
     cases = sorted(file.name.removesuffix(".nii.gz") for file in (DATA / NAME / "labelsTr").iterdir())
-    split = {"train": cases[:TRAINING], "val": cases[TRAINING : TRAINING + VALIDATION]}
+    used = TRAINING + VALIDATION
+    split = {"train": cases[:TRAINING], "val": cases[TRAINING:used], "unused": cases[used:]}
     (preprocessed / "splits_final.json").write_text(json.dumps([split]))
 
     run(train, environment)
