@@ -13,6 +13,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_ext.base.check_record import CheckRecord
 from nnunet_ext.base.cores import usable_cores
 from nnunet_ext.base.image_case import Case
 from nnunet_ext.base.image_check import check_case
@@ -27,8 +28,16 @@ if TYPE_CHECKING:
 MAX_THREADS = 8  # each holds a whole case in memory
 
 
-def check_dataset(folder: Path, *, show_progress: bool = True) -> None:
+def check_dataset(folder: Path, *, record: CheckRecord | None = None, show_progress: bool = True) -> RawDataset:
     """Check a raw nnU-Net data set: dataset.json, file names, and every image and label.
+
+    Args:
+        folder: The dataset's folder in nnUNet_raw.
+        record: What was checked before; images and labels that have not changed since are not read again.
+        show_progress: Show a progress bar.
+
+    Returns:
+        The data set.
 
     Raises:
         UserError: The first problem found, and how many more cases have one.
@@ -39,8 +48,10 @@ def check_dataset(folder: Path, *, show_progress: bool = True) -> None:
     cases = dataset.cases()
     _check_count(dataset.description["numTraining"], len(cases), dataset.file)
     _check_files(cases)
-    reader = find_reader(dataset.description, cases[0].images[0])
-    check_cases(cases, dataset, reader, legal=legal, show_progress=show_progress)
+    if changed := cases if record is None else record.unchecked(dataset.description, cases):
+        reader = find_reader(dataset.description, cases[0].images[0])
+        check_cases(changed, dataset, reader, legal=legal, show_progress=show_progress)
+    return dataset
 
 
 def check_images(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from nnunet_ext.base.data_use import data_alone
 from nnunet_ext.base.image_case import Case
 from nnunet_ext.base.preprocessed_state import ARRAYS, LABELS, PROPERTIES, TRUTHS, PreprocessedState
 from nnunet_ext.errors import UserError
@@ -42,7 +43,7 @@ def preprocess_missing(
         How many cases were preprocessed.
 
     Raises:
-        UserError: A worker was killed: what was done by then stays.
+        UserError: A process trains on the data; or a worker was killed: what was done by then stays.
     """
     cases = state.raw_cases
     if cases is None:
@@ -50,6 +51,13 @@ def preprocess_missing(
     if not again and state.is_done():
         _copy_labels(state)
         return 0
+    with data_alone(state.place):
+        return _preprocess(state, cases, processes, again, verbose, progress)
+
+
+def _preprocess(
+    state: PreprocessedState, cases: Mapping[str, Case], processes: int, again: bool, verbose: bool, progress: bool
+) -> int:
     known = not again and state.marker.digest() == state.digest
     missing = state.missing() if known else sorted(cases)
     stamps = state.stamps()

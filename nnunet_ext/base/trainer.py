@@ -16,6 +16,7 @@ from torch import distributed, nn
 from torch._dynamo import OptimizedModule
 
 from nnunet_ext.base.checkpoints import SafeCheckpoints
+from nnunet_ext.base.data_use import release_data, use_data
 from nnunet_ext.base.environment import check_variables
 from nnunet_ext.base.folds import check_fold
 from nnunet_ext.base.init_from import init_from
@@ -134,7 +135,9 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
     def check_preprocessed(self) -> None:
         """Refuse preprocessed data that are not all there; looked at once, as a training may take days."""
         if not self._data_checked:
-            self.preprocessed_state().check()
+            state = self.preprocessed_state()
+            use_data(state.place)
+            state.check()
             self._data_checked = True
 
     def preprocessed_state(self) -> PreprocessedState:
@@ -161,6 +164,7 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
             super().run_training()
         except BaseException:
             release_lock(Path(self.output_folder))
+            release_data()
             raise
 
     def on_train_start(self) -> None:
@@ -221,6 +225,13 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """Stock validation of whole data, alone in the fold's folder; a file by its summary names the checkpoint."""
+        try:
+            self.validate_dataset(save_probabilities)
+        finally:
+            release_data()
+
+    def validate_dataset(self, save_probabilities: bool) -> None:
+        """Validate on one dataset; its preprocessed data stay in use."""
         self.check_preprocessed()
         with self.fold_locked():
             super().perform_actual_validation(save_probabilities)

@@ -90,6 +90,7 @@ def preprocess_members(
         verbose: nnU-Net's.
         progress: Show nnU-Net's progress bars.
     """
+    from nnunet_ext.base.data_use import data_alone
     from nnunet_ext.base.preprocessing import preprocess_missing
     from nnunet_ext.multi_dataset.completion import is_complete, member_state, write_marker
     from nnunet_ext.multi_dataset.shared_data import share_data
@@ -102,16 +103,17 @@ def preprocess_members(
         if not again and is_complete(folder, plans, CONFIGURATION):
             print(f"{title}: preprocessed already (--clean does it again)")
             continue
-        if not again and state.marker.digest() != state.digest:  # none of these plans' own are there
-            state.marker.remove()
-            cases = sorted(state.expected)
-            shared = share_data(folder, plans, CONFIGURATION, cases, are_of_now=state.are_of_now)
-            if shared is not None:
-                write_marker(folder, plans, CONFIGURATION)
-                print(f"{title}: as those of other plans are: {shared.name}, linked (--clean preprocesses again)")
-                continue
-        print(f"{title}: {len(state.expected)} cases")
-        preprocess_missing(state, processes=processes, again=again, verbose=verbose, progress=progress)
+        with data_alone(state.place):
+            if not again and state.marker.digest() != state.digest:  # none of these plans' own are there
+                state.marker.remove()
+                cases = sorted(state.expected)
+                shared = share_data(folder, plans, CONFIGURATION, cases, are_of_now=state.are_of_now)
+                if shared is not None:
+                    write_marker(folder, plans, CONFIGURATION)
+                    print(f"{title}: as those of other plans are: {shared.name}, linked (--clean preprocesses again)")
+                    continue
+            print(f"{title}: {len(state.expected)} cases")
+            preprocess_missing(state, processes=processes, again=again, verbose=verbose, progress=progress)
 
 
 def _raw(dataset: str) -> Path:

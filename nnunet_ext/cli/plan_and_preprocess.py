@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from nnunet_ext.base.check_record import CheckRecord
 from nnunet_ext.base.cores import usable_cores
 from nnunet_ext.base.json_file import write_json
 from nnunet_ext.base.nearest import nearest
+from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.base.run_lock import run_lock
 from nnunet_ext.cli import collection, folders, options
 from nnunet_ext.cli.command import Command
@@ -102,11 +104,13 @@ class PlanAndPreprocess(Command):
         collections = [collection.read(place) for place in raw]
         for place, manifest in zip(raw, collections, strict=True):
             collection.check_words(self.pl, planner, place.name, manifest, self._named_configurations())
-        fingerprinted = self._check(raw, collections)
+        checked, fingerprinted = self._check(preprocessed, raw, collections)
         with contextlib.ExitStack() as locks:
             for folder in self._written(preprocessed, raw, collections, fingerprinted):
                 folder.mkdir(exist_ok=True)
                 locks.enter_context(run_lock(folder, "planning and preprocessing", say=print))
+            for dataset in checked:
+                CheckRecord(preprocessed / dataset.folder.name).write(dataset.description, dataset.cases())
             self._fingerprint(fingerprinted)
             self._plan_and_preprocess(planner, preprocessed, raw, collections, block)
         return 0
@@ -133,21 +137,28 @@ class PlanAndPreprocess(Command):
             if not self.no_pp:
                 self._preprocess(number, plans_name)
 
-    def _check(self, raw: list[Path], collections: list[Manifest | None]) -> list[Path]:
-        """Check data sets, a collection's members in its place; return those whose fingerprints are wanted."""
+    def _check(
+        self, preprocessed: Path, raw: list[Path], collections: list[Manifest | None]
+    ) -> tuple[list[RawDataset], list[Path]]:
+        """Check data sets, a collection's members in its place; return them, and those whose fingerprints are wanted.
+
+        What an earlier planning has checked is not read again, unless --clean says that it should be.
+        """
         from nnunet_ext.base.dataset_check import check_dataset
 
         for place, manifest in zip(raw, collections, strict=True):
             if manifest is None:
                 self._check_unlabelled(place)
-        checked, fingerprinted = [], []
+        wanted, fingerprinted = [], []
         for place, manifest in zip(raw, collections, strict=True):
-            checked += collection.members(manifest) if manifest else [place]
+            wanted += collection.members(manifest) if manifest else [place]
             fingerprinted += collection.fingerprinted(manifest) if manifest else [place]
-        checked += [place for place in fingerprinted if self.clean or not is_whole_fingerprint(_fingerprint(place))]
-        for place in () if self.no_check else dict.fromkeys(checked):
-            check_dataset(place, show_progress=not self.no_pbar)
-        return list(dict.fromkeys(fingerprinted))
+        wanted += [place for place in fingerprinted if self.clean or not is_whole_fingerprint(_fingerprint(place))]
+        checked = []
+        for place in () if self.no_check else dict.fromkeys(wanted):
+            record = None if self.clean else CheckRecord(preprocessed / place.name)
+            checked.append(check_dataset(place, record=record, show_progress=not self.no_pbar))
+        return checked, list(dict.fromkeys(fingerprinted))
 
     def _fingerprint(self, places: list[Path]) -> None:
         from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints

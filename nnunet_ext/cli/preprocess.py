@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from nnunet_ext.base.cores import usable_cores
 from nnunet_ext.base.nearest import nearest
+from nnunet_ext.base.run_lock import run_lock
 from nnunet_ext.cli import folders
 from nnunet_ext.cli.command import Command
 from nnunet_ext.errors import UserError
@@ -29,6 +30,7 @@ class Preprocess(Command):
     """
 
     name: ClassVar[str] = "preprocess"
+    has_workers: ClassVar[bool] = True
 
     d: str
     p: str
@@ -68,14 +70,11 @@ class Preprocess(Command):
                 raise UserError(f"-c {name}: not in plans {self.p!r}. {nearest(name, planned)}")
         names = self.c or [name for name in DEFAULT_CONFIGURATIONS if name in planned]
         processes = self.np or min(DEFAULT_PROCESSES, usable_cores())
-        preprocess_configurations(
-            self.d,
-            plans,
-            dict.fromkeys(names, processes),
-            again=self.clean,
-            verbose=self.verbose,
-            progress=not self.no_pbar,
-        )
+        folder, of_each = folders.dataset("nnUNet_preprocessed", self.d), dict.fromkeys(names, processes)
+        folders.check_writable(folder, str(folder))
+        options = {"verbose": self.verbose, "progress": not self.no_pbar}
+        with run_lock(folder, "preprocessing", say=print):
+            preprocess_configurations(self.d, plans, of_each, again=self.clean, **options)
         return 0
 
 
@@ -102,7 +101,6 @@ def preprocess_configurations(
     from nnunet_ext.base.preprocessing import preprocess_missing
 
     raw, folder = folders.dataset("nnUNet_raw", dataset), folders.dataset("nnUNet_preprocessed", dataset)
-    folders.check_writable(folder, str(folder))
     done: list[Path] = []
     for name, workers in processes.items():
         state = PreprocessedState(folder, plans, name, raw)

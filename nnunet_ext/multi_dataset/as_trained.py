@@ -9,8 +9,9 @@ from typing import Any
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_results
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunet_ext.base.data_use import use_data
 from nnunet_ext.base.knobs import resolve
-from nnunet_ext.multi_dataset.completion import check_complete
+from nnunet_ext.multi_dataset.completion import check_complete, member_state
 from nnunet_ext.multi_dataset.member_files import MemberFiles
 from nnunet_ext.multi_dataset.prepared_member import PreparedMember
 from nnunet_ext.multi_dataset.task_table import TaskTable
@@ -62,7 +63,9 @@ def as_trained(
     files, task = MemberFiles.viewed(model), tasks.tasks[tasks.index(table.bound)]
     if files is None or not files.fit(trained, task, configuration) or files.plans == _of_every_run(plans or {}):
         return {}
-    check_complete(Path(str(nnUNet_preprocessed)) / task.dataset, files.plans, configuration)
+    folder = Path(str(nnUNet_preprocessed)) / task.dataset
+    use_data(member_state(folder, files.plans, configuration).place)
+    check_complete(folder, files.plans, configuration)
     return _attributes(dict(files.plans), dict(files.dataset_json), configuration)
 
 

@@ -11,9 +11,10 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunet_ext.base.data_use import use_data
 from nnunet_ext.errors import UserError
 from nnunet_ext.evaluation.class_names import foreground_classes
-from nnunet_ext.multi_dataset.completion import check_complete
+from nnunet_ext.multi_dataset.completion import check_complete, member_state
 from nnunet_ext.multi_dataset.member_files import MemberFiles
 from nnunet_ext.multi_dataset.task_table import Task, TaskTable, member_plans_name
 
@@ -55,6 +56,7 @@ class PreparedMember:
         folder = Path(str(nnUNet_preprocessed)) / task.dataset
         file = folder / f"{member_plans_name(collection_plans['plans_name'], table.collection)}.json"
         again = f"Plan the collection again: nnunet_ext plan_and_preprocess -d {int(table.collection[7:10])}"
+        use_data(member_state(folder, plans, configuration).place)
         check_complete(folder, plans, configuration)
         if not table.bound_to(task.name).fits(TaskTable.read(plans)):
             raise UserError(

@@ -16,6 +16,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from torch import Tensor, distributed, nn
 
 from nnunet_ext.base.checkpoints import read_checkpoint
+from nnunet_ext.base.data_use import release_data
 from nnunet_ext.base.folds import FILE as FOLDS
 from nnunet_ext.base.folds import check_fold
 from nnunet_ext.base.json_file import read_json
@@ -328,13 +329,16 @@ class MultiTaskTrainer(ExtTrainer):
         if not self.members:
             super().perform_actual_validation(save_probabilities)
             return
-        with self.fold_locked():
-            self._validate_members(save_probabilities)
+        try:
+            with self.fold_locked():
+                self._validate_members(save_probabilities)
+        finally:
+            release_data()
 
     def _validate_members(self, save_probabilities: bool) -> None:
         self._check_leakage()  # of --val; a training has checked it
         self._write_views(finished=True)
-        final_validation(self, partial(super().perform_actual_validation, save_probabilities))
+        final_validation(self, partial(self.validate_dataset, save_probabilities))
 
     def _write_views(self, *, finished: bool) -> None:
         """Write the views; at the end a full disk must not cost the validation."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_ext.base.companion_files import files_of
+from nnunet_ext.base.data_use import data_alone
 from nnunet_ext.base.file_stamp import changed_file
 from nnunet_ext.base.image_case import Case
 from nnunet_ext.base.one_line import more
@@ -53,8 +54,8 @@ def preprocess_unlabelled(
         check: Read all images first.
 
     Raises:
-        UserError: Images are missing or wrong; their folder holds something else; or a worker was killed: what was
-            done by then stays.
+        UserError: Images are missing or wrong; their folder holds something else; a process trains on them; or a worker
+            was killed: what was done by then stays.
     """
     cases = find_unlabelled(raw_folder)
     places = [UnlabelledData(preprocessed_folder, plans, name) for name in configurations]
@@ -70,11 +71,12 @@ def preprocess_unlabelled(
         if not missing and data.marker.problem(data.digest) is None and data.marker.cases() == _names(cases):
             logger.info("%s: %d unlabelled cases, preprocessed already", data.place, len(cases))
             continue
-        _prepare(data, cases, missing)
-        title = f"preprocessing unlabelled images, {data.configuration}"
-        write_all(data.write, missing, processes, title, data.place, progress=progress)
-        shutil.rmtree(data.partial)
-        data.marker.finish(data.digest)
+        with data_alone(data.place):
+            _prepare(data, cases, missing)
+            title = f"preprocessing unlabelled images, {data.configuration}"
+            write_all(data.write, missing, processes, title, data.place, progress=progress)
+            shutil.rmtree(data.partial)
+            data.marker.finish(data.digest)
 
 
 def check_unlabelled(

@@ -17,6 +17,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import Tensor, distributed, nn
 
+from nnunet_ext.base.data_use import use_data
 from nnunet_ext.base.same_images import raw_folder
 from nnunet_ext.base.seeds import Purpose
 from nnunet_ext.base.steady_blur import steady_blur
@@ -83,6 +84,7 @@ class SemiSupervisedTrainer(TwoPartTrainer):
     def get_dataloaders(self) -> tuple[Any, Any]:
         """Stock loaders, the unlabelled one beside the training's, behind one ordered pool of workers each way."""
         data = (Path(self.preprocessed_dataset_folder_base), self.plans_manager.plans, self.configuration_name)
+        use_data(unlabelled_folder(*data))
         cases = check_unlabelled(*data, raw_folder() / data[0].name)
         check_unlabelled_apart(data[0].name, self.dataset_json, cases, self.do_split()[1])
         train, val = self.bare_loaders()

@@ -1,6 +1,7 @@
 """``nnunet_ext plan_and_preprocess``: knobs in and carried over, mistakes before anything is written."""
 
 import json
+import os
 from pathlib import Path
 
 import blosc2
@@ -94,6 +95,23 @@ def test_bad_data_stop_before_anything_is_written(nnunet, mistake, monkeypatch):
     file.write_bytes(file.read_bytes()[:-1000])
     assert mistake(f"plan_and_preprocess {AGAIN}").startswith(f"{file}: expected a whole image, but it is corrupt")
     assert list((nnunet / "empty").iterdir()) == []
+
+
+def spoil(file: Path) -> None:
+    """Damage a file in a way that only reading it can tell."""
+    time, content = file.stat().st_mtime_ns, file.read_bytes()
+    file.write_bytes(content[:-20] + bytes(20))
+    os.utime(file, ns=(time, time))
+
+
+def test_planning_again_reads_what_has_changed_only(nnunet, mistake):
+    file = nnunet / "raw/Dataset901_Phantom/imagesTr/case_001_0000.nii.gz"
+    assert plan(AGAIN) == 0
+    spoil(file)
+    assert plan(AGAIN) == 0
+    assert mistake(f"plan_and_preprocess {AGAIN} --clean").startswith(f"{file}: expected ")
+    os.utime(file)
+    assert mistake(f"plan_and_preprocess {AGAIN}").startswith(f"{file}: expected ")
 
 
 def test_a_file_in_place_of_the_preprocessed_folder(nnunet, mistake, monkeypatch):

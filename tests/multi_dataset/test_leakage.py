@@ -13,6 +13,7 @@ from nnunetv2.run.run_training import run_training
 
 from nnunet_ext.cli.train import Train
 from nnunet_ext.errors import UserError
+from nnunet_ext.multi_dataset.leakage import Split, check_leakage
 from nnunet_ext.multi_head import MultiHeadTrainer
 
 NAME, PLANS = "Dataset930_Sharing", "CollectionLitePlans"
@@ -102,6 +103,16 @@ def test_a_part_of_a_part_beyond_the_last_fold(alike):
     with pytest.raises(UserError, match=LEAK.format(7)):  # the stock command
         run_training("930", "3d_fullres", 7, "MultiHeadTrainer", PLANS, device=torch.device("cpu"))
     assert not list((alike / "results").rglob("*.pth"))
+
+
+@pytest.mark.parametrize(
+    ("fold", "remedy"), [(4, "Give both datasets the same folds"), (5, "Train one of the 5 folds")]
+)
+def test_the_remedy_depends_on_the_number_of_folds(alike, fold, remedy):
+    description = json.loads((alike / "raw" / WHOLE / "dataset.json").read_text())
+    splits = [Split(WHOLE, description, *cases, 5) for cases in ((["case_000"], []), ([], ["case_000"]))]
+    with pytest.raises(UserError, match=LEAK.format(fold) + f".* {remedy}"):
+        check_leakage(alike / "raw", NAME, fold, splits)
 
 
 def test_two_datasets_over_the_same_files(alike):

@@ -1,0 +1,124 @@
+"""Preprocessing waits for no training and spoils none: it is refused, and so is a training on data in the making."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nnunet_ext.base.data_use import data_alone, release_data, use_data
+from nnunet_ext.errors import UserError
+
+USE = "use_data(data)"
+ALONE = "stack.enter_context(data_alone(data))"
+HOLD = """
+import contextlib, sys
+from pathlib import Path
+from nnunet_ext.base.data_use import data_alone, use_data
+data = Path(sys.argv[1])
+with contextlib.ExitStack() as stack:
+    {}
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "Dataset901_Phantom" / "nnUNetPlans_3d_fullres"
+
+
+@pytest.fixture(autouse=True)
+def _made(data: Path) -> None:
+    data.mkdir(parents=True)
+
+
+@contextlib.contextmanager
+def other(data: Path, how: str) -> Iterator[subprocess.Popen]:
+    """Another process that uses the data, or preprocesses them."""
+    words = [sys.executable, "-c", HOLD.format(how), str(data)]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        process.communicate("\n")
+
+
+def left(data: Path) -> list[str]:
+    return sorted(path.name for path in data.parent.iterdir() if path != data)
+
+
+def test_no_preprocessing_under_a_training(data):
+    with (
+        other(data, USE),
+        pytest.raises(UserError, match=rf"^{data}: expected data that nobody uses, found a training on them"),
+        data_alone(data),
+    ):
+        pass
+    with data_alone(data):
+        assert left(data) == [f".{data.name}.in_use"]
+    assert left(data) == []
+
+
+def test_no_training_while_data_are_made(data):
+    with other(data, ALONE), pytest.raises(UserError, match=rf"^{data}: expected data that nobody changes, found"):
+        use_data(data)
+    assert left(data) == []
+
+
+def test_no_two_preprocessings(data):
+    with other(data, ALONE), pytest.raises(UserError), data_alone(data):
+        pass
+
+
+def test_trainings_share_data_and_the_last_one_tidies_up(data):
+    with other(data, USE), other(data, USE):
+        pass
+    assert left(data) == []
+    with other(data, USE) as one:
+        with other(data, USE):
+            pass
+        assert left(data) == [f".{data.name}.in_use"]
+        assert one.poll() is None
+        with pytest.raises(UserError), data_alone(data):
+            pass
+    assert left(data) == []
+
+
+@pytest.mark.parametrize("how", [USE, ALONE])
+def test_a_killed_process_keeps_nobody_away(data, how):
+    with other(data, how) as process:
+        process.kill()
+        process.wait()
+        assert left(data) == [f".{data.name}.in_use"]
+        with data_alone(data), data_alone(data):  # also within itself
+            pass
+    assert left(data) == []
+
+
+def test_a_process_may_preprocess_what_it_trains_on(data):
+    release_data()  # that of other tests
+    use_data(data)
+    with data_alone(data):
+        pass
+    with other(data, USE):
+        use_data(data)
+    with pytest.raises(subprocess.CalledProcessError):  # still held
+        subprocess.run([sys.executable, "-c", HOLD.format(ALONE), str(data)], check=True, stderr=subprocess.DEVNULL)
+    release_data()
+    with other(data, ALONE):
+        pass
+    assert left(data) == []
+
+
+def test_folders_that_are_not_there_or_read_only(data, monkeypatch):
+    use_data(data.parent / "gone" / "data")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with other(data, USE), data_alone(data):
+        pass
