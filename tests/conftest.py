@@ -10,16 +10,17 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
+# nnU-Net and OpenMP read these when they are imported
+os.environ.update(nnUNet_def_n_proc="2", nnUNet_n_proc_DA="1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waits without spinning
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run beside each other, on tiny networks
+
 import nibabel
 import numpy as np
 import pytest
 from small_unet import GEOMETRIES, KINDS
 from thread_context import ThreadContext
-
-# nnU-Net reads these when it is imported
-os.environ.update(nnUNet_def_n_proc="2", nnUNet_n_proc_DA="1")
-os.environ.setdefault("MPLBACKEND", "Agg")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # OpenMP reads it when torch is imported: waits without spinning
 
 PHANTOM_KNOBS = {
     "num_epochs": 1,

@@ -9,9 +9,11 @@ A row runs for every trainer. ``of="collections"``, ``of="data sets"`` or ``of="
 that it has no meaning for the others. Trainers of collections run it on a collection (see ``stock.py``); in a
 configuration that collections do not have, which a parameter or ``configuration=`` tells, their cell is the refusal.
 
-``expensive`` leaves one trainer in turn in the fixed subset; the other cells carry the mark ``matrix``. So do the cells
-of all trainers of collections but one in turn: they share their code. ``level`` says so where a row does not go through
-a stock command. The first line of the module's docstring heads its rows in the table.
+The fixed subset has one trainer of collections in turn, as they share their code, and all others. Of a row that is
+marked ``of_each_kind`` it has one in turn of each kind (of one data set, with unlabelled images, of collections): code
+that all trainers share. Of an ``expensive`` row it has one in turn. The other cells carry the mark ``matrix``.
+``level`` says so where a row does not go through a stock command. The first line of the module's docstring heads its
+rows in the table.
 
 Worker pools become threads here: a spawned worker imports for ten seconds and does a tenth of a second's work.
 ``test_workers.py`` runs the real ones.
@@ -25,7 +27,7 @@ import multiprocessing
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,11 @@ TRAINERS_OF = {
     "unlabelled images": SEMI_SUPERVISED_TRAINERS,
     "data sets": [trainer for trainer in TRAINERS if trainer not in COLLECTION_TRAINERS],
 }
+KINDS = (
+    [trainer for trainer in TRAINERS_OF["data sets"] if trainer not in SEMI_SUPERVISED_TRAINERS],
+    SEMI_SUPERVISED_TRAINERS,
+    COLLECTION_TRAINERS,
+)
 NOT_OF_COLLECTIONS = ("2d", "3d_lowres")
 TABLE = pytest.StashKey[Table]()
 CELL = pytest.StashKey[Cell]()
@@ -57,7 +64,7 @@ CELL = pytest.StashKey[Cell]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare our marker."""
-    row = "row(title, expensive=False, level=None, configuration=None, of=None, why=None)"
+    row = "row(title, expensive=False, of_each_kind=False, level=None, configuration=None, of=None, why=None)"
     config.addinivalue_line("markers", f"{row}: a row of the conformance table")
 
 
@@ -88,14 +95,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             dropped.append(item)
             continue
         if mark.kwargs.get("expensive"):
-            kept = able[_place(row, expensive) % len(able)] == trainer
+            kept = _in_turn(able, _place(row, expensive)) == trainer
+        elif mark.kwargs.get("of_each_kind"):
+            kept = trainer in (_in_turn(kind, _place(row, rows)) for kind in KINDS)
         else:
-            turn = _place(row, rows) % max(1, len(COLLECTION_TRAINERS))
-            kept = trainer not in COLLECTION_TRAINERS or COLLECTION_TRAINERS[turn] == trainer
+            kept = trainer not in COLLECTION_TRAINERS or _in_turn(COLLECTION_TRAINERS, _place(row, rows)) == trainer
         if not kept:
             item.add_marker("matrix")
     items[:] = [item for item in items if item not in dropped]
     config.hook.pytest_deselected(items=dropped)
+
+
+def _in_turn(trainers: Sequence[str], turn: int) -> str | None:
+    return trainers[turn % len(trainers)] if trainers else None
 
 
 def _place(row: Any, rows: list[Any]) -> int:

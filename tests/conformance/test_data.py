@@ -34,7 +34,7 @@ PLANNERS = ("ExperimentPlanner", "nnUNetPlannerResEncM", "BANetPlanner", "BANetR
 COLLECTION_PLANNERS = ("UniSegPlanner", "UniSegResEncMPlanner")
 
 
-@pytest.mark.row("{channels}, {configuration}")
+@pytest.mark.row("{channels}, {configuration}", of_each_kind=True)
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
 @pytest.mark.parametrize("channels", ["2 channels", "4 channels"])
 def test_channels(trainer: str, channels: str, configuration: str, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def planned_by(planner: str, dataset: str) -> str:
     return name
 
 
-@pytest.mark.row("3d_lowres -> 3d_cascade_fullres, {labels}", configuration="3d_lowres")
+@pytest.mark.row("3d_lowres -> 3d_cascade_fullres, {labels}", configuration="3d_lowres", of_each_kind=True)
 @pytest.mark.parametrize("labels", ["plain", "regions", "regions+ignore"])
 def test_cascade(trainer: str, labels: str, tmp_path: Path, refuses: Any) -> None:
     name = prepare_cascade(trainer, labels)

@@ -64,7 +64,7 @@ def initial_lr(trainer: str) -> float:
     return sockets.load("trainers", trainer).recipe.get("initial_lr", 1e-2)
 
 
-@pytest.mark.row("killed between two epochs, then --c")
+@pytest.mark.row("killed between two epochs, then --c", of_each_kind=True)
 def test_killed_between_epochs(trainer: str, plans: str) -> None:
     fold = killed(children.die_between_epochs, 2, trainer=trainer, plans=plans)
     before = read_checkpoint(fold / "checkpoint_latest.pth")["logging"]
@@ -78,7 +78,7 @@ def test_killed_between_epochs(trainer: str, plans: str) -> None:
     assert after["lrs"] == pytest.approx(lrs)
 
 
-@pytest.mark.row("killed between two epochs, then --c: losses and weights of an uninterrupted run")
+@pytest.mark.row("killed between two epochs, then --c: losses and weights of an uninterrupted run", of_each_kind=True)
 def test_repeats_an_uninterrupted_run(trainer: str, plans: str) -> None:
     """To the rounding that two processes may differ by, which the steps of an epoch, with LeFeD three for each batch,
     let grow; other batches would differ a hundred times more. Within one process it is exact:
@@ -96,7 +96,7 @@ def test_repeats_an_uninterrupted_run(trainer: str, plans: str) -> None:
         torch.testing.assert_close(found["network_weights"][name], tensor, rtol=1e-2, atol=1e-2, msg=name)
 
 
-@pytest.mark.row("killed while {checkpoint} is written, then --c")
+@pytest.mark.row("killed while {checkpoint} is written, then --c", of_each_kind=True)
 @pytest.mark.parametrize(
     ("checkpoint", "epoch", "done"),
     [("checkpoint_latest", 2, 2), ("checkpoint_best", 0, 1), ("checkpoint_final", 3, 3)],
@@ -113,7 +113,7 @@ def test_killed_while_saving(trainer: str, plans: str, checkpoint: str, epoch: i
     assert not list(fold.glob("*.partial"))
 
 
-@pytest.mark.row("checkpoint_latest truncated, then --c: the next older one, and a report")
+@pytest.mark.row("checkpoint_latest truncated, then --c: the next older one, and a report", of_each_kind=True)
 def test_truncated_latest(trainer: str, plans: str) -> None:
     fold = killed(children.die_between_epochs, 2, trainer=trainer, plans=plans)
     latest = fold / "checkpoint_latest.pth"
@@ -170,7 +170,7 @@ def test_another_trainers_checkpoint(trainer: str, refuses: Any) -> None:
             train(trainer, "plain", cheapest(trainer), 0, flag, plans=name)
 
 
-@pytest.mark.row("{flags}: the weights of that very checkpoint")
+@pytest.mark.row("{flags}: the weights of that very checkpoint", of_each_kind=True)
 @pytest.mark.parametrize("flags", ["--val", "--val --val_best", "--c --val_best"])
 def test_validation(trainer: str, flags: str) -> None:
     name = variant(trainer, "plain", "LiteValidated")
