@@ -186,7 +186,7 @@ class Chain:
 
     def left_behind(self) -> list[str]:
         """Return partial files and locks."""
-        patterns = ("*.partial", ".nnunet_ext.lock")
+        patterns = ("*.partial", ".nnunet_ext.lock", ".*.in_use")
         return [str(file.relative_to(self.work)) for pattern in patterns for file in self.work.rglob(pattern)]
 
 

@@ -21,7 +21,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 BUSY = (errno.EACCES, errno.EAGAIN)
-_shared: dict[Path, int] = {}  # descriptor by lock file, of the data that this process trains on
+_shared: dict[tuple[Path, int], int] = {}  # descriptor by lock file and process, of the data that it trains on
 _alone: set[Path] = set()  # lock files of the data that this process preprocesses
 
 
@@ -42,7 +42,7 @@ def use_data(data: Path) -> None:
         raise UserError(
             f"{data}: expected data that nobody changes, found a command that is preprocessing them. Wait for its end."
         )
-    _shared[file] = descriptor
+    _shared[file, os.getpid()] = descriptor
 
 
 @contextlib.contextmanager
@@ -75,8 +75,8 @@ def data_alone(data: Path) -> Iterator[None]:
 def release_data() -> None:
     """Let others preprocess all that this process used; the last one that used data removes their lock file."""
     while _shared:
-        file, descriptor = _shared.popitem()
-        if _is_still(file, descriptor) and _try_lock(descriptor, shared=False):
+        (file, process), descriptor = _shared.popitem()
+        if process == os.getpid() and _is_still(file, descriptor) and _try_lock(descriptor, shared=False):
             with contextlib.suppress(OSError):
                 file.unlink()
         os.close(descriptor)
@@ -88,7 +88,8 @@ def _lock_file(data: Path) -> Path:
 
 
 def _is_used_here(file: Path) -> bool:
-    return file in _shared and _is_still(file, _shared[file])
+    key = file, os.getpid()
+    return key in _shared and _is_still(file, _shared[key])
 
 
 def _can_lock(file: Path) -> bool:

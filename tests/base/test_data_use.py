@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -122,3 +124,16 @@ def test_folders_that_are_not_there_or_read_only(data, monkeypatch):
     monkeypatch.setattr("os.access", lambda *_: False)
     with other(data, USE), data_alone(data):
         pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_holds_nothing(data):
+    use_data(data)
+    child = multiprocessing.get_context("fork").Process(target=use_data, args=(data,))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    with pytest.raises(subprocess.CalledProcessError):  # the child's end has released nothing
+        subprocess.run([sys.executable, "-c", HOLD.format(ALONE), str(data)], check=True, stderr=subprocess.DEVNULL)
+    release_data()
+    assert left(data) == []
