@@ -11,10 +11,11 @@ from nnunet_ext.base.folds import check_fold, default_folds, folds_of, restrict
 from nnunet_ext.errors import UserError
 
 
-def test_default_is_that_of_nnunet() -> None:
-    names = [f"case_{number}" for number in range(7)]
+@pytest.mark.parametrize(("cases", "validated"), [(7, [2, 2, 1, 1, 1]), (5, [1] * 5)])
+def test_default_is_that_of_nnunet(cases: int, validated: list[int]) -> None:
+    names = [f"case_{number}" for number in range(cases)]
     assert default_folds(reversed(names)) == generate_crossval_split(names, seed=12345, n_splits=5)
-    assert [len(fold["val"]) for fold in default_folds(names)] == [2, 2, 1, 1, 1]
+    assert [len(fold["val"]) for fold in default_folds(names)] == validated
 
 
 def test_few_cases_are_left_out_one_by_one() -> None:
@@ -99,10 +100,11 @@ def test_lists_that_do_not_fit_the_cases(tmp_path: Path, of_member: bool) -> Non
     assert problem(tmp_path, of_member=of_member).startswith(
         "fold 0: expected each case under 'train' or under 'val', found 'b' under both (and 1 more case). Remove it"
     )
-    write(tmp_path, {"train": ["a", "gone", "b"], "val": ["c"]})
-    assert problem(tmp_path, of_member=of_member).startswith(
-        "fold 0: expected preprocessed cases, found 'gone', which is not preprocessed. Preprocess it, remove it"
-    )
+    for lists in ({"train": ["a", "gone", "b"], "val": ["c"]}, {"train": ["a", "b"], "val": ["c", "gone"]}):
+        write(tmp_path, lists)
+        assert problem(tmp_path, of_member=of_member).startswith(
+            "fold 0: expected preprocessed cases, found 'gone', which is not preprocessed. Preprocess it, remove it"
+        )
     write(tmp_path, GOOD)
     assert problem(tmp_path, [*CASES, "new", "other"], of_member=of_member).startswith(
         "expected every preprocessed case in a fold, found 'new' in none (and 1 more case): it was added since."
