@@ -5,7 +5,8 @@
 1. ``trainers``: time, peak memory and FLOPs of a step of every trainer against stock nnU-Net, at nnU-Net's default
    network (128^3, 32 features, batch 2). Trainers of collections: their network, of five tasks, in a stock step.
 2. ``planners``: plans of every planner for 8 GB, on the fingerprint of a dataset of 100 cases with 256^3 voxels; their
-   memory estimate, and the peak of a training step with the method's trainer on these plans.
+   memory estimate (least: weights and what is kept for the backward pass; planned: with the workspace that nnU-Net
+   reserves), and the peak of a training step with the method's trainer on these plans.
 3. ``compile``: step time of stock nnU-Net, BA-Net and LeFeD with and without torch.compile.
 4. ``predict_tasks``: one pass for five tasks against five stock predictions.
 5. ``hippocampus``: BA-Net and stock nnU-Net at full width, for what time is left, each half of it; mean foreground Dice
@@ -226,11 +227,15 @@ def planners(run: Run) -> None:
             step = step_of(trainer_name, plans, batch, run.device)
             step()
             peak = peak_gib(step, run.device, before)
+            free = torch.cuda.mem_get_info(run.device)[0] if run.device.type == "cuda" else sys.maxsize
+            estimate = step.func.__self__.needed_gpu_memory(free)  # type: ignore[attr-defined]
             reserved = torch.cuda.max_memory_reserved() / 2**30 if run.device.type == "cuda" else None
             run.write(
                 planner_name,
                 **size,
                 budget_gb=BUDGET_GB,
+                least_gib=estimate.at_least / 2**30,
+                planned_gib=estimate.planned / 2**30,
                 peak_gib=peak,
                 reserved_gib=reserved,
                 produced_by=f"{planner_name} on 100 cases of {shape}, then train_step of {trainer_name}",
