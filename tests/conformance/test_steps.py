@@ -110,12 +110,18 @@ def on_two_ranks(
     return ready
 
 
-@pytest.mark.row("torch.compile without graph breaks (aot_eager), {configuration}", level=STEP)
-@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
-def test_compile(trainer: str, configuration: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: Cell) -> None:
+@pytest.mark.row(
+    "torch.compile without graph breaks (aot_eager), 2d", level=STEP, configuration="2d", of_each_kind=True
+)
+def test_compile_2d(trainer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_compiled(trainer, "aot_eager", "2d", tmp_path, monkeypatch)
+
+
+@pytest.mark.row("torch.compile without graph breaks (aot_eager), 3d_fullres", level=STEP)
+def test_compile(trainer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: Cell) -> None:
     if trainer in COLLECTION_TRAINERS:
         cell.note("but one at the end, where logits are cut to the task's heads")
-    check_compiled(trainer, "aot_eager", configuration, tmp_path, monkeypatch)
+    check_compiled(trainer, "aot_eager", "3d_fullres", tmp_path, monkeypatch)
 
 
 @pytest.mark.row("torch.compile to machine code (inductor), 3d_fullres", level=STEP, expensive=True)
