@@ -88,8 +88,7 @@ def test_what_an_interruption_left_is_completed(folder, mistake):
 def test_a_corrected_label_and_a_case_that_is_gone(folder, mistake):
     raw = folder.parents[1] / "raw/Dataset901_Phantom"
     label = raw / "labelsTr/case_001.nii.gz"
-    image = nibabel.load(label)
-    nibabel.save(nibabel.Nifti1Image(np.zeros_like(np.asarray(image.dataobj)), image.affine), label)
+    correct(label)
     (raw / "imagesTr/case_002_0000.nii.gz").unlink()
     (raw / "labelsTr/case_002.nii.gz").unlink()
     assert refused(folder, mistake).startswith("found case case_002, which the dataset has no longer")
@@ -99,6 +98,20 @@ def test_a_corrected_label_and_a_case_that_is_gone(folder, mistake):
     assert array(folder, "case_001_seg").max() == 0
     assert (folder / "gt_segmentations/case_001.nii.gz").read_bytes() == label.read_bytes()
     assert not list((folder / "LitePlans_3d_fullres").glob("case_002*"))
+
+
+def correct(label: Path) -> None:
+    """Delete all that is labelled."""
+    image = nibabel.load(label)
+    nibabel.save(nibabel.Nifti1Image(np.zeros_like(np.asarray(image.dataobj)), image.affine), label)
+
+
+def test_a_corrected_label_alone(folder, mistake):
+    correct(folder.parents[1] / "raw/Dataset901_Phantom/labelsTr/case_001.nii.gz")
+    assert refused(folder, mistake).startswith("found case case_001 from before ")
+    before = times(folder)
+    assert main(PREPROCESS.split()) == 0
+    assert written(folder, before) == {"case_001"}
 
 
 def test_other_plans_begin_again(folder, mistake):
