@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # processes are forked: this one must not touch the GPU
+os.environ["nnUNet_compile"] = "f"  # the step "compile" tries both
 for _name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):  # each step sets its own
     os.environ[_name] = os.environ.get(_name, tempfile.gettempdir())
 
@@ -137,6 +138,8 @@ def step_of(name: str, plans: dict[str, Any], batch: dict[str, Any], device: tor
     network: Any = kind.build_network_architecture(of_collection, configuration, 1, LABELS, True).to(device).train()
     network.set_task(0)
     trainer.network = network
+    trainer.knobs = trainer.knobs | dict(kind.recipe)
+    trainer.initial_lr, trainer.weight_decay = trainer.knobs["initial_lr"], trainer.knobs["weight_decay"]
     trainer.optimizer, trainer.lr_scheduler = trainer.configure_optimizers()
     trainer.set_deep_supervision_enabled(True)
     return partial(trainer.train_step, batch)

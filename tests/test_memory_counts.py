@@ -113,6 +113,10 @@ ROWS: dict[str, Row] = {
         lambda form: LeFeD(unet(form, deep_supervision=False)),
         lambda output: LeFeDLoss(Supervised(), regions=False)(output, target_of(output.first)),
     ),
+    "LeFeD, side heads at full size": (
+        lambda form: LeFeD(unet(form, deep_supervision=False), side_at_full_size=True),
+        lambda output: LeFeDLoss(Supervised(), regions=False, side_at_full_size=True)(output, target_of(output.first)),
+    ),
     "MC-Net+": (
         lambda form: MCNetPlus(unet(form, deep_supervision=False)),
         lambda output: MCNetPlusLoss(Supervised(), regions=False)(output, target_of(output.logits[0])),
@@ -155,8 +159,9 @@ def counted(name: str, form: str) -> float:
         return float(ROWS[name][0](form).compute_conv_feature_map_size(FORMS[form]["patch"]))
 
 
+FEW = ("LeFeD", "LeFeD, side heads at full size")
 CASES = [(name, "plain 3d") for name in ROWS if name != "stock"]
-CASES += [(name, "plain 3d, 12 classes") for name in ("LeFeD", "MC-Net+")]
+CASES += [(name, "plain 3d, 12 classes") for name in (*FEW, "MC-Net+")]
 CASES += [(name, "resenc 3d anisotropic") for name in ("BA-Net", "LeFeD", "MC-Net+")]
 CASES += [("LeFeD", "plain 2d")]
 

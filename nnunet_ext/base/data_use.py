@@ -35,14 +35,16 @@ def use_data(data: Path) -> None:
         UserError: Another process is preprocessing them.
     """
     file = _lock_file(data)
-    if file in _alone or _is_used_here(file) or not _can_lock(file):
+    if file in _alone or _is_used_here(file):
         return
-    descriptor = _locked(file, shared=True)
-    if descriptor is None:
+    try:
+        descriptor = _locked(file, shared=True)
+    except BlockingIOError as error:
         raise UserError(
             f"{data}: expected data that nobody changes, found a command that is preprocessing them. Wait for its end."
-        )
-    _shared[file, os.getpid()] = descriptor
+        ) from error
+    if descriptor is not None:
+        _shared[file, os.getpid()] = descriptor
 
 
 @contextlib.contextmanager
@@ -53,22 +55,24 @@ def data_alone(data: Path) -> Iterator[None]:
         UserError: One does.
     """
     file = _lock_file(data)
-    if file in _alone or _is_used_here(file) or not _can_lock(file):  # locks are of processes
+    if file in _alone or _is_used_here(file):  # locks are of processes
         yield
         return
-    descriptor = _locked(file, shared=False)
-    if descriptor is None:
+    try:
+        descriptor = _locked(file, shared=False)
+    except BlockingIOError as error:
         raise UserError(
             f"{data}: expected data that nobody uses, found a training on them, which preprocessing would spoil. Wait "
             f"for its end, or end it."
-        )
+        ) from error
     _alone.add(file)
     try:
         yield
     finally:
         _alone.remove(file)
-        file.unlink(missing_ok=True)
-        os.close(descriptor)  # which releases it
+        if descriptor is not None:
+            file.unlink(missing_ok=True)
+            os.close(descriptor)  # which releases it
 
 
 @atexit.register
@@ -92,20 +96,37 @@ def _is_used_here(file: Path) -> bool:
     return key in _shared and _is_still(file, _shared[key])
 
 
-def _can_lock(file: Path) -> bool:
-    return fcntl is not None and file.parent.is_dir() and os.access(file.parent, os.W_OK)
-
-
 def _locked(file: Path, *, shared: bool) -> int | None:
-    """Open and lock a file; None: another process has it."""
-    while True:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    """Open and lock a file; None: it cannot be locked here.
+
+    Raises:
+        BlockingIOError: Another process has it.
+    """
+    while (descriptor := _open(file, shared=shared)) is not None:
         if not _try_lock(descriptor, shared=shared):
             os.close(descriptor)
-            return None
+            raise BlockingIOError(file)
         if _is_still(file, descriptor):
             return descriptor
         os.close(descriptor)  # its last user has just removed it
+    return None
+
+
+def _open(file: Path, *, shared: bool) -> int | None:
+    """Open a lock file, which may be another user's; None: there can be none here."""
+    if fcntl is None:
+        return None
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:
+        if not shared or not file.is_file():
+            return None
+        with contextlib.suppress(OSError):
+            return os.open(file, os.O_RDONLY)
+        return None
+    with contextlib.suppress(OSError):
+        os.fchmod(descriptor, 0o666)  # whatever the umask says, others may lock it too
+    return descriptor
 
 
 def _try_lock(descriptor: int, *, shared: bool) -> bool:

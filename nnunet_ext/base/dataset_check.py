@@ -28,12 +28,20 @@ if TYPE_CHECKING:
 MAX_THREADS = 8  # each holds a whole case in memory
 
 
-def check_dataset(folder: Path, *, record: CheckRecord | None = None, show_progress: bool = True) -> RawDataset:
+def check_dataset(
+    folder: Path,
+    *,
+    record: CheckRecord | None = None,
+    plans: Mapping[str, Any] | None = None,
+    show_progress: bool = True,
+) -> RawDataset:
     """Check a raw nnU-Net data set: dataset.json, file names, and every image and label.
 
     Args:
         folder: The dataset's folder in nnUNet_raw.
         record: What was checked before; images and labels that have not changed since are not read again.
+        plans: Of a dataset that is planned already: they name the reader that will read the images. By default it is
+            the one that planning will choose, and what planning depends on is checked.
         show_progress: Show a progress bar.
 
     Returns:
@@ -43,13 +51,14 @@ def check_dataset(folder: Path, *, record: CheckRecord | None = None, show_progr
         UserError: The first problem found, and how many more cases have one.
     """
     dataset = RawDataset.read(folder)
-    dataset.check_channel_names()
     legal = dataset.legal_labels()
     cases = dataset.cases()
-    _check_count(dataset.description["numTraining"], len(cases), dataset.file)
+    if plans is None:
+        dataset.check_channel_names()
+        _check_count(dataset.description["numTraining"], len(cases), dataset.file)
     _check_files(cases)
     if changed := cases if record is None else record.unchecked(dataset.description, cases):
-        reader = find_reader(dataset.description, cases[0].images[0])
+        reader = planned_reader(plans) if plans else find_reader(dataset.description, cases[0].images[0])
         check_cases(changed, dataset, reader, legal=legal, show_progress=show_progress)
     return dataset
 

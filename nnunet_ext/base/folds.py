@@ -75,12 +75,12 @@ def check_fold(folder: Path, cases: Collection[str], fold: int | str, *, of_memb
         cases: The preprocessed cases.
         fold: The fold to be trained; ``"all"`` needs no splits_final.json.
         of_member: Whether a collection is trained: a member's fold may have nothing to train or validate on, and beyond
-            its last fold stock code draws it a split.
+            its last fold stock code draws it a split. It must not validate on what it trains on.
 
     Raises:
         UserError: The file is damaged or has no such fold; or the fold trains or validates on nothing, on one case
-            twice or on cases that are not preprocessed; or no fold uses a preprocessed case; or there is no file and
-            too few cases for nnU-Net's default.
+            twice (a member's only) or on cases that are not preprocessed; or no fold uses a preprocessed case; or there
+            is no file and too few cases for nnU-Net's default.
     """
     if fold == "all":
         return
@@ -110,7 +110,7 @@ def _problem(folds: Folds, number: int, cases: set[str], of_member: bool) -> str
     for key, names, use in (("train", train, "train"), ("val", val, "validate")):
         if not names and not of_member:
             return f"fold {number}: expected cases to {use} on, found none under {key!r}. List some, {DEFAULT}."
-    if twice := sorted({*train} & {*val}):
+    if of_member and (twice := sorted({*train} & {*val})):  # of a dataset alone nnU-Net warns
         return (
             f"fold {number}: expected each case under 'train' or under 'val', found {twice[0]!r} under both"
             f"{more(len(twice) - 1)}. Remove it from one, {DEFAULT}."

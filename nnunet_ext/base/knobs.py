@@ -159,6 +159,8 @@ def parse(assignments: Iterable[str]) -> dict[str, Any]:
 def put(plans: dict, block: dict[str, Any]) -> None:
     """Merge ``block`` into the top-level block of ``plans``, in place; an empty block adds nothing.
 
+    Another optimizer takes the place of a method's whole recipe, not of a part of it.
+
     Raises:
         UserError: The plans hold an illegal block, or one that a newer version of ours wrote.
     """
@@ -166,6 +168,8 @@ def put(plans: dict, block: dict[str, Any]) -> None:
         return
     _check(plans.get(BLOCK, {}), f"plans {plans.get('plans_name', '')!r}")
     target = plans.setdefault(BLOCK, {})
+    if block.get("optimizer", target.get("optimizer")) != target.get("optimizer"):
+        _drop_recipe(target)
     for key, value in block.items():
         if isinstance(value, dict):
             target.setdefault(key, {}).update(value)
@@ -183,6 +187,15 @@ def recommend(plans: dict, recipe: Mapping[str, Any]) -> None:
     blocks_there = [plans.get(BLOCK, {}), *(entry.get(BLOCK, {}) for entry in plans["configurations"].values())]
     if recipe and not any("optimizer" in block for block in blocks_there):
         put(plans, {**recipe, **plans.get(BLOCK, {})})
+
+
+def _drop_recipe(block: dict[str, Any]) -> None:
+    """Remove a method's recipe, in place, if the block holds all of it."""
+    for method in methods().values():
+        if method.recipe and all(block.get(name) == value for name, value in method.recipe.items()):
+            for name in method.recipe:
+                del block[name]
+            return
 
 
 def carry_over(old_plans: dict, new_plans: dict) -> None:

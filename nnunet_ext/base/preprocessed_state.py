@@ -23,6 +23,7 @@ from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.one_line import more
 from nnunet_ext.base.preprocessing_hash import preprocessing_hash
 from nnunet_ext.base.raw_dataset import RawDataset
+from nnunet_ext.base.system_files import files_in
 from nnunet_ext.errors import UserError
 
 ARRAYS, OLD_ARRAYS, LABELS, PROPERTIES = ".b2nd", ".npz", "_seg.b2nd", ".pkl"
@@ -94,8 +95,9 @@ class PreprocessedState:
         if self.raw is None or not (self.raw / "dataset.json").is_file():
             return None
         description = read_json(self.raw / "dataset.json")
-        if "dataset" not in description and not (self.raw / "imagesTr").is_dir():
-            return None
+        ending = description.get("file_ending", "")
+        if "dataset" not in description and not any(f.name.endswith(ending) for f in files_in(self.raw / "imagesTr")):
+            return None  # archived
         return {case.name: case for case in RawDataset(self.raw, description).cases()}
 
     @cached_property
@@ -204,7 +206,8 @@ class PreprocessedState:
     def _of_other_plans(self) -> bool:
         """Whether these very files were made with other plans; a stock command may have replaced them since."""
         digest, recorded = self.marker.digest(), self.marker.sizes()
-        return digest not in (None, self.digest) and (not recorded or recorded == self.files)
+        there = {name: size for name, size in recorded.items() if name in self.files}
+        return digest not in (None, self.digest) and all(self.files[name] == size for name, size in there.items())
 
     def _is_whole(self, name: str) -> bool:
         if f"{name}{OLD_ARRAYS}" in self.files:

@@ -6,6 +6,7 @@ case; the files are written beside the data and then moved, ``.pkl`` last.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import shutil
@@ -25,6 +26,7 @@ from nnunet_ext.base.preprocessed_state import ARRAYS, LABELS, PROPERTIES, TRUTH
 from nnunet_ext.errors import UserError
 
 logger = logging.getLogger(__name__)
+OF_KILLED_WORKER = "6 feet under"  # nnU-Net's words
 
 
 def preprocess_missing(
@@ -95,10 +97,29 @@ def write_all(
         for _ in tqdm(_written(write, cases, min(processes, len(cases))), title, len(cases), disable=not progress):
             pass
     except BrokenProcessPool as error:
-        raise UserError(
-            f"{place}: expected to preprocess with {processes} processes, one was killed: the memory is probably "
-            f"too small. Run it again with -np 1: what is done stays."
-        ) from error
+        raise _killed(place, processes, "-np") from error
+
+
+@contextlib.contextmanager
+def stock_workers(place: Path, processes: int, option: str) -> Iterator[None]:
+    """``with stock_workers(folder, 4, "-np"):`` call nnU-Net; a worker that is killed is told in one line.
+
+    Raises:
+        UserError: One was.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if OF_KILLED_WORKER not in str(error):
+            raise
+        raise _killed(place, processes, option) from error
+
+
+def _killed(place: Path, processes: int, option: str) -> UserError:
+    return UserError(
+        f"{place}: expected to preprocess with {processes} processes, one was killed: the memory is probably too small."
+        f" Run it again with {option} 1: what is done stays."
+    )
 
 
 @dataclass(frozen=True)
@@ -184,4 +205,5 @@ def _stock(
     from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess
 
     number = int(state.folder.name[7:10])
-    preprocess([number], state.plans["plans_name"], configurations, processes, verbose, progress)
+    with stock_workers(state.place, max(processes, default=1), "-np"):
+        preprocess([number], state.plans["plans_name"], configurations, processes, verbose, progress)

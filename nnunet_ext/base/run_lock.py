@@ -32,6 +32,7 @@ except ImportError:  # Windows
 NAME = ".nnunet_ext.lock"
 # their locks hold for every process that can see the folder; containers have other host names on one kernel
 LOCAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "bcachefs", "overlay", "tmpfs", "ramfs")
+PARALLEL = ("gpfs", "ceph")  # of clusters, and theirs hold for all hosts
 REACHING = {"nfs": "local_lock=none", "nfs4": "local_lock=none", "lustre": "flock"}  # with this mount option only
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 POLL_SECONDS = 0.2
@@ -88,6 +89,10 @@ class Holder:
         return f"{self.work}, process {self.pid} on {self.host} since {self.since}"
 
 
+class _BusyError(UserError):
+    """Another process works there, or might."""
+
+
 def take_lock(folder: Path, work: str, *, wait: float = 0, say: Callable[[str], object] | None = None) -> None:
     """Take a folder for this process, which may take it again; a lock whose process ended is taken over.
 
@@ -105,7 +110,7 @@ def take_lock(folder: Path, work: str, *, wait: float = 0, say: Callable[[str], 
     while True:
         try:
             return _take(folder, work, say)
-        except UserError:
+        except _BusyError:
             if time.monotonic() >= end:
                 raise
         time.sleep(POLL_SECONDS)
@@ -170,8 +175,16 @@ def _take(folder: Path, work: str, say: Callable[[str], object] | None) -> None:
 
 def _open(file: Path) -> int:
     try:
-        return os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        with contextlib.suppress(OSError):
+            os.fchmod(descriptor, 0o666)  # whatever the umask says, others may take it over
+        return descriptor
     except OSError as error:
+        if file.exists():
+            raise _BusyError(
+                f"{file.parent}: expected nobody at work there, found the lock of another user. Wait for the end of "
+                f"the work; if it has ended, delete {file}."
+            ) from error
         raise UserError(
             f"{file.parent}: expected a folder that can be written, got {error.strerror!r}. Correct its permissions, "
             f"free space, or choose another."
@@ -209,7 +222,7 @@ def _is_still(file: Path, descriptor: int) -> bool:
 def _check_former(file: Path, former: Holder | None, locked: bool | None) -> None:
     """Refuse if the process that the file names lives or might live."""
     if locked is False:
-        raise UserError(
+        raise _BusyError(
             f"{file.parent}: expected nobody at work there, found {former or 'another process'}. Wait for its end, or "
             f"end it{'' if former is None else f' (kill {former.pid})'}; then give the command again."
         )
@@ -217,12 +230,12 @@ def _check_former(file: Path, former: Holder | None, locked: bool | None) -> Non
         return
     if former.host != socket.gethostname():
         if not (locked and _reach_all_hosts(file.parent)):
-            raise UserError(
+            raise _BusyError(
                 f"{file.parent}: expected nobody at work there, found {former}, a host that cannot be asked from "
                 f"{socket.gethostname()}. Wait for its end; if it has ended, delete {file}."
             )
     elif locked is None and former.is_alive():
-        raise UserError(f"{file.parent}: expected nobody at work there, found {former}. Wait for its end, or end it.")
+        raise _BusyError(f"{file.parent}: expected nobody at work there, found {former}. Wait for its end, or end it.")
 
 
 def _reach_all_hosts(folder: Path) -> bool:
@@ -236,7 +249,7 @@ def _reach_all_hosts(folder: Path) -> bool:
     for words in map(str.split, lines):
         if words[2] == number:
             kind, options = words[words.index("-") + 1], words[-1].split(",")
-            return kind in LOCAL or REACHING.get(kind) in options
+            return kind in (*LOCAL, *PARALLEL) or REACHING.get(kind) in options
     return False
 
 

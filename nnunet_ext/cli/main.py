@@ -116,7 +116,7 @@ def explanation(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         verb = "read or write" if error.errno == errno.EACCES else "write"
         remedy = "Free space, or correct the permissions of the file or its folder"
-        return f"{error.filename}: expected to {verb}, got {error.strerror!r}. {remedy}."
+        return f"{error.filename or 'a file'}: expected to {verb}, got {error.strerror!r}. {remedy}."
     if isinstance(error, ModuleNotFoundError):
         return f"expected package {error.name}, found none. Ask: nnunet_ext doctor"
     return None

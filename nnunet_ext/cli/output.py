@@ -24,7 +24,7 @@ def take_any_text() -> None:
 def is_closed() -> bool:
     """Print what is still kept back; whether nobody reads it any more (``nnunet_ext info | head``)."""
     closed = False
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # some job starters close them
         try:
             stream.flush()
             broken = _has_no_reader(stream)

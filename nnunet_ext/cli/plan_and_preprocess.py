@@ -163,17 +163,21 @@ class PlanAndPreprocess(Command):
     def _fingerprint(self, places: list[Path]) -> None:
         from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints
 
+        from nnunet_ext.base.preprocessing import stock_workers
+
         for place in places:
             remove_broken_fingerprint(_fingerprint(place))
-        extract_fingerprints(
-            [int(place.name[7:10]) for place in places],
-            self.fpe,
-            min(self.npfp, usable_cores()),
-            self.verify_dataset_integrity,
-            self.clean,
-            self.verbose,
-            not self.no_pbar,
-        )
+        processes = min(self.npfp, usable_cores())
+        with stock_workers(folders.folder("nnUNet_preprocessed"), processes, "-npfp"):
+            extract_fingerprints(
+                [int(place.name[7:10]) for place in places],
+                self.fpe,
+                processes,
+                self.verify_dataset_integrity,
+                self.clean,
+                self.verbose,
+                not self.no_pbar,
+            )
 
     def _check_unlabelled(self, place: Path) -> None:
         from nnunet_ext.unlabelled.images_un import check_images_un, find_unlabelled, has_unlabelled

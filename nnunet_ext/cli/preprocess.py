@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from nnunet_ext.base.check_record import CheckRecord
 from nnunet_ext.base.cores import usable_cores
 from nnunet_ext.base.nearest import nearest
+from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.base.run_lock import run_lock
 from nnunet_ext.cli import folders
 from nnunet_ext.cli.command import Command
@@ -39,6 +41,7 @@ class Preprocess(Command):
     clean: bool = False
     verbose: bool = False
     no_pbar: bool = False
+    no_check: bool = False
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -51,6 +54,7 @@ class Preprocess(Command):
         add("--clean", action="store_true", help="preprocess also what is there")
         add("--verbose", action="store_true")
         add("--no_pbar", action="store_true", help="no progress bars")
+        add("--no_check", action="store_true", help="do not read new and changed images and labels first")
 
     def run(self) -> int:
         """Preprocess what is missing of each configuration."""
@@ -73,9 +77,19 @@ class Preprocess(Command):
         folder, of_each = folders.dataset("nnUNet_preprocessed", self.d), dict.fromkeys(names, processes)
         folders.check_writable(folder, str(folder))
         options = {"verbose": self.verbose, "progress": not self.no_pbar}
+        checked = None if self.no_check else self._check(folder, plans)
         with run_lock(folder, "preprocessing", say=print):
+            if checked is not None:
+                CheckRecord(folder).write(checked.description, checked.cases())
             preprocess_configurations(self.d, plans, of_each, again=self.clean, **options)
         return 0
+
+    def _check(self, folder: Path, plans: Mapping[str, Any]) -> RawDataset:
+        """Read what has changed since it was last found sound."""
+        from nnunet_ext.base.dataset_check import check_dataset
+
+        raw, record = folders.dataset("nnUNet_raw", self.d), None if self.clean else CheckRecord(folder)
+        return check_dataset(raw, record=record, plans=plans, show_progress=not self.no_pbar)
 
 
 def preprocess_configurations(

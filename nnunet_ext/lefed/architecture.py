@@ -84,6 +84,8 @@ class LeFeD(nn.Module):
         dropout: Probability of dropping a channel of the bottleneck, and of either decoder's last features.
         feedback_scale: The authors' is 1e-3.
         mean_of_decoders: Predict the mean of both decoders' logits, as the authors did until February 2024.
+        side_at_full_size: Whether the loss compares side heads at the image's size, which counts for memory only; None:
+            for up to 4 classes.
 
     Raises:
         TypeError: ``unet`` is neither a PlainConvUNet nor a ResidualEncoderUNet.
@@ -97,8 +99,10 @@ class LeFeD(nn.Module):
         dropout: tuple[float, float] = (0.3, 0.5),
         feedback_scale: float = 1e-3,
         mean_of_decoders: bool = False,
+        side_at_full_size: bool | None = None,
     ) -> None:
         super().__init__()
+        self.side_at_full_size = side_at_full_size
         self.second_decoder = UpsamplingDecoder(unet, "linear")
         self.encoder = unet.encoder
         self.decoder = UpsamplingDecoder(unet, "transposed") if own_decoder else unet.decoder
@@ -145,11 +149,14 @@ class LeFeD(nn.Module):
         total += self.second_decoder.compute_conv_feature_map_size(input_size)
         size, classes = list(input_size), self.second_decoder.classes
         total += self.encoder.output_channels[0] * np.prod(size, dtype=np.int64)
+        at_full_size = self.side_at_full_size
+        if at_full_size is None:
+            at_full_size = classes <= MOST_CLASSES_AT_FULL_SIZE
         of_level = 6 if self.own_decoder else 8  # tensors in half precision
         for channels, stride in zip(self.encoder.output_channels, self.encoder.strides, strict=True):
             size = [length // step for length, step in zip(size, stride, strict=True)]
             total += of_level * channels * np.prod(size, dtype=np.int64) // 2
-            compared = input_size if classes <= MOST_CLASSES_AT_FULL_SIZE else size
+            compared = input_size if at_full_size else size
             total += LOGIT * classes * np.prod(compared, dtype=np.int64)
         return total
 

@@ -64,6 +64,7 @@ class LeFeDTrainer(SemiSupervisedTrainer):
             ),
             feedback_scale=knobs["feedback_scale"],
             mean_of_decoders=knobs["mean_of_decoders"],
+            side_at_full_size=knobs["side_at_full_size"],
         )
 
     def initialize(self) -> None:

@@ -119,11 +119,42 @@ def test_a_process_may_preprocess_what_it_trains_on(data):
     assert left(data) == []
 
 
-def test_folders_that_are_not_there_or_read_only(data, monkeypatch):
+def test_a_folder_that_is_not_there(data):
     use_data(data.parent / "gone" / "data")
-    monkeypatch.setattr("os.access", lambda *_: False)
-    with other(data, USE), data_alone(data):
+    with data_alone(data.parent / "gone" / "data"):
         pass
+
+
+def only_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let files be opened to read only, as another user's are."""
+    opened = os.open
+
+    def refuse(file: Path, flags: int, *mode: int) -> int:
+        if flags & os.O_RDWR:
+            raise PermissionError(13, "Permission denied", str(file))
+        return opened(file, flags, *mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+
+
+def test_two_users_share_data(data, monkeypatch):
+    with other(data, USE):
+        assert (data.parent / f".{data.name}.in_use").stat().st_mode & 0o777 == 0o666
+        only_read(monkeypatch)
+        use_data(data)
+    monkeypatch.undo()
+    with pytest.raises(subprocess.CalledProcessError):  # still held
+        subprocess.run([sys.executable, "-c", HOLD.format(ALONE), str(data)], check=True, stderr=subprocess.DEVNULL)
+    release_data()
+    assert left(data) == []
+
+
+def test_a_folder_that_can_only_be_read(data, monkeypatch):
+    only_read(monkeypatch)
+    use_data(data)
+    with data_alone(data):
+        pass
+    assert left(data) == []
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

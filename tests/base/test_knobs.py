@@ -182,6 +182,18 @@ class TestRecipe:
         knobs.recommend(given, self.RECIPE if "nnunet_ext" in str(given) else {})
         assert given == before
 
+    def test_another_optimizer_replaces_all_of_a_methods_recipe(self):
+        recipe = dict(methods()["transdodnet"].recipe)
+        p = plans({**recipe, "seed": 1}, a={})
+        knobs.put(p, {"optimizer": "SGD"})
+        assert p["nnunet_ext"] == {"optimizer": "SGD", "seed": 1, "format": 1}
+        p = plans({**recipe, "initial_lr": 1e-3}, a={})
+        knobs.put(p, {"optimizer": "SGD"})  # the user's own rate stays
+        assert p["nnunet_ext"] == {**recipe, "optimizer": "SGD", "initial_lr": 1e-3, "format": 1}
+        p = plans(recipe, a={})
+        knobs.put(p, {"optimizer": recipe["optimizer"], "num_epochs": 5})
+        assert p["nnunet_ext"] == {**recipe, "num_epochs": 5, "format": 1}
+
     def test_those_of_methods_are_legal(self):
         for key, method in methods().items():
             knobs.put(plans(a={}), dict(method.recipe))

@@ -159,9 +159,10 @@ def test_no_fingerprint(root):
         state(root).check()
 
 
-@pytest.mark.parametrize("gone", ["raw", "raw/Dataset007_Pancreas/imagesTr"])
+@pytest.mark.parametrize("gone", ["raw", "raw/Dataset007_Pancreas/imagesTr", "raw/Dataset007_Pancreas/imagesTr/*"])
 def test_where_the_raw_data_are_elsewhere(root, gone):
-    shutil.rmtree(root / gone)
+    for place in root.glob(gone):
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
     state(root).check()
     data(root, "b.pkl").unlink()
     assert refused(root).startswith("found 2 of 3 cases, without b: ")
@@ -187,6 +188,14 @@ def test_planned_again(root):
     mark(root)
     write_preprocessed(data(root).parent, "LitePlans_2d", CASES, depth=5)  # a stock command preprocessed again
     state(root, configurations={"2d": other}).check()
+
+
+@pytest.mark.parametrize("stray", [".DS_Store", ".nfs0001", "notes.txt"])
+def test_planned_again_beside_files_of_others(root, stray):
+    mark(root)
+    data(root, stray).write_text("of somebody else")
+    other = PLANS["configurations"]["2d"] | {"spacing": [1.0, 2.0]}
+    assert refused(root, configurations={"2d": other}).startswith("found those of earlier plans or labels")
 
 
 @pytest.mark.parametrize("file", ["labelsTr/b.nii.gz", "imagesTr/b_0000.nii.gz"])

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,23 @@ class TestWithoutLocks:
         leave(tmp_path, pid=os.getpid(), process_start="17")
         with run_lock(tmp_path, "training"):
             pass
+
+
+def test_the_lock_of_another_user(tmp_path, monkeypatch):
+    with lock_holder(tmp_path):
+        assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o666
+    leave(tmp_path)
+    monkeypatch.setattr(os, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    with pytest.raises(UserError, match=rf"found the lock of another user.* delete {tmp_path / NAME}"):
+        take_lock(tmp_path, "training")
+
+
+def test_a_folder_that_cannot_be_written_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    start = time.monotonic()
+    with pytest.raises(UserError, match="expected a folder that can be written"):
+        take_lock(tmp_path, "collecting", wait=60)
+    assert time.monotonic() - start < 10
 
 
 def test_text_that_was_cut_short_is_nobodys(tmp_path):

@@ -349,7 +349,10 @@ def test_other_files_plans_or_classes_are_refused_before_anything_is_trained(roo
     assert "they were planned again since they were preprocessed" in mistake([*words, f"a={CONTROL}"])
     (root / "preprocessed/Dataset700_Half/LitePlans.json").write_text(base)
     for file, text in (
-        ("dataset_fingerprint.json", "another dataset_fingerprint.json: cases were added, removed or changed since"),
+        (
+            "dataset_fingerprint.json",
+            "another dataset_fingerprint.json: it was extracted again, of other images",
+        ),
         ("splits_final.json", "other training cases of Dataset700_Half (splits_final.json: 4 -> 4)"),
     ):
         with changed_json(root / "preprocessed/Dataset700_Half" / file):

@@ -56,6 +56,13 @@ def test_a_closed_pipe_is_quiet(lines):
     assert "BrokenPipe" not in said
 
 
+def test_without_a_terminal_at_all(tmp_path):
+    """``nnunet_ext sockets >&-``"""
+    words = f"exec {sys.executable} -m nnunet_ext.cli.main sockets >&- 2>{tmp_path / 'errors'}"
+    assert subprocess.run(["bash", "-c", words], check=False).returncode == 0
+    assert (tmp_path / "errors").read_text() == ""
+
+
 def test_the_files_of_a_comparison_are_utf_8_whatever_the_terminal_has(tmp_path):
     code = (
         "import os, sys; from pathlib import Path; from nnunet_ext.cli.shell import Shell\n"

@@ -114,6 +114,37 @@ def test_a_corrected_label_alone(folder, mistake):
     assert written(folder, before) == {"case_001"}
 
 
+def test_new_cases_are_checked(folder, mistake):
+    """A label that is not there yet, then one that is broken."""
+    raw = folder.parents[1] / "raw/Dataset901_Phantom"
+    (raw / "imagesTr/case_003_0000.nii.gz").write_bytes((raw / "imagesTr/case_001_0000.nii.gz").read_bytes())
+    file = raw / "dataset.json"
+    file.write_text(file.read_text().replace('"numTraining": 3', '"numTraining": 4'))
+    before = times(folder)
+    label = raw / "labelsTr/case_003.nii.gz"
+    assert mistake(PREPROCESS).startswith(f"{label}: expected the label of a training case, found no file")
+    label.write_bytes((raw / "labelsTr/case_001.nii.gz").read_bytes()[:-100])
+    assert mistake(PREPROCESS).startswith(f"{label}: expected a whole image")
+    assert times(folder) == before
+    label.write_bytes((raw / "labelsTr/case_001.nii.gz").read_bytes())
+    assert main(PREPROCESS.split()) == 0
+    assert written(folder, before) == {"case_003"}
+
+
+def test_a_killed_worker_of_nnunet_is_one_line(folder, mistake, monkeypatch):
+    def die(*_: object) -> None:
+        raise RuntimeError("Some background worker is 6 feet under. Yuck. This may be due to out of memory")
+
+    monkeypatch.setattr("nnunetv2.experiment_planning.plan_and_preprocess_api.preprocess_dataset", die)
+    text = mistake(f"{PREPROCESS} --clean")
+    assert text.startswith(
+        f"{folder / 'LitePlans_3d_fullres'}: expected to preprocess with 1 processes, one was killed"
+    )
+    monkeypatch.setattr("nnunetv2.experiment_planning.plan_and_preprocess_api.extract_fingerprints", die)
+    text = mistake("plan_and_preprocess -d 901 -pl LitePlanner --no_pp --no_pbar --no_check")
+    assert text.endswith("Run it again with -npfp 1: what is done stays.")
+
+
 def test_other_plans_begin_again(folder, mistake):
     file = folder / "LitePlans.json"
     plans = json.loads(file.read_text())
