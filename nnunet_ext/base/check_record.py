@@ -47,7 +47,7 @@ class CheckRecord:
         return [case for case in cases if case.name not in known or changed_file(files_of(case), known[case.name])]
 
     def write(self, description: Mapping[str, Any], cases: Sequence[Case]) -> None:
-        """Record that all cases are sound; reads the files of those that were not recorded, at most 16 MiB of each."""
+        """Record that all cases are sound; reads the files of those that were not recorded."""
         left = {case.name for case in self.unchecked(description, cases)}
         if not left and self._known(description).keys() == {case.name for case in cases}:
             return

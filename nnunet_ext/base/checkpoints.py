@@ -42,6 +42,24 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
+def read_trained(file: Path, *more: str) -> dict[str, Any]:
+    """Like :func:`read_checkpoint`, of a training: with what builds its network again.
+
+    Args:
+        file: The checkpoint.
+        *more: Further keys that it must have.
+
+    Raises:
+        UserError: The file is no such checkpoint.
+    """
+    found = read_checkpoint(file)
+    if missing := [key for key in ("init_args", "trainer_name", *more) if key not in found]:
+        raise UserError(
+            f"{file}: expected a checkpoint of a training, found one without {missing[0]!r}. Choose another with -chk."
+        )
+    return found
+
+
 def whole_checkpoints(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield those of a fold's checkpoints that can be read, which a training may go on from."""
     for name in RESUMABLE:

@@ -79,8 +79,8 @@ def data_alone(data: Path) -> Iterator[None]:
 def release_data() -> None:
     """Let others preprocess all that this process used; the last one that used data removes their lock file."""
     while _shared:
-        (file, process), descriptor = _shared.popitem()
-        if process == os.getpid() and _is_still(file, descriptor) and _try_lock(descriptor, shared=False):
+        (file, _), descriptor = _shared.popitem()
+        if _is_still(file, descriptor) and _try_lock(descriptor, shared=False):
             with contextlib.suppress(OSError):
                 file.unlink()
         os.close(descriptor)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 CHUNK = 1 << 20
-SAMPLES = 16  # chunks, of an image larger than that; the end of a .gz holds the checksum of all of it
+SAMPLES = 16  # chunks, of a .gz larger than that, whose end holds a checksum of all of it
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class FileStamp:
     Args:
         size: Bytes.
         modified: Time of the last change in ns. It is only a short cut: a file that was copied or touched is the same.
-        sha256: Of the content, or of 16 MiB of it where the file is larger.
+        sha256: Of the content; of a .gz larger than 16 MiB, of so much of it, the checksum at its end included.
     """
 
     size: int
@@ -62,16 +62,16 @@ def changed_file(files: Sequence[Path], stamps: Sequence[Sequence[Any]] | None) 
 def _digest(file: Path, size: int) -> str:
     digest = hashlib.sha256()
     with file.open("rb") as stream:
-        for place in _places(size):
+        for place in _places(size, sampled=file.name.endswith(".gz")):
             stream.seek(place)
             digest.update(stream.read(CHUNK))
     return digest.hexdigest()
 
 
-def _places(size: int) -> Iterator[int]:
+def _places(size: int, *, sampled: bool) -> Iterator[int]:
     """Where the chunks begin: all of them, or as many as are sampled, the first and the last among them."""
     chunks = -(-size // CHUNK)
-    if chunks <= SAMPLES:
+    if chunks <= SAMPLES or not sampled:
         yield from range(0, size, CHUNK)
         return
     last = size - CHUNK

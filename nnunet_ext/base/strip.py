@@ -15,7 +15,7 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor, nn
 
-from nnunet_ext.base.checkpoints import read_checkpoint
+from nnunet_ext.base.checkpoints import read_checkpoint, read_trained
 from nnunet_ext.base.dataset_json import read_dataset_json
 from nnunet_ext.base.json_file import read_json, write_json
 from nnunet_ext.base.one_line import one_line
@@ -132,13 +132,19 @@ def _stripped(
     model: Path, trainer: type[nnUNetTrainer], fold: str, checkpoint_name: str, plans_name: str
 ) -> dict[str, Any]:
     file = model / f"fold_{fold}" / checkpoint_name
-    checkpoint = read_checkpoint(file)
+    checkpoint = read_trained(file, "optimizer_state")
     arguments = checkpoint["init_args"]
     description = read_dataset_json(model / "dataset.json")
     whole, plain = (
         _network(kind, arguments["plans"], arguments["configuration"], description) for kind in (trainer, nnUNetTrainer)
     )
-    whole.load_state_dict(checkpoint["network_weights"])
+    try:
+        whole.load_state_dict(checkpoint["network_weights"])
+    except RuntimeError as error:
+        raise UserError(
+            f"{file}: expected weights of the network in its plans, got others ({one_line(error)}). Restore the "
+            f"checkpoint."
+        ) from error
     weights = _weights_of(plain, checkpoint["network_weights"], file)
     plain.load_state_dict(weights)
     if not _predict_alike(whole, plain):

@@ -100,6 +100,7 @@ class PredictTasks(Command):
         from nnunet_ext.multi_dataset.channel_names import differing_channel_names
         from nnunet_ext.multi_dataset.image_folder import ImageFolder
         from nnunet_ext.multi_dataset.merge import Merge
+        from nnunet_ext.multi_dataset.task_views import check_same_tasks
 
         images = ImageFolder.read(self.i, tasks)
         tasks = images.fitting(tasks, named=bool(self.tasks))
@@ -108,6 +109,8 @@ class PredictTasks(Command):
             print(warning, file=sys.stderr)
         merge = Merge.parse(self.merge, {task.task.name: task.dataset_json for task in tasks}) if self.merge else None
         check_folds(model, self.f, self.chk)
+        for fold in self.f:
+            check_same_tasks(collection_plans(model), model / f"fold_{fold}" / self.chk)
         folders.check_writable(self.o, f"-o {self.o}")
         cases = images.cases()[self.part_id :: self.num_parts]
         if not self.no_check:

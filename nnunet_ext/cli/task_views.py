@@ -57,9 +57,12 @@ class TaskViews(Command):
         if not present:
             raise UserError(f"{model}: expected a fold that was trained, found none. Train first.")
         from nnunet_ext.base.knobs import resolve
-        from nnunet_ext.multi_dataset.task_views import write_views
+        from nnunet_ext.multi_dataset.task_views import check_same_tasks, write_views
         from nnunet_ext.multi_dataset.view_weights import WEIGHTS, disk_cost
 
+        for file in (model / f"fold_{fold}" / name for fold in self.f or present for name in WEIGHTS):
+            if file.is_file():
+                check_same_tasks(plans, file)
         how = self.weights or resolve(plans, self.c)["multi_dataset"]["view_weights"]
         for fold in self.f or present:
             views = write_views(plans, self.tr, self.c, fold, how=how)

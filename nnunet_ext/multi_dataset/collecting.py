@@ -175,6 +175,7 @@ class _Draft:
 
 def _drafts(selection: Selection, collection: str) -> list[_Draft]:
     dataset = selection.dataset
+    check_source_labels(dataset.folder)
     everything = {name: name for name in class_values(dataset)}
     chosen = dict(selection.labels or everything.items())
     chosen = {name: chosen[name] for name in everything if name in chosen}

@@ -11,7 +11,7 @@ from typing import Any
 from nnunetv2.paths import nnUNet_preprocessed
 
 from nnunet_ext.base.dataset_json import read_dataset_json
-from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.json_file import read_json, read_object
 from nnunet_ext.base.preprocessing_hash import preprocessing_hash
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.task_table import SHARED, Task, TaskTable, member_plans_name
@@ -63,11 +63,15 @@ class MemberFiles:
 
     @classmethod
     def viewed(cls, view: Path) -> MemberFiles | None:
-        """Read them from a task view; None if it has not all of them."""
+        """Read them from a task view; None if it has not all of them, or a damaged one."""
         plans, *rest = (view / name for name in ("plans.json", DESCRIPTION, FINGERPRINT))
         if not all(file.is_file() for file in (plans, *rest)):
             return None
-        return cls(view, read_json(plans), read_dataset_json(rest[0]), read_json(rest[1]))
+        try:
+            found = cls(view, read_object(plans), read_dataset_json(rest[0]), read_object(rest[1]))
+        except UserError:
+            return None
+        return found if "configurations" in found.plans else None
 
     @classmethod
     def in_model(cls, model: Path, task: Task) -> MemberFiles | None:

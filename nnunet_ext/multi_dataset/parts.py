@@ -133,6 +133,8 @@ def written_parts(raw: Path, collection: str) -> dict[tuple[str, str], RawDatase
 def check_source_labels(folder: Path) -> None:
     """Refuse a part whose source has other labels now; what is no part, or was written by an older version, passes.
 
+    If the source is a part too, it must have the labels of its own source, and so on.
+
     Args:
         folder: The dataset's folder in nnUNet_raw.
 
@@ -144,6 +146,7 @@ def check_source_labels(folder: Path) -> None:
     record, stamps = read_json(folder / "dataset.json")["source"], read_json(folder / SOURCE_LABELS)
     if not (folder.parent / record["dataset"] / "dataset.json").is_file():
         return
+    check_source_labels(folder.parent / record["dataset"])
     cases = RawDataset.read(folder.parent / record["dataset"]).cases()
     labels = [(case.label, stamps.get(case.name)) for case in cases if case.label]
     changed = [file for label, stamp in labels if (file := changed_file([label], stamp and [stamp])) is not None]

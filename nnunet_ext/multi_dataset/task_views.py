@@ -13,7 +13,8 @@ from typing import Any
 
 from nnunetv2.paths import nnUNet_results
 
-from nnunet_ext.base.json_file import read_json
+from nnunet_ext.base.checkpoints import read_trained
+from nnunet_ext.base.json_file import read_json, read_object
 from nnunet_ext.base.knobs import resolve
 from nnunet_ext.base.one_line import one_line
 from nnunet_ext.errors import UserError
@@ -84,8 +85,9 @@ def write_views(
         place = view / f"fold_{fold}"
         _make(place)
         try:
-            if not _fits(view, table, task):
-                remove(place)
+            if _fits(view, table, task) is False:  # nor do its plans describe the weights of other folds any more
+                for old in view.glob("fold_*"):
+                    remove(old)
             files.write(view)
             follow(source, place, how, finished=finished)
         except OSError as error:
@@ -121,10 +123,24 @@ def renew_weights(plans: Mapping[str, Any], trainer: str, configuration: str, fo
         place = view / f"fold_{fold}"
         if not place.is_dir():
             continue
-        if view in views and (view / "plans.json").is_file() and _fits(view, table, views[view]):
+        if view in views and (view / "plans.json").is_file() and _fits(view, table, views[view]) is not False:
             follow(source, place, how, finished=False)
         else:
             remove_links(place)
+
+
+def check_same_tasks(plans: Mapping[str, Any], checkpoint: Path) -> None:
+    """Refuse a fold that was trained with other tasks than the model's plans name now.
+
+    Raises:
+        UserError: It was: the collection was planned again since.
+    """
+    table, trained = TaskTable.read(plans), TaskTable.read(read_trained(checkpoint)["init_args"]["plans"])
+    if table is None or not table.fits(trained):
+        raise UserError(
+            f"{checkpoint}: expected a checkpoint of the tasks in the model's plans.json, found one of earlier plans. "
+            f"Train this fold again, or leave it out (-f)."
+        )
 
 
 def fold_of_collection(plans: Mapping[str, Any], trainer: str, configuration: str, fold: int | str) -> Path:
@@ -134,10 +150,12 @@ def fold_of_collection(plans: Mapping[str, Any], trainer: str, configuration: st
     return _collection_fold(plans, table, trainer, configuration, fold)
 
 
-def _fits(view: Path, table: TaskTable, task: Task) -> bool:
-    """Whether a view describes this task of these tasks; one that is not there yet does."""
-    file = view / "plans.json"
-    return not file.is_file() or table.bound_to(task.name).fits(TaskTable.read(read_json(file)))
+def _fits(view: Path, table: TaskTable, task: Task) -> bool | None:
+    """Whether a view describes this task of these tasks; None: it is not there yet, or damaged."""
+    try:
+        return table.bound_to(task.name).fits(TaskTable.read(read_object(view / "plans.json")))
+    except (UserError, KeyError, TypeError):
+        return None
 
 
 def _model(collection: str, trainer: str, plans_name: str, configuration: str) -> str:

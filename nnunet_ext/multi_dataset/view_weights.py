@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from nnunet_ext.base.json_file import partial_of
 from nnunet_ext.base.one_line import one_line
 from nnunet_ext.errors import UserError
 
@@ -120,7 +121,7 @@ def put(place: Path, file: Path, ways: Sequence[Way]) -> None:
     Raises:
         UserError: There is no room, or the folder cannot be written.
     """
-    partial = place.with_name(f"{place.name}.{os.getpid()}.partial")
+    partial = partial_of(place)
     partial.unlink(missing_ok=True)
     try:
         for way in ways[:-1]:

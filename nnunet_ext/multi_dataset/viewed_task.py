@@ -59,13 +59,21 @@ class ViewedTask:
                     f"{file}: expected the view of task {name!r}, found no file. Run nnunet_ext task_views -d "
                     f"{int(table.collection[7:10])}"
                 )
-        plans = read_object(view / "plans.json")
-        if not table.bound_to(name).fits(TaskTable.read(plans)):
+        again = f"Run nnunet_ext task_views -d {int(table.collection[7:10])}"
+        file = view / "plans.json"
+        try:
+            plans = read_object(file)
+            fits = table.bound_to(name).fits(TaskTable.read(plans))
+            file = view / "dataset.json"
+            description = read_dataset_json(file)
+        except (UserError, KeyError, TypeError) as error:
+            raise UserError(f"{file}: expected that of task {name!r}, found it damaged. {again}") from error
+        if not fits:
             raise UserError(
                 f"{view / 'plans.json'}: expected a view of task {name!r} with the tasks of the model, found others. "
-                f"Run nnunet_ext task_views -d {int(table.collection[7:10])}"
+                f"{again}"
             )
-        return cls(table.tasks[number], number, plans, read_dataset_json(view / "dataset.json"), configuration)
+        return cls(table.tasks[number], number, plans, description, configuration)
 
     @cached_property
     def plans_manager(self) -> PlansManager:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from nnunet_ext.base import data_use as module
 from nnunet_ext.base.data_use import data_alone, release_data, use_data
 from nnunet_ext.errors import UserError
 
@@ -72,6 +73,22 @@ def test_no_training_while_data_are_made(data):
     with other(data, ALONE), pytest.raises(UserError, match=rf"^{data}: expected data that nobody changes, found"):
         use_data(data)
     assert left(data) == []
+
+
+def test_a_lock_that_its_last_user_removes_just_now(data, monkeypatch):
+    """Between opening the file and locking it: whoever comes later would make a new one."""
+    file, lock, times = data.parent / f".{data.name}.in_use", module._try_lock, []
+
+    def removed_before(descriptor: int, *, shared: bool) -> bool:
+        times.append(shared)
+        if len(times) == 1:
+            file.unlink()
+        return lock(descriptor, shared=shared)
+
+    monkeypatch.setattr(module, "_try_lock", removed_before)
+    with data_alone(data):
+        assert times == [False, False]
+        assert file.is_file()
 
 
 def test_no_two_preprocessings(data):

@@ -114,6 +114,16 @@ def test_a_corrected_label_alone(folder, mistake):
     assert written(folder, before) == {"case_001"}
 
 
+def test_a_case_that_is_gone_alone(folder):
+    raw = folder.parents[1] / "raw/Dataset901_Phantom"
+    (raw / "imagesTr/case_002_0000.nii.gz").unlink()
+    (raw / "labelsTr/case_002.nii.gz").unlink()
+    before = times(folder)
+    assert main(PREPROCESS.split()) == 0
+    assert written(folder, before) == set()
+    assert not list((folder / "LitePlans_3d_fullres").glob("case_002*"))
+
+
 def test_new_cases_are_checked(folder, mistake):
     """A label that is not there yet, then one that is broken."""
     raw = folder.parents[1] / "raw/Dataset901_Phantom"

@@ -190,5 +190,18 @@ def test_a_model_with_a_broken_file(tmp_path, monkeypatch, mistake, name, text):
     (model / "dataset.json").write_text("{}")
     (model / name).write_text(text)
     weights = {"network_weights": {}, "init_args": {"plans": plans, "configuration": "3d_fullres"}}
+    weights |= {"trainer_name": "LeFeDTrainer", "optimizer_state": {}}
     torch.save(weights, model / "fold_0" / "checkpoint_final.pth")
     assert f"{model / name}: expected " in mistake(words("LeFeDTrainer", "-f", "0"))
+
+
+def test_a_checkpoint_that_is_no_trainings_or_does_not_fit(half_labelled: Make, mistake):
+    file = trained(half_labelled, "LeFeDTrainer") / "fold_0" / "checkpoint_final.pth"
+    whole = torch.load(file, weights_only=False)
+    for gone in ("init_args", "optimizer_state"):
+        torch.save({name: value for name, value in whole.items() if name != gone}, file)
+        assert f"{file}: expected a checkpoint of a training, found one without '{gone}'" in mistake(
+            words("LeFeDTrainer")
+        )
+    torch.save(whole | {"network_weights": {"other": torch.zeros(1)}}, file)
+    assert f"{file}: expected weights of the network in its plans" in mistake(words("LeFeDTrainer"))

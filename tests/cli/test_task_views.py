@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from nnunet_ext.cli.main import main
 
@@ -62,6 +63,21 @@ def test_an_ordinary_model(untrained, mistake):
     del plans["collection"]
     (untrained / MODEL / "plans.json").write_text(json.dumps(plans))
     assert "expected a collection's model, found one of an ordinary data set. Give another -d." in mistake(WORDS)
+
+
+def test_a_fold_of_earlier_tasks(untrained, mistake):
+    file = untrained / MODEL / "fold_1" / "checkpoint_final.pth"
+    checkpoint = torch.load(file, weights_only=False)
+    checkpoint["init_args"]["plans"]["collection"]["tasks"].reverse()
+    torch.save(checkpoint, file)
+    text = mistake(WORDS)
+    assert text.startswith(
+        f"{file}: expected a checkpoint of the tasks in the model's plans.json, found one of earlier"
+    )
+    assert main([*WORDS.split(), "-f", "0"]) == 0
+    images = untrained / "raw" / "Dataset901_Organ" / "imagesTs"
+    predict = f"predict_tasks -d 900 -p CollectionLitePlans -i {images} -o {untrained / 'out'} -device cpu -f 1"
+    assert mistake(predict) == text
 
 
 def test_planned_again_since(untrained, mistake):

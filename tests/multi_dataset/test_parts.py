@@ -214,6 +214,17 @@ def test_labels_of_the_source_that_were_corrected(raw: Path) -> None:
     check_source_labels(folder)  # the source is elsewhere
 
 
+def test_labels_of_the_source_of_a_source_that_were_corrected(raw: Path) -> None:
+    first = write(raw, part(raw))
+    again = Part(RawDataset.read(first), "Dataset910_Again", "organ", {"organ": "organ"}, CASES)
+    write_parts({"Dataset911_organ": again}, raw, show_progress=False)
+    check_source_labels(raw / "Dataset911_organ")
+    labels = raw / "Dataset004_Source" / "labelsTr"
+    (labels / "case_002.nii.gz").write_bytes((labels / "case_004.nii.gz").read_bytes())
+    with pytest.raises(UserError, match=f"^{first}: expected labels of Dataset004_Source as they were"):
+        check_source_labels(raw / "Dataset911_organ")
+
+
 class TestAnnotated:
     """What was not annotated must not be in the label file."""
 

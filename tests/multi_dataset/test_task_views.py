@@ -369,6 +369,39 @@ def test_planned_again_the_view_tells_what_was_trained(plans, tmp_path):
     assert [content(view) for view in views] == before
 
 
+@pytest.mark.parametrize("text", ['{"collection"', "[]", '{"collection": {}}', "{}"])
+def test_a_damaged_view_ends_no_training_and_is_written_again(plans, tmp_path, text):
+    members = [MemberFiles.planned(plans, task) for task in TaskTable.read(plans).tasks]
+    view = write_views(plans, TRAINER, CONFIGURATION, 0, members)[2]
+    before = content(view)
+    (view / "plans.json").write_text(text)
+    renew_weights(plans, TRAINER, CONFIGURATION, 0)
+    write_views(plans, TRAINER, CONFIGURATION, 0)  # from the collection's model
+    assert content(view)["plans.json"] == before["plans.json"]
+    (view / "dataset.json").write_text("{")
+    write_views(plans, TRAINER, CONFIGURATION, 0)
+    assert content(view)["dataset.json"] == before["dataset.json"]
+
+
+def test_weights_of_other_tasks_leave_the_view_with_its_plans(plans, tmp_path):
+    """Planned again in another order: another fold's weights know the tasks by their old numbers."""
+    shutil.copytree(fold_of(tmp_path), fold_of(tmp_path).with_name("fold_1"))
+    for fold in (0, 1):
+        views = write_views(plans, TRAINER, CONFIGURATION, fold)
+    table = TaskTable.read(plans)
+    other = TaskTable("Dataset900_All", tuple(reversed(table.tasks)))
+    for task in other.tasks:
+        file = tmp_path / "preprocessed" / task.dataset / "P_Dataset900_All.json"
+        member = json.loads(file.read_text()) | {"collection": other.bound_to(task.name).as_json()}
+        file.write_text(json.dumps(member))
+    plans = plans | {"collection": other.as_json()}
+    members = [MemberFiles.planned(plans, task) for task in other.tasks]
+    write_views(plans, TRAINER, CONFIGURATION, 0, members)
+    for view in views:
+        assert (view / "fold_0" / "checkpoint_final.pth").is_file()
+        assert not list((view / "fold_1").glob("*.pth"))
+
+
 def test_a_collection_travels_as_one_zip(plans, tmp_path, monkeypatch):
     """Its model describes the members, so views can be written anywhere."""
     members = [MemberFiles.planned(plans, task) for task in TaskTable.read(plans).tasks]
