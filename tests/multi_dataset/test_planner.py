@@ -10,11 +10,16 @@ import pytest
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunet_ext.base.folds import default_folds
 from nnunet_ext.base.planner import ExtPlanner
+from nnunet_ext.base.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
 from nnunet_ext.multi_dataset.lite_planner import CollectionLitePlanner
-from nnunet_ext.multi_dataset.planner import CollectionPlanner
+from nnunet_ext.multi_dataset.manifest import ManifestTask
+from nnunet_ext.multi_dataset.parts import Part, write_parts
+from nnunet_ext.multi_dataset.planner import CollectionPlanner, _check_folds
 from nnunet_ext.multi_dataset.task_table import TaskTable
+from nnunet_ext.phantoms import write_phantom_dataset
 
 NAME = "Dataset900_Planned"
 THREE = {"background": 0, "liver": 1, "tumour": 2}
@@ -286,3 +291,42 @@ def test_the_network_of_another_collection_is_taken_over(fingerprinted):
     shared, members = plan(folder)
     for plans in (shared, *members):
         assert {key: setting(plans, key) for key in earlier} == earlier
+
+
+@pytest.fixture
+def folds_of_part(tmp_path, monkeypatch) -> tuple[ManifestTask, Path, Path]:
+    """A part's task, and the folds of its source and its own planned ones, equally many, none written yet."""
+    for name in ("raw", "preprocessed"):
+        monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
+    source = write_phantom_dataset(tmp_path / "raw", "Dataset004_Source", cases=6, shape=(8, 12, 10))
+    names = ("case_000", "case_002", "case_003", "case_005")
+    part = Part(RawDataset.read(source), "Dataset900_All", "part", {"organ": "organ"}, names)
+    write_parts({"Dataset901_part": part}, tmp_path / "raw", show_progress=False)
+    for name in ("Dataset004_Source", "Dataset901_part"):
+        (tmp_path / "preprocessed" / name).mkdir(parents=True)
+    task = ManifestTask("part", "Dataset901_part", "Dataset004_Source")
+    source, planned = (
+        tmp_path / "preprocessed" / str(name) / "splits_final.json" for name in (task.source, task.dataset)
+    )
+    return task, source, planned
+
+
+def test_folds_of_a_source_that_were_changed(folds_of_part):
+    task, source, _ = folds_of_part
+    _check_folds(task)
+    folds = default_folds([f"case_{number:03d}" for number in range(6)])
+    source.write_text(json.dumps(folds))
+    _check_folds(task)
+    source.write_text(json.dumps(folds[::-1]))
+    with pytest.raises(UserError, match=r"expected the folds of Dataset004_Source, .* found others: they were changed"):
+        _check_folds(task)
+
+
+def test_folds_of_a_part_that_was_collected_again(folds_of_part):
+    task, source, planned = folds_of_part
+    own = json.loads((source.parents[2] / "raw" / task.dataset / "splits_final.json").read_text())
+    planned.write_text(json.dumps([*own, own[0]]))  # a fold that the user added
+    _check_folds(task)
+    planned.write_text(json.dumps(own[::-1]))
+    with pytest.raises(UserError, match="found others: task 'part' was collected again"):
+        _check_folds(task)
