@@ -21,6 +21,7 @@ POLL_SECONDS = 0.05
 SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 _libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
 _following = 0  # how many with-statements are open
+_forking = 0  # the process that forked last
 
 
 def end_with_parent(signum: int = signal.SIGKILL) -> None:
@@ -56,15 +57,19 @@ def _outlive_nobody() -> None:
     os._exit(1)
 
 
+def _before_fork() -> None:
+    global _forking
+    _forking = os.getpid()
+
+
 def _after_fork() -> None:
     global _following
     if _following:
         _following = 0
-        parent = os.getppid()
         end_with_parent()
-        if os.getppid() != parent:  # it ended in between
+        if os.getppid() != _forking:  # it ended before the kernel knew
             os._exit(1)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

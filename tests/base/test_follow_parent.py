@@ -19,6 +19,21 @@ if worker:
     print(worker, flush=True)
 time.sleep(60)
 """
+KILLED_AT_ONCE = """
+import os, signal, sys, time
+from nnunet_ext.base import follow_parent
+killed = follow_parent.end_with_parent
+def late():
+    os.kill(os.getppid(), signal.SIGKILL)  # before the child has asked the kernel for anything
+    time.sleep(1)
+    killed()
+follow_parent.end_with_parent = late
+with follow_parent.children_follow():
+    worker = os.fork()
+if not worker:
+    print("lives on", flush=True)
+time.sleep(60)
+"""
 NOT_FOLLOWING = FORKED.replace("with children_follow():", "if True:")
 SPAWNED = """
 import multiprocessing, time
@@ -65,6 +80,15 @@ def kill(tmp_path, code: str) -> int:
 @pytest.mark.parametrize("code", [FORKED, SPAWNED])
 def test_workers_of_a_killed_process_end(tmp_path, code):
     assert ended(kill(tmp_path, code), 10)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
+def test_a_worker_whose_parent_is_killed_at_once_ends_too(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_AT_ONCE], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert "lives on" not in done.stdout
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and prctl")
