@@ -28,6 +28,7 @@ WORKERS_GRACE = 2.0  # seconds for workers to end on SIGTERM
 # removes semaphores of workers that were ended; ends with us
 TRACKER = b"multiprocessing.resource_tracker"
 _active: Interruption | None = None
+_forking = threading.local()  # the signals that a thread blocked before its fork
 
 
 class Interrupted(KeyboardInterrupt):
@@ -212,6 +213,17 @@ def _descendants() -> list[int]:
     return found
 
 
+def _before_fork() -> None:
+    """Keep signals waiting: one that a worker gets while it still has our handlers would be lost."""
+    if _active is not None:
+        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _active._handlers)
+
+
+def _after_fork_in_parent() -> None:
+    if (mask := vars(_forking).pop("mask", None)) is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _after_fork() -> None:
     """A forked worker ends by signals as if nobody handled them, and with its parent; SIGINT stays blocked."""
     global _active
@@ -220,7 +232,8 @@ def _after_fork() -> None:
         for number in _active._handlers:
             signal.signal(number, signal.SIG_DFL)
         _active = None
+    _after_fork_in_parent()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork)

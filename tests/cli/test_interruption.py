@@ -197,3 +197,33 @@ def test_every_row_of_the_table_of_interruptions_names_tests_that_there_are():
         for file, name in named:
             (found,) = (root / "tests").rglob(file)
             assert f"def {name}" in found.read_text(), row
+
+
+FORKING = """
+import os, signal, time
+worker = []
+
+def at_once():
+    if worker:  # as a pool that ends just when a worker is forked
+        os.kill(os.getpid(), signal.SIGTERM)
+
+os.register_at_fork(after_in_child=at_once)  # runs before that of the package
+from nnunet_ext.cli.interruption import interruptible
+
+with interruptible("Advice."):
+    worker.append(True)
+    child = os.fork()
+    if not child:
+        time.sleep(30)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)  # the parent hears it still
+"""
+
+
+def test_a_worker_that_is_ended_while_it_is_forked_ends():
+    words = [sys.executable, "-c", FORKING]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+    assert done.stdout == f"{-signal.SIGTERM}\n"
+    assert "Interrupted" in done.stderr
+    assert done.stderr.count("Traceback") == 1
