@@ -20,7 +20,8 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-BUSY = (errno.EACCES, errno.EAGAIN)
+# another process has it; a file that is open to read only, as another user's is, cannot be had alone
+BUSY = (errno.EACCES, errno.EAGAIN, errno.EBADF)
 _shared: dict[tuple[Path, int], int] = {}  # descriptor by lock file and process, of the data that it trains on
 _alone: set[Path] = set()  # lock files of the data that this process preprocesses
 
@@ -130,7 +131,7 @@ def _open(file: Path, *, shared: bool) -> int | None:
 
 
 def _try_lock(descriptor: int, *, shared: bool) -> bool:
-    """Lock a file; False: another process has it. Where there are no locks, everybody may."""
+    """Lock a file; False: it cannot be had. Where there are no locks, everybody may."""
     try:
         fcntl.lockf(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:

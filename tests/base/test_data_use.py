@@ -159,10 +159,15 @@ def test_two_users_share_data(data, monkeypatch):
         assert (data.parent / f".{data.name}.in_use").stat().st_mode & 0o777 == 0o666
         only_read(monkeypatch)
         use_data(data)
+        release_data()
+        assert left(data) == [f".{data.name}.in_use"]  # the other user's
+        use_data(data)
     monkeypatch.undo()
     with pytest.raises(subprocess.CalledProcessError):  # still held
         subprocess.run([sys.executable, "-c", HOLD.format(ALONE), str(data)], check=True, stderr=subprocess.DEVNULL)
     release_data()
+    with data_alone(data):  # the file is still there, and keeps nobody away
+        pass
     assert left(data) == []
 
 
