@@ -288,7 +288,7 @@ PLANNED_AGAIN = {
 OTHER_DATA = {
     "dataset_fingerprint.json": (
         '{"spacings": [[1, 1, 2]]}',
-        "another dataset_fingerprint.json: cases were added",
+        "another dataset_fingerprint.json: it was extracted again",
     ),
     "splits_final.json": (
         '[{"train": ["a", "case"], "val": ["b"]}]',
