@@ -102,7 +102,7 @@ def data_difference(before: Mapping[str, Any] | None, now: Mapping[str, Any] | N
                 count = f"{then['number']} -> {today['number']}" if today else f"{then['number']} -> none"
                 return f"other {use} cases of {dataset} (splits_final.json: {count})"
     if before["fingerprint"] != now["fingerprint"]:
-        return f"another {FINGERPRINT}: it was extracted again, of other images or by other code"
+        return f"another {FINGERPRINT}: it was extracted again since"
     return None
 
 

@@ -259,7 +259,7 @@ def test_cases_that_a_training_sees_are_not_scored(root, ran, mistake):
     assert "fold below 2, got 2" in mistake([*words, "-f", "2"])  # nnU-Net would draw it
     folds[0]["train"].append("case_001")
     (planned / "splits_final.json").write_text(json.dumps(folds))
-    assert "'case_001'" in mistake([*words[:-6], *words[-2:]])
+    assert f"{expected}Dataset700_Half/case_001, which it trains on" in mistake([*words[:-6], *words[-2:]])
     folds[0]["train"].remove("case_001")
     (planned / "splits_final.json").write_text(json.dumps(folds))
 
@@ -349,10 +349,7 @@ def test_other_files_plans_or_classes_are_refused_before_anything_is_trained(roo
     assert "they were planned again since they were preprocessed" in mistake([*words, f"a={CONTROL}"])
     (root / "preprocessed/Dataset700_Half/LitePlans.json").write_text(base)
     for file, text in (
-        (
-            "dataset_fingerprint.json",
-            "another dataset_fingerprint.json: it was extracted again, of other images",
-        ),
+        ("dataset_fingerprint.json", "another dataset_fingerprint.json: it was extracted again since"),
         ("splits_final.json", "other training cases of Dataset700_Half (splits_final.json: 4 -> 4)"),
     ):
         with changed_json(root / "preprocessed/Dataset700_Half" / file):
