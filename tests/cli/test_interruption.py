@@ -79,11 +79,13 @@ def start(folder: Path, command: str = "work", prefix: tuple[str, ...] = ()) -> 
     (folder / "program.py").write_text(PROGRAM)
     words = [*prefix, sys.executable, "program.py", command]
     with (folder / "out.txt").open("w") as out:
-        ignored = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup's children inherit that it is ignored
+        # children inherit what is ignored: by nohup, by a shell for its jobs in the background
+        before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGINT)}
         try:
             process = subprocess.Popen(words, cwd=folder, stdout=out, stderr=out, start_new_session=True)
         finally:
-            signal.signal(signal.SIGHUP, ignored)
+            for number, handler in before.items():
+                signal.signal(number, handler)
     end = time.monotonic() + 60
     while not (folder / "ready").exists():
         assert process.poll() is None, (folder / "out.txt").read_text()
