@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import contextlib
+import faulthandler
 import json
 import multiprocessing
 import os
@@ -115,6 +116,7 @@ def _run(words: Sequence[str], env: Mapping[str, str], output: int, first: Calla
         variables = dict(env)
         os.environ.clear()
         os.environ.update(variables)
+        faulthandler.enable(output)  # a crash in C says where
         code = _call(words)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)

@@ -43,15 +43,14 @@ class CheckRecord:
             description: The dataset.json of today.
             cases: The dataset's cases.
         """
-        known = self._known(description)
-        return [case for case in cases if case.name not in known or changed_file(files_of(case), known[case.name])]
+        return _unchecked(cases, self._known(description))
 
     def write(self, description: Mapping[str, Any], cases: Sequence[Case]) -> None:
         """Record that all cases are sound; reads the files of those that were not recorded."""
-        left = {case.name for case in self.unchecked(description, cases)}
-        if not left and self._known(description).keys() == {case.name for case in cases}:
-            return
         known = self._known(description)
+        left = {case.name for case in _unchecked(cases, known)}
+        if not left and known.keys() == {case.name for case in cases}:
+            return
 
         def stamps(case: Case) -> list[Any]:
             return [FileStamp.of(file).as_json() for file in files_of(case)] if case.name in left else known[case.name]
@@ -64,9 +63,13 @@ class CheckRecord:
         """Return stamps by case; none where there is no record, or one that cannot be used."""
         try:
             found = read_object(self.file)
-        except UserError:  # it is made anew
+        except UserError:  # missing or damaged
             return {}
         return found["cases"] if found.get("of") == _digest(description) else {}
+
+
+def _unchecked(cases: Sequence[Case], known: Mapping[str, Any]) -> list[Case]:
+    return [case for case in cases if case.name not in known or changed_file(files_of(case), known[case.name])]
 
 
 def _digest(description: Mapping[str, Any]) -> str:

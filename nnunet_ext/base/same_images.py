@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 Images = Mapping[str, Sequence[Path]]
 
-MANY = 3
 FOLDERS = {"dataset": "imagesTr", "unlabelled": "imagesUn"}
 
 
@@ -52,8 +50,7 @@ def images_of(
 def same_images(one: Images, other: Images) -> list[tuple[str, str]]:
     """Return the pairs of cases that share an image file, by path or as the same file under two paths.
 
-    A file that three or more cases of a dataset have, each beside images of its own, tells nothing: an atlas, or a
-    blank image in place of a missing one.
+    A file that stands in every case of a dataset beside further images (an atlas) tells nothing.
 
     Args:
         one: Image files by case.
@@ -62,27 +59,22 @@ def same_images(one: Images, other: Images) -> list[tuple[str, str]]:
     Returns:
         Names in ``one`` and in ``other``, sorted by the latter.
     """
-    telling = _telling({**one, **other})
-    owners = {identity: name for name in one for identity in telling[name]}
+    in_all = _in_all({**one, **other})
+    owners = {identity: name for name, images in one.items() for identity in _identities(images) - in_all}
     found = {}
-    for name in other:
-        for identity in telling[name]:
+    for name, images in other.items():
+        for identity in _identities(images):
             if identity in owners:
                 found[name] = owners[identity]
     return [(found[name], name) for name in sorted(found)]
 
 
-def _telling(cases: Images) -> dict[str, set[Hashable]]:
-    """Return what tells each case: its images without those that three or more cases of its dataset share, if any."""
-    counts: dict[str, Counter[Hashable]] = defaultdict(Counter)
+def _in_all(cases: Images) -> set[Hashable]:
+    """Files that three or more cases, and so many as all of a dataset, have beside images of their own."""
+    by_dataset: dict[str, list[set[Hashable]]] = {}
     for name, images in cases.items():
-        counts[name.rpartition("/")[0]].update(_identities(images))
-    found = {}
-    for name, images in cases.items():
-        count = counts[name.rpartition("/")[0]]
-        own = [file for file in images if all(count[identity] < MANY for identity in _identity(file))]
-        found[name] = _identities(own or images)
-    return found
+        by_dataset.setdefault(name.rpartition("/")[0], []).append(_identities(images) if len(images) > 1 else set())
+    return {identity for found in by_dataset.values() if len(found) > 2 for identity in set.intersection(*found)}
 
 
 def _identities(images: Iterable[Path]) -> set[Hashable]:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from spoiled_file import spoil
 
 import nnunet_ext
 from nnunet_ext.base.check_record import FILE, CheckRecord
@@ -31,13 +32,6 @@ def raw(record: CheckRecord, *, write: bool = False) -> Path:
 def unchecked(record: CheckRecord, **description: object) -> list[str]:
     dataset = check_dataset(raw(record), show_progress=False)
     return [case.name for case in record.unchecked(dataset.description | description, dataset.cases())]
-
-
-def spoil(file: Path) -> None:
-    """Damage a file in a way that only reading it can tell."""
-    time, content = file.stat().st_mtime_ns, file.read_bytes()
-    file.write_bytes(content[:-20] + bytes(20))
-    os.utime(file, ns=(time, time))
 
 
 def test_what_was_sound_is_not_read_again(record):

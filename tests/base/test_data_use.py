@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from data_holder import ALONE, HOLD, USE, data_holder
 
 from nnunet_ext.base import data_use as module
 from nnunet_ext.base.data_use import data_alone, release_data, use_data
 from nnunet_ext.errors import UserError
-
-USE = "use_data(data)"
-ALONE = "stack.enter_context(data_alone(data))"
-HOLD = """
-import contextlib, sys
-from pathlib import Path
-from nnunet_ext.base.data_use import data_alone, use_data
-data = Path(sys.argv[1])
-with contextlib.ExitStack() as stack:
-    {}
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
 
 
 @pytest.fixture
@@ -40,26 +26,13 @@ def _made(data: Path) -> None:
     data.mkdir(parents=True)
 
 
-@contextlib.contextmanager
-def other(data: Path, how: str) -> Iterator[subprocess.Popen]:
-    """Another process that uses the data, or preprocesses them."""
-    words = [sys.executable, "-c", HOLD.format(how), str(data)]
-    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        yield process
-    finally:
-        process.communicate("\n")
-
-
 def left(data: Path) -> list[str]:
     return sorted(path.name for path in data.parent.iterdir() if path != data)
 
 
 def test_no_preprocessing_under_a_training(data):
     with (
-        other(data, USE),
+        data_holder(data, USE),
         pytest.raises(UserError, match=rf"^{data}: expected data that nobody uses, found a training on them"),
         data_alone(data),
     ):
@@ -70,7 +43,10 @@ def test_no_preprocessing_under_a_training(data):
 
 
 def test_no_training_while_data_are_made(data):
-    with other(data, ALONE), pytest.raises(UserError, match=rf"^{data}: expected data that nobody changes, found"):
+    with (
+        data_holder(data, ALONE),
+        pytest.raises(UserError, match=rf"^{data}: expected data that nobody changes, found"),
+    ):
         use_data(data)
     assert left(data) == []
 
@@ -92,16 +68,16 @@ def test_a_lock_that_its_last_user_removes_just_now(data, monkeypatch):
 
 
 def test_no_two_preprocessings(data):
-    with other(data, ALONE), pytest.raises(UserError), data_alone(data):
+    with data_holder(data, ALONE), pytest.raises(UserError), data_alone(data):
         pass
 
 
 def test_trainings_share_data_and_the_last_one_tidies_up(data):
-    with other(data, USE), other(data, USE):
+    with data_holder(data, USE), data_holder(data, USE):
         pass
     assert left(data) == []
-    with other(data, USE) as one:
-        with other(data, USE):
+    with data_holder(data, USE) as one:
+        with data_holder(data, USE):
             pass
         assert left(data) == [f".{data.name}.in_use"]
         assert one.poll() is None
@@ -112,7 +88,7 @@ def test_trainings_share_data_and_the_last_one_tidies_up(data):
 
 @pytest.mark.parametrize("how", [USE, ALONE])
 def test_a_killed_process_keeps_nobody_away(data, how):
-    with other(data, how) as process:
+    with data_holder(data, how) as process:
         process.kill()
         process.wait()
         assert left(data) == [f".{data.name}.in_use"]
@@ -126,12 +102,12 @@ def test_a_process_may_preprocess_what_it_trains_on(data):
     use_data(data)
     with data_alone(data):
         pass
-    with other(data, USE):
+    with data_holder(data, USE):
         use_data(data)
     with pytest.raises(subprocess.CalledProcessError):  # still held
         subprocess.run([sys.executable, "-c", HOLD.format(ALONE), str(data)], check=True, stderr=subprocess.DEVNULL)
     release_data()
-    with other(data, ALONE):
+    with data_holder(data, ALONE):
         pass
     assert left(data) == []
 
@@ -155,7 +131,7 @@ def only_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_two_users_share_data(data, monkeypatch):
-    with other(data, USE):
+    with data_holder(data, USE):
         assert (data.parent / f".{data.name}.in_use").stat().st_mode & 0o777 == 0o666
         only_read(monkeypatch)
         use_data(data)

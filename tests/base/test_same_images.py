@@ -57,19 +57,12 @@ def test_an_image_that_all_cases_have_beside_their_own_tells_nothing(folder):
     assert same_images({"A/b": alone["A/b"], "A/c": alone["A/c"]}, {"A/a": alone["A/a"]}) == [("A/c", "A/a")]
 
 
-def test_a_blank_image_in_place_of_a_missing_one_tells_nothing(folder):
-    """Some cases have it, under its own name or as links; but three raters' cases of one scan are the same."""
-    for number in range(3):
-        os.link(folder / "A" / "atlas", folder / "A" / f"blank{number}")
-    own = [(folder / "A" / f"own{number}", f"own {number}") for number in range(4)]
-    for file, text in own:
-        file.write_text(text)
-    names = {f"c{number}": [f"own{number}", f"blank{number}"] for number in range(3)} | {"d": ["own3", "y"]}
-    cases = files(folder / "A", **names)
-    assert same_images({name: cases[name] for name in ("A/c1", "A/c2", "A/d")}, {"A/c0": cases["A/c0"]}) == []
-    raters = files(folder / "A", r0=["own0", "blank0"], r1=["own0", "blank1"], r2=["own0", "blank2"])
-    found = same_images({"A/r1": raters["A/r1"], "A/r2": raters["A/r2"]}, {"A/r0": raters["A/r0"]})
-    assert [name for _, name in found] == ["A/r0"]
+def test_an_image_that_some_cases_share_is_one_patient(folder):
+    """Three visits with one CT and a PET of their own."""
+    for name in ("z", "other"):
+        (folder / "A" / name).write_text(f"A {name}")
+    cases = files(folder / "A", a=["x", "atlas"], b=["y", "atlas"], c=["z", "atlas"], d=["other", "other"])
+    assert same_images({name: cases[name] for name in ("A/b", "A/c", "A/d")}, {"A/a": cases["A/a"]}) == [("A/c", "A/a")]
 
 
 def test_names_of_image_files(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 from lock_holder import lock_holder
+from spoiled_file import spoil
 
 from nnunet_ext.cli.main import main
 from nnunet_ext.errors import UserError
@@ -95,13 +96,6 @@ def test_bad_data_stop_before_anything_is_written(nnunet, mistake, monkeypatch):
     file.write_bytes(file.read_bytes()[:-1000])
     assert mistake(f"plan_and_preprocess {AGAIN}").startswith(f"{file}: expected a whole image, but it is corrupt")
     assert list((nnunet / "empty").iterdir()) == []
-
-
-def spoil(file: Path) -> None:
-    """Damage a file in a way that only reading it can tell."""
-    time, content = file.stat().st_mtime_ns, file.read_bytes()
-    file.write_bytes(content[:-20] + bytes(20))
-    os.utime(file, ns=(time, time))
 
 
 def test_planning_again_reads_what_has_changed_only(nnunet, mistake):

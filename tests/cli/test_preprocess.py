@@ -1,14 +1,13 @@
 """``nnunet_ext preprocess``: what is missing is done, and nothing else; a training on half of it is refused."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import blosc2
 import nibabel
 import numpy as np
 import pytest
+from data_holder import data_holder
 from lock_holder import lock_holder
 
 from nnunet_ext import sockets
@@ -190,17 +189,10 @@ def test_nothing_changes_under_a_training(folder, mistake):
     """A training in another process holds the data as they are; what would change nothing goes through."""
     data = folder / "LitePlans_3d_fullres"
     before = times(folder)
-    words = "import sys, pathlib; from nnunet_ext.base.data_use import use_data; use_data(pathlib.Path(sys.argv[1])); "
-    words += "print('held', flush=True); sys.stdin.readline()"
-    training = subprocess.Popen(
-        [sys.executable, "-c", words, str(data)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert training.stdout is not None
-    assert training.stdout.readline() == "held\n"
-    assert main(PREPROCESS.split()) == 0
-    assert mistake(f"{PREPROCESS} --clean").startswith(f"{data}: expected data that nobody uses, found a training")
-    assert times(folder) == before
-    training.communicate("\n")
+    with data_holder(data):
+        assert main(PREPROCESS.split()) == 0
+        assert mistake(f"{PREPROCESS} --clean").startswith(f"{data}: expected data that nobody uses, found a training")
+        assert times(folder) == before
     assert main([*PREPROCESS.split(), "--clean"]) == 0
     assert written(folder, before) == {"case_000", "case_001", "case_002"}
 
