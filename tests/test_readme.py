@@ -86,3 +86,20 @@ def test_unlabelled_images(tmp_path: Path, run: Callable[[str], None]) -> None:
     dice = scores(tmp_path, run, tmp_path / "raw" / "Dataset901_Organs" / "labelsTs", "predicted/few_labels")
     assert len(dice) == 2
     assert np.min(dice) > 0.7, dice
+
+
+def test_ci_finds_the_test_command(tmp_path: Path):
+    """``.ci/run`` up to where it would build the environment."""
+    (tmp_path / ".ci").mkdir()
+    script = (README.parent / ".ci" / "run").read_text().partition("\nbash ")[0]
+    (tmp_path / ".ci" / "run").write_text(script)
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["bash", tmp_path / ".ci" / "run"], capture_output=True, text=True, check=False)
+
+    (tmp_path / "README.md").write_text(README.read_text(encoding="utf-8"))
+    found = run()
+    assert found.returncode == 0
+    assert found.stdout.startswith("README's test command: python3 -m venv .venv && .venv/bin/pip install")
+    (tmp_path / "README.md").write_text("nothing")
+    assert (run().returncode, run().stderr) == (1, "README.md: expected a line with the test command, found none\n")
