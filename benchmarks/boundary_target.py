@@ -13,7 +13,7 @@ import torch
 from skimage.morphology import erosion, footprint_rectangle
 from training_step import make_batch, make_plans, make_trainer, scratch_folders, timed
 
-from nnunet_ext.ba_net.loss import boundary_target
+from nnunet_ext.methods.ba_net.loss import boundary_target
 
 
 def by_erosion(labels: np.ndarray) -> np.ndarray:

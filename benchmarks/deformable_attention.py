@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from training_step import timed
 
-from nnunet_ext.base.deformable_encoder import DeformableEncoder
+from nnunet_ext.networks.deformable_encoder import DeformableEncoder
 
 CHANNELS, HEADS, POINTS = 48, 3, 4
 MOST_TOKENS_DENSE = 2_500

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from training_step import timed
 
-from nnunet_ext.base.dynamic_head import DynamicHead
+from nnunet_ext.networks.dynamic_head import DynamicHead
 
 Head = Callable[[Tensor, Tensor], Tensor]
 WIDTH, HEADS = 8, 2

@@ -50,9 +50,9 @@ from training_step import LABELS, in_turn, make_batch, make_plans, make_trainer,
 
 from nnunet_ext import sockets  # noqa: E402
 from nnunet_ext.cli.main import main as nnunet_ext  # noqa: E402
-from nnunet_ext.multi_dataset.task_table import Task, TaskTable  # noqa: E402
-from nnunet_ext.multi_dataset.trainer import MultiTaskTrainer  # noqa: E402
-from nnunet_ext.phantoms import write_phantom_dataset  # noqa: E402
+from nnunet_ext.collection.task_table import Task, TaskTable  # noqa: E402
+from nnunet_ext.collection.training.trainer import MultiTaskTrainer  # noqa: E402
+from nnunet_ext.phantoms.dataset import write_phantom_dataset  # noqa: E402
 
 CONTROL = "NNUNetBaselineTrainer"
 OVER = "stopped: its time was over"

@@ -47,10 +47,10 @@ PRELOADED = (
     "nnunetv2.inference.predict_from_raw_data",
     "nnunetv2.preprocessing.preprocessors.default_preprocessor",
     "nnunetv2.run.run_training",
-    "nnunet_ext.baseline.planner",
-    "nnunet_ext.cli.compare_run",
-    "nnunet_ext.cli.shell",
-    "nnunet_ext.mean_teacher.trainer",
+    "nnunet_ext.methods.baseline.planner",
+    "nnunet_ext.comparison.run",
+    "nnunet_ext.stock.shell",
+    "nnunet_ext.methods.mean_teacher.trainer",
     "SimpleITK",
     "skimage.transform",
     "sklearn.model_selection",
@@ -213,7 +213,7 @@ def prepare(work: Path) -> None:
     import torch
 
     from nnunet_ext import sockets
-    from nnunet_ext.phantoms import write_phantom_dataset
+    from nnunet_ext.phantoms.dataset import write_phantom_dataset
 
     for variable, part in (("nnUNet_raw", "raw"), ("nnUNet_preprocessed", "pre"), ("nnUNet_results", "res")):
         (work / part).mkdir(parents=True)
@@ -228,7 +228,7 @@ def prepare(work: Path) -> None:
     torch.set_num_threads = lambda _: None  # a forked worker of more than one thread would hang
     get_context = multiprocessing.get_context
     multiprocessing.get_context = lambda kind=None: get_context("fork" if kind == "spawn" else kind)  # type: ignore
-    import nnunet_ext.cli.shell as shell
+    import nnunet_ext.stock.shell as shell
 
     shell.subprocess = type("subprocess", (), {**vars(subprocess), "Popen": Forked})  # type: ignore[assignment]
 

@@ -24,8 +24,8 @@ from torch import Tensor
 from training_step import DATASET, make_plans, timed
 
 from nnunet_ext import sockets
-from nnunet_ext.multi_dataset.task_network import TaskNetwork
-from nnunet_ext.multi_dataset.task_table import Task, TaskTable
+from nnunet_ext.collection.network.task_network import TaskNetwork
+from nnunet_ext.collection.task_table import Task, TaskTable
 
 CONFIGURATION = "3d_fullres"
 HEADS = (3, 2, 4)  # heads of the tasks, in turn

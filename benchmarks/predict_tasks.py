@@ -28,12 +28,12 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from training_step import make_plans, timed
 
 from nnunet_ext import sockets
-from nnunet_ext.base.raw_dataset import list_images
-from nnunet_ext.multi_dataset.task_table import Task, TaskTable, member_plans_name
-from nnunet_ext.multi_dataset.task_views import view_folder, write_views
-from nnunet_ext.multi_dataset.tasks_predictor import TasksPredictor
-from nnunet_ext.multi_dataset.viewed_task import ViewedTask
-from nnunet_ext.phantoms import write_nifti
+from nnunet_ext.collection.prediction.task_views import view_folder, write_views
+from nnunet_ext.collection.prediction.tasks_predictor import TasksPredictor
+from nnunet_ext.collection.prediction.viewed_task import ViewedTask
+from nnunet_ext.collection.task_table import Task, TaskTable, member_plans_name
+from nnunet_ext.data.raw_dataset import list_images
+from nnunet_ext.phantoms.dataset import write_nifti
 
 COLLECTION, PLANS, CONFIGURATION = "Dataset900_Benchmark", "BenchmarkPlans", "3d_fullres"
 HEADS = (3, 2, 4)  # heads of the tasks, in turn

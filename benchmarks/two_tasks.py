@@ -20,7 +20,7 @@ from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from torch import Tensor, nn
 
-from nnunet_ext.transdodnet.architecture import TransDoDNet
+from nnunet_ext.methods.transdodnet.architecture import TransDoDNet
 
 SIZE, RADIUS, EPOCHS = (12, 16, 16), 3.0, 40
 

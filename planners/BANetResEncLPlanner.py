@@ -1,1 +1,1 @@
-from nnunet_ext.ba_net.planner import BANetResEncLPlanner as BANetResEncLPlanner
+from nnunet_ext.methods.ba_net.planner import BANetResEncLPlanner as BANetResEncLPlanner

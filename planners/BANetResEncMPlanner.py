@@ -1,1 +1,1 @@
-from nnunet_ext.ba_net.planner import BANetResEncMPlanner as BANetResEncMPlanner
+from nnunet_ext.methods.ba_net.planner import BANetResEncMPlanner as BANetResEncMPlanner

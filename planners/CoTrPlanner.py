@@ -1,1 +1,1 @@
-from nnunet_ext.cotr.planner import CoTrPlanner as CoTrPlanner
+from nnunet_ext.methods.cotr.planner import CoTrPlanner as CoTrPlanner

@@ -1,1 +1,1 @@
-from nnunet_ext.cotr.planner import CoTrResEncLPlanner as CoTrResEncLPlanner
+from nnunet_ext.methods.cotr.planner import CoTrResEncLPlanner as CoTrResEncLPlanner

@@ -1,1 +1,1 @@
-from nnunet_ext.cotr.planner import CoTrResEncMPlanner as CoTrResEncMPlanner
+from nnunet_ext.methods.cotr.planner import CoTrResEncMPlanner as CoTrResEncMPlanner

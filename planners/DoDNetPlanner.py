@@ -1,1 +1,1 @@
-from nnunet_ext.dodnet.planner import DoDNetPlanner as DoDNetPlanner
+from nnunet_ext.methods.dodnet.planner import DoDNetPlanner as DoDNetPlanner

@@ -1,1 +1,1 @@
-from nnunet_ext.dodnet.planner import DoDNetResEncLPlanner as DoDNetResEncLPlanner
+from nnunet_ext.methods.dodnet.planner import DoDNetResEncLPlanner as DoDNetResEncLPlanner

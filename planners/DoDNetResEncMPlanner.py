@@ -1,1 +1,1 @@
-from nnunet_ext.dodnet.planner import DoDNetResEncMPlanner as DoDNetResEncMPlanner
+from nnunet_ext.methods.dodnet.planner import DoDNetResEncMPlanner as DoDNetResEncMPlanner

@@ -1,1 +1,1 @@
-from nnunet_ext.lefed.planner import LeFeDPlanner as LeFeDPlanner
+from nnunet_ext.methods.lefed.planner import LeFeDPlanner as LeFeDPlanner

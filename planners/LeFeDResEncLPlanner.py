@@ -1,1 +1,1 @@
-from nnunet_ext.lefed.planner import LeFeDResEncLPlanner as LeFeDResEncLPlanner
+from nnunet_ext.methods.lefed.planner import LeFeDResEncLPlanner as LeFeDResEncLPlanner

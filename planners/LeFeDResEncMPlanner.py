@@ -1,1 +1,1 @@
-from nnunet_ext.lefed.planner import LeFeDResEncMPlanner as LeFeDResEncMPlanner
+from nnunet_ext.methods.lefed.planner import LeFeDResEncMPlanner as LeFeDResEncMPlanner

@@ -1,1 +1,1 @@
-from nnunet_ext.baseline.planner import LitePlanner as LitePlanner
+from nnunet_ext.methods.baseline.planner import LitePlanner as LitePlanner

@@ -1,1 +1,1 @@
-from nnunet_ext.mc_net_plus.planner import MCNetPlusPlanner as MCNetPlusPlanner
+from nnunet_ext.methods.mc_net_plus.planner import MCNetPlusPlanner as MCNetPlusPlanner

@@ -1,1 +1,1 @@
-from nnunet_ext.mc_net_plus.planner import MCNetPlusResEncMPlanner as MCNetPlusResEncMPlanner
+from nnunet_ext.methods.mc_net_plus.planner import MCNetPlusResEncMPlanner as MCNetPlusResEncMPlanner

@@ -1,1 +1,1 @@
-from nnunet_ext.unlabelled.planner import SemiSupervisedPlanner as SemiSupervisedPlanner
+from nnunet_ext.semi_supervised.planner import SemiSupervisedPlanner as SemiSupervisedPlanner

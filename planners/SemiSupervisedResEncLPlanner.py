@@ -1,1 +1,1 @@
-from nnunet_ext.unlabelled.planner import SemiSupervisedResEncLPlanner as SemiSupervisedResEncLPlanner
+from nnunet_ext.semi_supervised.planner import SemiSupervisedResEncLPlanner as SemiSupervisedResEncLPlanner

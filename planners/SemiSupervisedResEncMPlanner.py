@@ -1,1 +1,1 @@
-from nnunet_ext.unlabelled.planner import SemiSupervisedResEncMPlanner as SemiSupervisedResEncMPlanner
+from nnunet_ext.semi_supervised.planner import SemiSupervisedResEncMPlanner as SemiSupervisedResEncMPlanner

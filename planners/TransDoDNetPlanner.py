@@ -1,1 +1,1 @@
-from nnunet_ext.transdodnet.planner import TransDoDNetPlanner as TransDoDNetPlanner
+from nnunet_ext.methods.transdodnet.planner import TransDoDNetPlanner as TransDoDNetPlanner

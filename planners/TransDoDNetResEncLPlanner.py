@@ -1,1 +1,1 @@
-from nnunet_ext.transdodnet.planner import TransDoDNetResEncLPlanner as TransDoDNetResEncLPlanner
+from nnunet_ext.methods.transdodnet.planner import TransDoDNetResEncLPlanner as TransDoDNetResEncLPlanner

@@ -1,1 +1,1 @@
-from nnunet_ext.transdodnet.planner import TransDoDNetResEncMPlanner as TransDoDNetResEncMPlanner
+from nnunet_ext.methods.transdodnet.planner import TransDoDNetResEncMPlanner as TransDoDNetResEncMPlanner

@@ -1,1 +1,1 @@
-from nnunet_ext.uniseg.planner import UniSegPlanner as UniSegPlanner
+from nnunet_ext.methods.uniseg.planner import UniSegPlanner as UniSegPlanner

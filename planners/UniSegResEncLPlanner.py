@@ -1,1 +1,1 @@
-from nnunet_ext.uniseg.planner import UniSegResEncLPlanner as UniSegResEncLPlanner
+from nnunet_ext.methods.uniseg.planner import UniSegResEncLPlanner as UniSegResEncLPlanner

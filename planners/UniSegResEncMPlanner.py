@@ -1,1 +1,1 @@
-from nnunet_ext.uniseg.planner import UniSegResEncMPlanner as UniSegResEncMPlanner
+from nnunet_ext.methods.uniseg.planner import UniSegResEncMPlanner as UniSegResEncMPlanner

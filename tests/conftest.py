@@ -131,8 +131,8 @@ def _write_fingerprint(
 
 @pytest.fixture(scope="session")
 def _untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from nnunet_ext.multi_dataset.lite_planner import CollectionLitePlanner
-    from nnunet_ext.phantoms import write_phantom_dataset
+    from nnunet_ext.collection.planning.lite_planner import CollectionLitePlanner
+    from nnunet_ext.phantoms.dataset import write_phantom_dataset
 
     root = tmp_path_factory.mktemp("untrained")
     members: dict[str, dict[str, Any]] = {
@@ -197,7 +197,7 @@ def _write_untrained_model(root: Path, trainer: str) -> None:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     from nnunet_ext import sockets
-    from nnunet_ext.multi_dataset.task_views import write_views
+    from nnunet_ext.collection.prediction.task_views import write_views
 
     planned = root / "preprocessed" / "Dataset900_Shared"
     plans = json.loads((planned / "CollectionLitePlans.json").read_text())
@@ -228,7 +228,7 @@ def _write_untrained_model(root: Path, trainer: str) -> None:
 def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with ``raw`` and ``preprocessed`` of Dataset900_Phantoms and its members; not to be changed."""
     from nnunet_ext.cli.main import main
-    from nnunet_ext.phantom_collection import write_phantom_collection
+    from nnunet_ext.phantoms.collection import write_phantom_collection
 
     root = tmp_path_factory.mktemp("collection")
     members = write_phantom_collection(root / "raw", cases=5, unseen=1, shape=(18, 20, 20))
@@ -256,7 +256,7 @@ def collection(planned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture(scope="session")
 def _sharing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from nnunet_ext.cli.main import main
-    from nnunet_ext.phantoms import write_phantom_dataset
+    from nnunet_ext.phantoms.dataset import write_phantom_dataset
 
     root = tmp_path_factory.mktemp("sharing")
     whole = write_phantom_dataset(root / "raw", "Dataset910_Whole", cases=5, seed=910, shape=(12, 20, 20))
@@ -317,7 +317,7 @@ def _half_labelled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
     @functools.cache
     def prepare(labels: str) -> Path:
         from nnunet_ext.cli.main import main
-        from nnunet_ext.phantoms import write_phantom_dataset
+        from nnunet_ext.phantoms.dataset import write_phantom_dataset
 
         root = tmp_path_factory.mktemp("half_labelled")
         write_phantom_dataset(

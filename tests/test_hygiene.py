@@ -11,7 +11,7 @@ import pytest
 
 import nnunet_ext
 from nnunet_ext import sockets
-from nnunet_ext.cli.lookup import class_names
+from nnunet_ext.stock.lookup import class_names
 
 STOCK = Path(nnunetv2.__file__).parent
 FOLDERS = {"trainers": STOCK / "training" / "nnUNetTrainer", "planners": STOCK / "experiment_planning"}
@@ -45,7 +45,7 @@ with contextlib.redirect_stdout(io.StringIO()):
     os.environ["nnUNet_extTrainer"] = door
     ours = recursive_find_trainer_class_by_name("BANetTrainer")
     within = resolve()
-    from nnunet_ext.cli.lookup import find_planner
+    from nnunet_ext.stock.lookup import find_planner
     through_us = {name: place(find_planner(name)) for name in planners}
 print(json.dumps([without, within, through_us, imported, ours.__module__]))
 """
@@ -88,7 +88,7 @@ def test_stock_names_resolve_to_the_very_same_class(looked_up, kind):
     assert [place for place in without[kind].values() if not place.startswith("nnunetv2.")] == []
     assert through_us == without["planners"]
     assert imported == []
-    assert ours == "nnunet_ext.ba_net.trainer"
+    assert ours == "nnunet_ext.methods.ba_net.trainer"
 
 
 @pytest.mark.parametrize("kind", FOLDERS)
@@ -106,7 +106,9 @@ def test_nnunets_own_tests_pass_with_the_door_open():
     assert stock_files() == before
 
 
-@pytest.mark.parametrize("module", ["nnunet_ext", "nnunet_ext.sockets", "nnunet_ext.cli.main", "nnunet_ext.cli.checks"])
+@pytest.mark.parametrize(
+    "module", ["nnunet_ext", "nnunet_ext.sockets", "nnunet_ext.cli.main", "nnunet_ext.cli.setup.doctor_checks"]
+)
 def test_importing_us_imports_nothing_heavy(module):
     code = f"import sys, {module}\nprint(*{{'torch', 'nnunetv2', 'numpy', 'timm', 'matplotlib'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

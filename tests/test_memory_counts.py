@@ -15,17 +15,17 @@ from small_unet import small_unet
 from torch import Tensor, nn
 
 from nnunet_ext import sockets
-from nnunet_ext.ba_net.architecture import BANet
-from nnunet_ext.cotr.architecture import CoTr
-from nnunet_ext.dodnet.architecture import DoDNet
-from nnunet_ext.lefed.architecture import Fed, LeFeD
-from nnunet_ext.lefed.loss import LeFeDLoss
-from nnunet_ext.mc_net_plus.architecture import MCNetPlus
-from nnunet_ext.mc_net_plus.loss import MCNetPlusLoss
-from nnunet_ext.multi_dataset.task_network import TaskNetwork
-from nnunet_ext.multi_head.architecture import MultiHead
-from nnunet_ext.transdodnet.architecture import TransDoDNet
-from nnunet_ext.uniseg.architecture import UniSeg
+from nnunet_ext.collection.network.task_network import TaskNetwork
+from nnunet_ext.methods.ba_net.architecture import BANet
+from nnunet_ext.methods.cotr.architecture import CoTr
+from nnunet_ext.methods.dodnet.architecture import DoDNet
+from nnunet_ext.methods.lefed.architecture import Fed, LeFeD
+from nnunet_ext.methods.lefed.loss import LeFeDLoss
+from nnunet_ext.methods.mc_net_plus.architecture import MCNetPlus
+from nnunet_ext.methods.mc_net_plus.loss import MCNetPlusLoss
+from nnunet_ext.methods.multi_head.architecture import MultiHead
+from nnunet_ext.methods.transdodnet.architecture import TransDoDNet
+from nnunet_ext.methods.uniseg.architecture import UniSeg
 
 TOLERANCE = 0.06  # of the ratio to stock
 CLASSES, HEAD_WIDTH = 3, 8

@@ -14,14 +14,18 @@ from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_en
 )
 
 from nnunet_ext import sockets
-from nnunet_ext.ba_net.planner import BANetPlanner, BANetResEncLPlanner, BANetResEncMPlanner
-from nnunet_ext.baseline.planner import LitePlanner
-from nnunet_ext.dodnet.planner import DoDNetPlanner, DoDNetResEncLPlanner, DoDNetResEncMPlanner
-from nnunet_ext.lefed.planner import LeFeDPlanner, LeFeDResEncLPlanner, LeFeDResEncMPlanner
-from nnunet_ext.mc_net_plus.planner import MCNetPlusPlanner, MCNetPlusResEncLPlanner, MCNetPlusResEncMPlanner
-from nnunet_ext.transdodnet.planner import TransDoDNetPlanner, TransDoDNetResEncLPlanner, TransDoDNetResEncMPlanner
-from nnunet_ext.uniseg.planner import UniSegPlanner, UniSegResEncLPlanner, UniSegResEncMPlanner
-from nnunet_ext.unlabelled.planner import (
+from nnunet_ext.methods.ba_net.planner import BANetPlanner, BANetResEncLPlanner, BANetResEncMPlanner
+from nnunet_ext.methods.baseline.planner import LitePlanner
+from nnunet_ext.methods.dodnet.planner import DoDNetPlanner, DoDNetResEncLPlanner, DoDNetResEncMPlanner
+from nnunet_ext.methods.lefed.planner import LeFeDPlanner, LeFeDResEncLPlanner, LeFeDResEncMPlanner
+from nnunet_ext.methods.mc_net_plus.planner import MCNetPlusPlanner, MCNetPlusResEncLPlanner, MCNetPlusResEncMPlanner
+from nnunet_ext.methods.transdodnet.planner import (
+    TransDoDNetPlanner,
+    TransDoDNetResEncLPlanner,
+    TransDoDNetResEncMPlanner,
+)
+from nnunet_ext.methods.uniseg.planner import UniSegPlanner, UniSegResEncLPlanner, UniSegResEncMPlanner
+from nnunet_ext.semi_supervised.planner import (
     SemiSupervisedPlanner,
     SemiSupervisedResEncLPlanner,
     SemiSupervisedResEncMPlanner,

@@ -1,1 +1,1 @@
-from nnunet_ext.ba_net.trainer import BANetTrainer as BANetTrainer
+from nnunet_ext.methods.ba_net.trainer import BANetTrainer as BANetTrainer

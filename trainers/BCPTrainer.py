@@ -1,1 +1,1 @@
-from nnunet_ext.bcp.trainer import BCPTrainer as BCPTrainer
+from nnunet_ext.methods.bcp.trainer import BCPTrainer as BCPTrainer

@@ -1,1 +1,1 @@
-from nnunet_ext.cotr.trainer import CoTrTrainer as CoTrTrainer
+from nnunet_ext.methods.cotr.trainer import CoTrTrainer as CoTrTrainer

@@ -1,1 +1,1 @@
-from nnunet_ext.dodnet.trainer import DoDNetTrainer as DoDNetTrainer
+from nnunet_ext.methods.dodnet.trainer import DoDNetTrainer as DoDNetTrainer

@@ -1,1 +1,1 @@
-from nnunet_ext.lefed.trainer import LeFeDTrainer as LeFeDTrainer
+from nnunet_ext.methods.lefed.trainer import LeFeDTrainer as LeFeDTrainer

@@ -1,1 +1,1 @@
-from nnunet_ext.mc_net_plus.trainer import MCNetPlusTrainer as MCNetPlusTrainer
+from nnunet_ext.methods.mc_net_plus.trainer import MCNetPlusTrainer as MCNetPlusTrainer

@@ -1,1 +1,1 @@
-from nnunet_ext.mean_teacher.trainer import MeanTeacherTrainer as MeanTeacherTrainer
+from nnunet_ext.methods.mean_teacher.trainer import MeanTeacherTrainer as MeanTeacherTrainer

@@ -1,1 +1,1 @@
-from nnunet_ext.multi_head.trainer import MultiHeadTrainer as MultiHeadTrainer
+from nnunet_ext.methods.multi_head.trainer import MultiHeadTrainer as MultiHeadTrainer

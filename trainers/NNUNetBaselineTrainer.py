@@ -1,1 +1,1 @@
-from nnunet_ext.baseline.trainer import NNUNetBaselineTrainer as NNUNetBaselineTrainer
+from nnunet_ext.methods.baseline.trainer import NNUNetBaselineTrainer as NNUNetBaselineTrainer

@@ -1,1 +1,1 @@
-from nnunet_ext.pseudo_label.trainer import PseudoLabelTrainer as PseudoLabelTrainer
+from nnunet_ext.methods.pseudo_label.trainer import PseudoLabelTrainer as PseudoLabelTrainer

@@ -1,1 +1,1 @@
-from nnunet_ext.transdodnet.trainer import TransDoDNetTrainer as TransDoDNetTrainer
+from nnunet_ext.methods.transdodnet.trainer import TransDoDNetTrainer as TransDoDNetTrainer

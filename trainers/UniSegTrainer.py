@@ -1,1 +1,1 @@
-from nnunet_ext.uniseg.trainer import UniSegTrainer as UniSegTrainer
+from nnunet_ext.methods.uniseg.trainer import UniSegTrainer as UniSegTrainer

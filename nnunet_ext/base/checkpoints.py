@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from nnunet_ext.base.one_line import one_line
-from nnunet_ext.base.ranks import Ranks
-from nnunet_ext.base.run_lock import release_lock, take_lock
-from nnunet_ext.base.write_error import is_write_error
 from nnunet_ext.errors import UserError
+from nnunet_ext.files.write_error import is_write_error
+from nnunet_ext.processes.ranks import Ranks
+from nnunet_ext.processes.run_lock import release_lock, take_lock
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunet_ext.base.json_file import read_json
 from nnunet_ext.base.knobs import BLOCK, changed, resolve
-from nnunet_ext.base.preprocessing_hash import OF_PLANS
+from nnunet_ext.data.preprocessed.data_hash import OF_PLANS
 from nnunet_ext.errors import UserError
+from nnunet_ext.files.json_file import read_json
 
 FINGERPRINT = "dataset_fingerprint.json"
 KEY = "nnunet_ext"  # among the checkpoint's init_args, which nnU-Net writes as they are

@@ -16,25 +16,25 @@ from torch import distributed, nn
 from torch._dynamo import OptimizedModule
 
 from nnunet_ext.base.checkpoints import SafeCheckpoints
-from nnunet_ext.base.data_use import release_data, use_data
-from nnunet_ext.base.environment import check_variables
-from nnunet_ext.base.folds import check_fold
 from nnunet_ext.base.init_from import init_from
 from nnunet_ext.base.knobs import BLOCK, is_set, resolve
+from nnunet_ext.base.loss_logger import PartsLogger
 from nnunet_ext.base.memory_check import ChecksMemory
 from nnunet_ext.base.optimizers import Schedule, kind_of, make_optimizer, make_schedule
-from nnunet_ext.base.parts_logger import PartsLogger
 from nnunet_ext.base.patch_check import check_patch
-from nnunet_ext.base.preprocessed_state import PreprocessedState, preprocessed_cases
-from nnunet_ext.base.ranks import Ranks
-from nnunet_ext.base.run_lock import release_lock
-from nnunet_ext.base.same_images import raw_folder
 from nnunet_ext.base.sample_check import check_sample
-from nnunet_ext.base.seeded_training import SeededTraining
-from nnunet_ext.base.seeds import Purpose
 from nnunet_ext.base.trained_on import KEY, check_trained_on, data_record, of_methods, recorded
 from nnunet_ext.base.validated_checkpoint import FINAL, write_validated_checkpoint
+from nnunet_ext.data.environment import check_variables
+from nnunet_ext.data.folds import check_fold
+from nnunet_ext.data.preprocessed.state import PreprocessedState, preprocessed_cases
+from nnunet_ext.data.preprocessed.use import release_data, use_data
+from nnunet_ext.data.same_images import raw_folder
 from nnunet_ext.errors import UserError
+from nnunet_ext.processes.ranks import Ranks
+from nnunet_ext.processes.run_lock import release_lock
+from nnunet_ext.seeding.seeded_training import SeededTraining
+from nnunet_ext.seeding.seeds import Purpose
 
 
 class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
@@ -44,7 +44,7 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
     (``save_every``) and atomically.
 
     With the knob ``seed`` each batch depends on nothing but seed, rank and step, and each epoch's dropout and noise on
-    seed, rank and epoch (:mod:`nnunet_ext.base.seeds`): a training that was killed and continued repeats an
+    seed, rank and epoch (:mod:`nnunet_ext.seeding.seeds`): a training that was killed and continued repeats an
     uninterrupted one, with any number of workers.
 
     A method's trainer declares in ``loss_parts`` the names of the parts of its loss, and its loss module leaves their
@@ -56,8 +56,8 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
             scale (stock nnU-Net then trains on NaN); a patch that stock augmentation cannot blur; a batch that DDP
             ranks cannot share evenly under batch Dice (stock nnU-Net then crashes or hangs); folds that do not fit the
             preprocessed cases; preprocessed data that are not all there; more GPU memory needed than is free; another
-            process trains in the fold's folder (:mod:`nnunet_ext.base.run_lock`); continuing or validating with other
-            knobs, plans or data than the checkpoint's, or from another trainer's checkpoint.
+            process trains in the fold's folder (:mod:`nnunet_ext.processes.run_lock`); continuing or validating with
+            other knobs, plans or data than the checkpoint's, or from another trainer's checkpoint.
     """
 
     loss_parts: tuple[str, ...] = ()

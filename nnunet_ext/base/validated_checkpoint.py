@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from nnunet_ext.base.json_file import read_json
+from nnunet_ext.files.json_file import read_json
 
 FINAL = "checkpoint_final.pth"
 FILE = "validated.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
-from nnunet_ext.base.stepped_lr import SteppedLR
+from nnunet_ext.base.learning_rates import SteppedLR
 
 FIRST = 0.01  # of the schedule's rate, in the first epoch
 

@@ -7,30 +7,30 @@ import sys
 from collections.abc import Sequence
 
 from nnunet_ext import __version__
-from nnunet_ext.base.follow_parent import follow_parent
 from nnunet_ext.base.nearest import nearest
-from nnunet_ext.cli import output
-from nnunet_ext.cli.collect import Collect
-from nnunet_ext.cli.command import Command
-from nnunet_ext.cli.compare import Compare
-from nnunet_ext.cli.demo import Demo
-from nnunet_ext.cli.doctor import Doctor
-from nnunet_ext.cli.export_backbone import ExportBackbone
-from nnunet_ext.cli.hide_labels import HideLabels
-from nnunet_ext.cli.info import Info
-from nnunet_ext.cli.interruption import interruptible
-from nnunet_ext.cli.phantoms import Phantoms
-from nnunet_ext.cli.plan_and_preprocess import PlanAndPreprocess
-from nnunet_ext.cli.predict import Predict
-from nnunet_ext.cli.predict_tasks import PredictTasks
-from nnunet_ext.cli.preprocess import Preprocess
-from nnunet_ext.cli.preprocess_unlabelled import PreprocessUnlabelled
-from nnunet_ext.cli.sockets import Sockets
-from nnunet_ext.cli.strip import Strip
-from nnunet_ext.cli.task_views import TaskViews
-from nnunet_ext.cli.train import Train
-from nnunet_ext.cli.variant import Variant
+from nnunet_ext.cli.common import output
+from nnunet_ext.cli.common.command import Command
+from nnunet_ext.cli.common.interruption import interruptible
+from nnunet_ext.cli.data.collect import Collect
+from nnunet_ext.cli.data.hide_labels import HideLabels
+from nnunet_ext.cli.data.phantoms import Phantoms
+from nnunet_ext.cli.data.plan_and_preprocess import PlanAndPreprocess
+from nnunet_ext.cli.data.preprocess import Preprocess
+from nnunet_ext.cli.data.preprocess_unlabelled import PreprocessUnlabelled
+from nnunet_ext.cli.models.compare import Compare
+from nnunet_ext.cli.models.export_backbone import ExportBackbone
+from nnunet_ext.cli.models.predict import Predict
+from nnunet_ext.cli.models.predict_tasks import PredictTasks
+from nnunet_ext.cli.models.strip import Strip
+from nnunet_ext.cli.models.task_views import TaskViews
+from nnunet_ext.cli.models.train import Train
+from nnunet_ext.cli.models.variant import Variant
+from nnunet_ext.cli.setup.demo import Demo
+from nnunet_ext.cli.setup.doctor import Doctor
+from nnunet_ext.cli.setup.info import Info
+from nnunet_ext.cli.setup.sockets import Sockets
 from nnunet_ext.errors import UserError
+from nnunet_ext.processes.follow_parent import follow_parent
 
 COMMANDS: dict[str, type[Command]] = {
     command.name: command

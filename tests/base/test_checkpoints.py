@@ -10,8 +10,8 @@ import torch
 from process_group import process_group
 
 from nnunet_ext.base.checkpoints import SafeCheckpoints, read_checkpoint
-from nnunet_ext.base.run_lock import NAME
 from nnunet_ext.errors import UserError
+from nnunet_ext.processes.run_lock import NAME
 
 
 class StockTrainer:

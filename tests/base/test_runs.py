@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from nnunet_ext import sockets
-from nnunet_ext.phantoms import write_phantom_dataset
+from nnunet_ext.phantoms.dataset import write_phantom_dataset
 
 pytestmark = pytest.mark.slow
 EPOCHS = 5
@@ -88,7 +88,7 @@ def environment(tmp_path_factory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def server():
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nnunetv2.run.run_training", "nnunet_ext.ba_net.trainer", "timm.layers"])
+    context.set_forkserver_preload(["nnunetv2.run.run_training", "nnunet_ext.methods.ba_net.trainer", "timm.layers"])
     return context
 
 

@@ -18,15 +18,15 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from process_group import process_group
 from small_unet import planned_unet
 
-from nnunet_ext.ba_net.trainer import BANetTrainer
 from nnunet_ext.base.checkpoints import read_checkpoint
 from nnunet_ext.base.knobs import BLOCK
-from nnunet_ext.base.seeds import Purpose
 from nnunet_ext.base.trained_on import KEY
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.base.validated_checkpoint import validated_checkpoint
-from nnunet_ext.baseline.trainer import NNUNetBaselineTrainer
 from nnunet_ext.errors import UserError
+from nnunet_ext.methods.ba_net.trainer import BANetTrainer
+from nnunet_ext.methods.baseline.trainer import NNUNetBaselineTrainer
+from nnunet_ext.seeding.seeds import Purpose
 
 DATASET = {"labels": {"background": 0, "organ": 1, "wall": 2}, "channel_names": {"0": "CT"}, "file_ending": ".nii.gz"}
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
-from nnunet_ext.base.stepped_lr import SteppedLR
+from nnunet_ext.base.learning_rates import SteppedLR
 from nnunet_ext.base.warm_up import WarmUp
-from nnunet_ext.pseudo_label.restarted_lr import RestartedLR
+from nnunet_ext.methods.pseudo_label.restarted_lr import RestartedLR
 
 
 def optimizer() -> torch.optim.Optimizer:

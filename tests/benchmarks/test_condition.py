@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from run_benchmark import run_benchmark
 
-from nnunet_ext.phantoms import write_phantom_dataset
+from nnunet_ext.phantoms.dataset import write_phantom_dataset
 
 pytestmark = pytest.mark.slow
 

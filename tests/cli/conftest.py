@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from nnunet_ext.cli.main import main
-from nnunet_ext.phantom_collection import write_phantom_collection
-from nnunet_ext.phantoms import write_phantom_dataset
+from nnunet_ext.phantoms.collection import write_phantom_collection
+from nnunet_ext.phantoms.dataset import write_phantom_dataset
 
 NAME = "Dataset901_Phantom"
 PARTS = {"nnUNet_raw": "raw", "nnUNet_preprocessed": "preprocessed", "nnUNet_results": "results"}

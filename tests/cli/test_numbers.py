@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from lock_holder import lock_holder
 
-from nnunet_ext.base.run_lock import NAME
-from nnunet_ext.cli import folders
 from nnunet_ext.cli.main import main
+from nnunet_ext.processes.run_lock import NAME
+from nnunet_ext.stock import folders
 
 COLLECT = "collect -d 910 -n C 901:labels=organ --no_pbar"
 HIDE = "hide_labels -d 901 -o 911 --keep 1"

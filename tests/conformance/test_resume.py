@@ -82,7 +82,7 @@ def test_killed_between_epochs(trainer: str, plans: str) -> None:
 def test_repeats_an_uninterrupted_run(trainer: str, plans: str) -> None:
     """To the rounding that two processes may differ by, which the steps of an epoch, with LeFeD three for each batch,
     let grow; other batches would differ a hundred times more. Within one process it is exact:
-    tests/unlabelled/test_resume.py and tests/multi_dataset/test_trainer.py.
+    tests/semi_supervised/test_resume.py and tests/collection/training/test_trainer.py.
     """
     killed(children.die_between_epochs, 2, trainer=trainer, plans=plans)
     whole = variant(trainer, "plain", f"{plans}Whole", num_epochs=EPOCHS)

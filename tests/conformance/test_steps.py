@@ -55,7 +55,7 @@ def test_ddp(
     refuses: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if trainer == "BCPTrainer":  # pastes pairs; tests/unlabelled/test_ddp.py has two
+    if trainer == "BCPTrainer":  # pastes pairs; tests/semi_supervised/test_ddp.py has two
         with refuses(UserError, match="expects a batch of at least 2 on each GPU, got 1"):
             on_two_ranks(trainer, labels, configuration, PLANS, monkeypatch).initialize()
         return

@@ -29,9 +29,9 @@ from stock import (
     variant,
 )
 
-from nnunet_ext.cli.predict import Predict
+from nnunet_ext.cli.models.predict import Predict
+from nnunet_ext.collection.task_table import member_plans_name
 from nnunet_ext.errors import UserError
-from nnunet_ext.multi_dataset.task_table import member_plans_name
 
 pytestmark = pytest.mark.slow
 WHY = "the trainer knows no collections"

@@ -12,9 +12,9 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from torch import nn
 from torch.testing import assert_close
 
-from nnunet_ext.ba_net.architecture import BANet
-from nnunet_ext.ba_net.loss import boundary_target
-from nnunet_ext.ba_net.v1_weights import load_v1_weights
+from nnunet_ext.methods.ba_net.architecture import BANet
+from nnunet_ext.methods.ba_net.loss import boundary_target
+from nnunet_ext.methods.ba_net.v1_weights import load_v1_weights
 
 REFERENCE = Path(os.environ.get("NNUNET_EXT_REFERENCE", Path(__file__).parents[3] / "shared" / "reference"))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from nnunet_ext.base.dynamic_head import DynamicHead
+from nnunet_ext.networks.dynamic_head import DynamicHead
 
 REFERENCE = Path(os.environ.get("NNUNET_EXT_REFERENCE", Path(__file__).parents[3] / "shared" / "reference"))
 FILE = REFERENCE / "dodnet_head.npz"

@@ -13,8 +13,8 @@ import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from torch import nn
 
-from nnunet_ext.uniseg.architecture import UniSeg
-from nnunet_ext.uniseg.v1_weights import load_v1_weights
+from nnunet_ext.methods.uniseg.architecture import UniSeg
+from nnunet_ext.methods.uniseg.v1_weights import load_v1_weights
 
 REFERENCE = Path(os.environ.get("NNUNET_EXT_REFERENCE", Path(__file__).parents[3] / "shared" / "reference"))
 FILE = REFERENCE / "uniseg_5pool.npz"

@@ -13,7 +13,7 @@ ALONE = "stack.enter_context(data_alone(data))"
 HOLD = """
 import contextlib, sys
 from pathlib import Path
-from nnunet_ext.base.data_use import data_alone, use_data
+from nnunet_ext.data.preprocessed.use import data_alone, use_data
 data = Path(sys.argv[1])
 with contextlib.ExitStack() as stack:
     {}

@@ -11,7 +11,7 @@ from pathlib import Path
 HOLD = """
 import sys, time
 from pathlib import Path
-from nnunet_ext.base.run_lock import take_lock
+from nnunet_ext.processes.run_lock import take_lock
 take_lock(Path(sys.argv[1]), "training")
 print("taken", flush=True)
 time.sleep(60)

@@ -32,7 +32,7 @@ def stock():
 def ours():
     """Return what becomes of our names: (module, the same class twice, the same after pickling)."""
     from nnunet_ext import sockets
-    from nnunet_ext.cli.lookup import find_planner
+    from nnunet_ext.stock.lookup import find_planner
 
     kinds = {"trainers": recursive_find_trainer_class_by_name, "planners": find_planner}
     sockets.open_door()

@@ -1,4 +1,0 @@
-"""BA-Net: a second decoder finds boundaries and gates the segmentation decoder."""
-
-from nnunet_ext.ba_net.architecture import BANet as BANet
-from nnunet_ext.ba_net.trainer import BANetTrainer as BANetTrainer

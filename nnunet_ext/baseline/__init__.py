@@ -1,4 +1,0 @@
-"""Stock nnU-Net as the control that every method is measured against, and CPU-sized plans."""
-
-from nnunet_ext.baseline.planner import LitePlanner as LitePlanner
-from nnunet_ext.baseline.trainer import NNUNetBaselineTrainer as NNUNetBaselineTrainer

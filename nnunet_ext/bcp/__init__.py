@@ -1,3 +1,0 @@
-"""BCP: labelled and unlabelled images are pasted into each other, and a teacher labels the unlabelled parts."""
-
-from nnunet_ext.bcp.trainer import BCPTrainer as BCPTrainer

@@ -1,0 +1,61 @@
+"""What an earlier planning left in nnUNet_preprocessed, whole or cut short by a kill or a full disk.
+
+Planning writes fingerprint and plans again. It must not fail because of the old ones: nnU-Net ends in a traceback on
+those that cannot be read.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from pathlib import Path
+from typing import Any
+
+from nnunet_ext.errors import UserError
+from nnunet_ext.files.json_file import read_json
+
+logger = logging.getLogger(__name__)
+
+
+def default_plans_name(planner: type) -> str:
+    """Return the name of the plans that a planner writes if nobody chooses one."""
+    ours = getattr(planner, "default_plans_name", None)
+    return ours or inspect.signature(planner).parameters["plans_name"].default
+
+
+def earlier_plans(place: Path, plans_name: str) -> dict[Path, Any]:
+    """Return the plans of this name that are there, by their file; those that are broken are removed, and it is said.
+
+    No other file is read: what others keep in the folder is no matter of planning.
+    """
+    file = place / f"{plans_name}.json"
+    if not file.is_file():
+        return {}
+    plans = _read(file)
+    if isinstance(plans, dict) and isinstance(plans.get("configurations"), dict):
+        return {file: plans}
+    logger.warning(
+        "%s was cut short and is written again. If its plans had knobs of your own, give them again with --set.", file
+    )
+    file.unlink()
+    return {}
+
+
+def is_whole_fingerprint(file: Path) -> bool:
+    """Whether a fingerprint is there and can be read."""
+    found = _read(file) if file.is_file() else None
+    return isinstance(found, dict) and "spacings" in found
+
+
+def remove_broken_fingerprint(file: Path) -> None:
+    """Remove a fingerprint that was cut short, so that nnU-Net extracts it again."""
+    if file.is_file() and not is_whole_fingerprint(file):
+        logger.warning("%s was cut short and is extracted again.", file)
+        file.unlink()
+
+
+def _read(file: Path) -> Any:
+    try:
+        return read_json(file)
+    except UserError:
+        return None

@@ -1,0 +1,57 @@
+"""``nnunet_ext phantoms``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from nnunet_ext.cli.common import options
+from nnunet_ext.cli.common.command import Command
+from nnunet_ext.errors import UserError
+from nnunet_ext.stock import folders
+from nnunet_ext.stock.folders import numbers_to_oneself
+
+MEMBERS = 5
+
+
+@dataclass
+class Phantoms(Command):
+    """Write five small phantom data sets into nnUNet_raw, to try a collection on.
+
+    They show one anatomy and label other parts of it, on images of other channels, spacings and orientations; one has
+    regions, one an ignore label, one three cases only.
+    """
+
+    name: ClassVar[str] = "phantoms"
+
+    d: int = 901
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare -d."""
+        parser.add_argument(
+            "-d", type=options.whole(1, 1000 - MEMBERS), default=cls.d, help="number of the first data set"
+        )
+
+    def run(self) -> int:
+        """Write them, unless a number is taken."""
+        raw = folders.folder("nnUNet_raw", writable=True, new=True)
+        if not 1 <= self.d <= 1000 - MEMBERS:
+            raise UserError(f"-d: expected a number from 1 to {1000 - MEMBERS}, got {self.d}. Choose another.")
+        with numbers_to_oneself(raw):
+            return self._write(raw)
+
+    def _write(self, raw: Path) -> int:
+        from nnunet_ext.phantoms.collection import write_phantom_collection
+
+        taken = [place.name for n in range(self.d, self.d + MEMBERS) for place in raw.glob(f"Dataset{n:03d}_*")]
+        if taken:
+            raise UserError(
+                f"{raw}: expected the numbers {self.d} to {self.d + MEMBERS - 1} to be free, found {', '.join(taken)}. "
+                f"Choose others with -d."
+            )
+        for place in write_phantom_collection(raw, first=self.d, members=MEMBERS, unseen=4):
+            print(place)
+        return 0

@@ -1,0 +1,275 @@
+"""``nnunet_ext plan_and_preprocess``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from nnunet_ext.base.nearest import nearest
+from nnunet_ext.cli.common import options
+from nnunet_ext.cli.common.command import Command
+from nnunet_ext.cli.data import plan_collection
+from nnunet_ext.cli.data.earlier_planning import (
+    default_plans_name,
+    earlier_plans,
+    is_whole_fingerprint,
+    remove_broken_fingerprint,
+)
+from nnunet_ext.cli.data.preprocess import preprocess_configurations
+from nnunet_ext.collection.manifest import Manifest
+from nnunet_ext.collection.task_table import CONFIGURATION, TaskTable, member_plans_name
+from nnunet_ext.data.check_record import CheckRecord
+from nnunet_ext.data.raw_dataset import RawDataset
+from nnunet_ext.errors import UserError
+from nnunet_ext.files.json_file import write_json
+from nnunet_ext.processes.cores import usable_cores
+from nnunet_ext.processes.run_lock import run_lock
+from nnunet_ext.stock import folders
+from nnunet_ext.stock.lookup import find_planner
+
+DEFAULT_PROCESSES = {"2d": 8, "3d_fullres": 4, "3d_lowres": 8}  # stock numbers; more than the machine has never helps
+
+
+@dataclass
+class PlanAndPreprocess(Command):
+    """Fingerprint, plan and preprocess with our planners or nnU-Net's; takes nnUNetv2_plan_and_preprocess's flags.
+
+    Beyond the stock command it checks the data first, finds planners of nnunet_ext, and writes knobs into the plans
+    (--set num_epochs=50 ba_net.boundary_width=5); knobs of earlier plans of the same name are carried over. Images in
+    imagesUn, which have no labels, are preprocessed apart from the others and never planned with.
+    """
+
+    name: ClassVar[str] = "plan_and_preprocess"
+    has_workers: ClassVar[bool] = True
+
+    d: list[int]
+    fpe: str = "DatasetFingerprintExtractor"
+    npfp: int = 8
+    verify_dataset_integrity: bool = False
+    no_pp: bool = False
+    clean: bool = False
+    pl: str = "ExperimentPlanner"
+    gpu_memory_target: float | None = None
+    preprocessor_name: str = "DefaultPreprocessor"
+    overwrite_target_spacing: list[float] | None = None
+    overwrite_plans_name: str | None = None
+    c: list[str] = field(default_factory=lambda: list(DEFAULT_PROCESSES))
+    np: list[int] | None = None
+    verbose: bool = False
+    no_pbar: bool = False
+    set: list[str] = field(default_factory=list)
+    no_check: bool = False
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare the stock flags, --set and --no_check."""
+        add = parser.add_argument
+        add("-d", nargs="+", type=options.whole(1, 999), required=True, help="data set numbers")
+        add("-fpe", default=cls.fpe, help="fingerprint extractor (nnU-Net's)")
+        add("-npfp", type=options.whole(1), default=cls.npfp, help="processes for the fingerprint")
+        add("--verify_dataset_integrity", action="store_true", help="nnU-Net's own check as well")
+        add("--no_pp", action="store_true", help="no preprocessing")
+        add("--clean", action="store_true", help="extract the fingerprint again (needed when the data changed)")
+        add("-pl", default=cls.pl, help="planner, ours or nnU-Net's")
+        add("-gpu_memory_target", type=options.real(0), help="GB of GPU memory to plan for")
+        add("-preprocessor_name", default=cls.preprocessor_name, help="preprocessor (nnU-Net's)")
+        add(
+            "-overwrite_target_spacing",
+            nargs=3,
+            type=options.real(0),
+            help="mm, three numbers; 3d_fullres and cascade only",
+        )
+        add("-overwrite_plans_name", help="name of the plans")
+        add("-c", nargs="+", default=list(DEFAULT_PROCESSES), help="configurations to preprocess")
+        add(
+            "-np",
+            nargs="+",
+            type=options.whole(1),
+            help="processes for preprocessing, one number or one per configuration",
+        )
+        add("--verbose", action="store_true")
+        add("--no_pbar", action="store_true", help="no progress bars")
+        add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="knobs to write into the plans")
+        add("--no_check", action="store_true", help="do not read all images and labels first")
+
+    def run(self) -> int:
+        """Check, fingerprint, plan, write the knobs, preprocess."""
+        from nnunet_ext.base.knobs import parse
+
+        block = parse(self.set)
+        raw = [folders.dataset("nnUNet_raw", number) for number in self.d]
+        preprocessed = folders.folder("nnUNet_preprocessed", writable=True)
+        planner = find_planner(self.pl)
+        collections = [plan_collection.read(place) for place in raw]
+        for place, manifest in zip(raw, collections, strict=True):
+            plan_collection.check_words(self.pl, planner, place.name, manifest, self._named_configurations())
+        checked, fingerprinted = self._check(preprocessed, raw, collections)
+        with contextlib.ExitStack() as locks:
+            for folder in self._written(preprocessed, raw, collections, fingerprinted):
+                folder.mkdir(exist_ok=True)
+                locks.enter_context(run_lock(folder, "planning and preprocessing", say=print))
+            for dataset in checked:
+                CheckRecord(preprocessed / dataset.folder.name).write(dataset.description, dataset.cases())
+            self._fingerprint(fingerprinted)
+            self._plan_and_preprocess(planner, preprocessed, raw, collections, block)
+        return 0
+
+    @staticmethod
+    def _written(
+        preprocessed: Path, raw: list[Path], collections: list[Manifest | None], fingerprinted: list[Path]
+    ) -> list[Path]:
+        """Return the folders that are written to, each once."""
+        members = [task.dataset for manifest in collections if manifest for task in manifest.tasks]
+        return [preprocessed / name for name in sorted({place.name for place in (*raw, *fingerprinted)}.union(members))]
+
+    def _plan_and_preprocess(
+        self,
+        planner: type,
+        preprocessed: Path,
+        raw: list[Path],
+        collections: list[Manifest | None],
+        block: dict[str, Any],
+    ) -> None:
+        for number, place, manifest in zip(self.d, raw, collections, strict=True):
+            members = [preprocessed / task.dataset for task in manifest.tasks] if manifest else []
+            plans_name = self._plan(number, planner, preprocessed / place.name, block, members)
+            if not self.no_pp:
+                self._preprocess(number, plans_name)
+
+    def _check(
+        self, preprocessed: Path, raw: list[Path], collections: list[Manifest | None]
+    ) -> tuple[list[RawDataset], list[Path]]:
+        """Check data sets, a collection's members in its place; return them, and those whose fingerprints are wanted.
+
+        What an earlier planning has checked is not read again, unless --clean says that it should be.
+        """
+        from nnunet_ext.data.dataset_check import check_dataset
+
+        for place, manifest in zip(raw, collections, strict=True):
+            if manifest is None:
+                self._check_unlabelled(place)
+        wanted, fingerprinted = [], []
+        for place, manifest in zip(raw, collections, strict=True):
+            wanted += plan_collection.members(manifest) if manifest else [place]
+            fingerprinted += plan_collection.fingerprinted(manifest) if manifest else [place]
+        wanted += [place for place in fingerprinted if self.clean or not is_whole_fingerprint(_fingerprint(place))]
+        checked = []
+        for place in () if self.no_check else dict.fromkeys(wanted):
+            record = None if self.clean else CheckRecord(preprocessed / place.name)
+            checked.append(check_dataset(place, record=record, show_progress=not self.no_pbar))
+        return checked, list(dict.fromkeys(fingerprinted))
+
+    def _fingerprint(self, places: list[Path]) -> None:
+        from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints
+
+        from nnunet_ext.data.preprocessed.preprocessing import stock_workers
+
+        for place in places:
+            remove_broken_fingerprint(_fingerprint(place))
+        processes = min(self.npfp, usable_cores())
+        with stock_workers(folders.folder("nnUNet_preprocessed"), processes, "-npfp"):
+            extract_fingerprints(
+                [int(place.name[7:10]) for place in places],
+                self.fpe,
+                processes,
+                self.verify_dataset_integrity,
+                self.clean,
+                self.verbose,
+                not self.no_pbar,
+            )
+
+    def _check_unlabelled(self, place: Path) -> None:
+        from nnunet_ext.semi_supervised.raw_images import check_images_un, find_unlabelled, has_unlabelled
+
+        if has_unlabelled(place):
+            cases = find_unlabelled(place)
+            check_images_un(place, [] if self.no_check else cases, show_progress=not self.no_pbar)
+
+    def _preprocess(self, number: int, plans_name: str) -> None:
+        plans = folders.plans(number, plans_name)
+        processes = self.np or [min(DEFAULT_PROCESSES.get(name, 4), usable_cores()) for name in self.c]
+        of_each = dict(zip(self.c, processes if len(processes) > 1 else processes * len(self.c), strict=False))
+        table, options = TaskTable.read(plans), {"verbose": self.verbose, "progress": not self.no_pbar}
+        if table is None:
+            self._check_configurations(plans_name, plans["configurations"])
+            planned = {name: number for name, number in of_each.items() if name in plans["configurations"]}
+            preprocess_configurations(number, plans, planned, again=self.clean, **options)
+            self._preprocess_unlabelled(number, plans, min(processes))
+            return
+        plan_collection.preprocess_members(table, plans_name, of_each[CONFIGURATION], again=self.clean, **options)
+
+    def _preprocess_unlabelled(self, number: int, plans: dict[str, Any], processes: int) -> None:
+        from nnunet_ext.semi_supervised.preprocessing import preprocess_unlabelled
+        from nnunet_ext.semi_supervised.raw_images import has_unlabelled
+
+        raw, planned = (
+            folders.dataset("nnUNet_raw", number),
+            [name for name in self.c if name in plans["configurations"]],
+        )
+        if has_unlabelled(raw):
+            preprocess_unlabelled(
+                raw,
+                folders.dataset("nnUNet_preprocessed", number),
+                plans,
+                *planned,
+                processes=processes,
+                progress=not self.no_pbar,
+                again=self.clean,
+                check=False,
+            )
+
+    def _named_configurations(self) -> list[str]:
+        """What the user gave after -c."""
+        return [] if self.c == list(DEFAULT_PROCESSES) else self.c
+
+    def _check_configurations(self, plans_name: str, planned: dict[str, Any]) -> None:
+        """A default that was not planned is skipped, as stock does; a name that exists nowhere is a mistake."""
+        for name in self.c:
+            if name not in planned and name not in DEFAULT_PROCESSES:
+                raise UserError(f"-c: plans {plans_name!r} have no configuration {name!r}. {nearest(name, planned)}")
+
+    def _plan(self, number: int, planner: type, place: Path, block: dict[str, Any], members: list[Path]) -> str:
+        """Plan one data set or collection, put the knobs into its plans and its members', and return their name."""
+        from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment_dataset
+
+        from nnunet_ext.base import knobs
+
+        name = self.overwrite_plans_name or default_plans_name(planner)
+        before = earlier_plans(place, name)
+        for member in members:
+            before |= earlier_plans(member, member_plans_name(name, place.name))
+        plans, plans_name = plan_experiment_dataset(
+            number,
+            planner,
+            self.gpu_memory_target,
+            self.preprocessor_name,
+            tuple(self.overwrite_target_spacing) if self.overwrite_target_spacing else None,
+            self.overwrite_plans_name,
+        )
+        file = place / f"{plans_name}.json"
+        of_members = [member / f"{member_plans_name(plans_name, place.name)}.json" for member in members]
+        recipe = {key: value for key, value in plans.pop(knobs.BLOCK, {}).items() if key != "format"}
+        try:
+            knobs.carry_over(before.get(file, {}), plans)
+            knobs.put(plans, block)
+            for configuration in plans["configurations"]:
+                knobs.resolve(plans, configuration)
+            knobs.recommend(plans, recipe)  # of the planner, unless the user has named an optimizer
+        except UserError:
+            for written in (file, *of_members):  # stock planning has just dropped the knobs of the plans in this file
+                if written in before:
+                    write_json(written, before[written])
+            raise
+        for written in of_members:
+            theirs = folders.read_json(written)
+            knobs.carry_over(plans, theirs)
+            write_json(written, theirs)
+        write_json(file, plans)
+        return plans_name
+
+
+def _fingerprint(place: Path) -> Path:
+    return folders.folder("nnUNet_preprocessed") / place.name / "dataset_fingerprint.json"

@@ -1,0 +1,45 @@
+"""The card of collections: what all their trainers share."""
+
+from nnunet_ext.base.method import Knob, Method, one_of, optional
+from nnunet_ext.collection.prediction.view_weights import LINKS, OWN
+from nnunet_ext.collection.training.sampling import POLICIES
+
+CARD = Method(
+    key="multi_dataset",
+    title="Collections",
+    summary="Several data sets, each with its own labels, channels and spacing, and one network",
+    trainers=(),
+    planners=("CollectionLitePlanner",),
+    supports=(
+        "3d_fullres",
+        "regions",
+        "ignore label",
+        "members with different channels, spacings and labels",
+        "mixed batches",
+    ),
+    knobs=(
+        Knob(
+            "sampling",
+            None,
+            "how often a task is trained: equally (UniSeg), by its cases, by their square root (MultiTalent), or by "
+            "the manifest's weights; null: the weights if there are any, else equally",
+            optional(one_of(*POLICIES)),
+            f"{', '.join(map(repr, POLICIES))} or null",
+        ),
+        Knob(
+            "mixed_batches",
+            False,
+            "every sample of a training batch has a task of its own; for tasks with one number of channels",
+            one_of(True, False),
+            "true or false",
+        ),
+        Knob(
+            "view_weights",
+            OWN,
+            "weights of task views: files of their own, or links to the collection's, which keep them once on disk but "
+            "let nnU-Net's import of one view's zip overwrite all",
+            one_of(OWN, LINKS),
+            f"{OWN!r} or {LINKS!r}",
+        ),
+    ),
+)

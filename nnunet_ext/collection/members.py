@@ -1,0 +1,140 @@
+"""What a manifest says of its members, compared with the members."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nnunet_ext.base.nearest import nearest
+from nnunet_ext.collection.annotated_classes import check_fully_annotated
+from nnunet_ext.collection.manifest import Manifest, ManifestTask, check_dataset_name, is_collection
+from nnunet_ext.data.dataset_json import part_record
+from nnunet_ext.data.image_file import NIFTI, check_whole, nifti_shape
+from nnunet_ext.data.raw_dataset import RawDataset
+from nnunet_ext.errors import UserError
+from nnunet_ext.files.json_file import read_json
+
+FEWEST_CASES = 2  # one to train on and one to validate on
+
+
+def check_members(manifest: Manifest, folder: Path) -> None:
+    """Look at each member's folder beside the collection's.
+
+    Raises:
+        UserError: A member is missing, is a collection, is not 3D, has too few cases, or lacks what its task names.
+    """
+    file = folder / "dataset.json"
+    for task in manifest.tasks:
+        place = f"{file}: task {task.name!r}"
+        dataset = find_member(folder.parent, task.dataset, place)
+        check_trainable(dataset, place)
+        check_fully_annotated(dataset, place)
+        if task.normalization is not None:
+            check_channels(task.normalization, dataset, place)
+        _check_labels(task, dataset, folder.parent, place)
+
+
+def find_member(raw: Path, name: str, place: str) -> RawDataset:
+    """Return a data set that may be a member.
+
+    Raises:
+        UserError: There is none of this name, or it is a collection.
+    """
+    if not (raw / name).is_dir():
+        present = [path.name for path in raw.glob("Dataset[0-9][0-9][0-9]_*") if path.is_dir()]
+        raise UserError(f"{place}: unknown data set {name!r}. {nearest(name, present)}")
+    file = raw / name / "dataset.json"
+    check_dataset_name(name, file)
+    if file.is_file():
+        description = read_json(file)
+        if isinstance(description, dict) and is_collection(description):
+            raise UserError(
+                f"{place}: expected an ordinary data set, found the collection {name!r}. Name its members instead."
+            )
+    return RawDataset.read(raw / name)
+
+
+def root_source(raw: Path, name: str) -> str | None:
+    """Return the data set that a part was taken from, and if that is a part too, the one behind it; else None.
+
+    Args:
+        raw: The folder nnUNet_raw.
+        name: The data set.
+    """
+    found, seen = None, {name}
+    while True:
+        record = part_record(read_json(raw / name / "dataset.json"))
+        name = record["dataset"] if record is not None else name
+        if name in seen:
+            return found
+        seen.add(name)
+        found = name
+
+
+def check_trainable(dataset: RawDataset, place: str) -> None:
+    """Refuse a data set that a collection cannot train on.
+
+    Raises:
+        UserError: It has too few cases, is 2D, or has labels that nnU-Net does not take.
+    """
+    dataset.legal_labels()
+    cases = dataset.cases()
+    if len(cases) < FEWEST_CASES:
+        raise UserError(
+            f"{place}: expected a member of at least {FEWEST_CASES} cases (one trains, one validates), found "
+            f"{len(cases)} in {dataset.folder.name}. Add cases or leave it out."
+        )
+    if slices(cases[0].images[0]) == 1:
+        raise UserError(
+            f"{place}: expected 3D images (a collection has the one configuration 3d_fullres), found a single slice in "
+            f"{cases[0].images[0]}. Leave {dataset.folder.name} out."
+        )
+
+
+def check_channels(normalization: tuple[str, ...], dataset: RawDataset, place: str) -> None:
+    """Refuse another number of normalizations than the member has channels.
+
+    Raises:
+        UserError: The numbers differ.
+    """
+    channels = len(dataset.channel_names)
+    if len(normalization) != channels:
+        raise UserError(
+            f"{place}: 'normalization': expected one for each of {channels} channels of {dataset.folder.name}, got "
+            f"{len(normalization)}. Correct the list."
+        )
+
+
+def slices(image: Path) -> int:
+    """Return an image's size along nnU-Net's first axis, from the header alone.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    # SimpleITK refuses sheared NIfTI, which nnU-Net's nibabel readers take
+    size = nifti_shape(image) if image.name.endswith(NIFTI) else _size(image)
+    return size[2] if len(size) > 2 else 1
+
+
+def _size(image: Path) -> tuple[int, ...]:
+    import SimpleITK
+
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(image))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        check_whole(image)  # it may be that it is not there, or not to be read
+        raise UserError(f"{image}: expected an image, found none that can be read. Replace or convert it.") from error
+    return reader.GetSize()
+
+
+def _check_labels(task: ManifestTask, dataset: RawDataset, raw: Path, place: str) -> None:
+    """A part's labels stand in its source under the old and in the part under the new names."""
+    if task.source is None:
+        return
+    source = find_member(raw, task.source, f"{place}: 'source'")
+    for old, new in task.labels:
+        for name, where in ((old, source), (new, dataset)):
+            legal = where.description["labels"]
+            if name not in legal:
+                raise UserError(f"{place}: unknown label {name!r} of {where.folder.name}. {nearest(name, legal)}")

@@ -1,0 +1,1 @@
+"""Task views and prediction of several tasks at once."""

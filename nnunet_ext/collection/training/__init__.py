@@ -1,0 +1,1 @@
+"""Training on all members of a collection."""

@@ -1,0 +1,94 @@
+"""A member as a collection's trainer needs it: its plans, labels and preprocessed data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunet_ext.collection.planning.member_state import check_complete, member_state
+from nnunet_ext.collection.prediction.member_files import MemberFiles
+from nnunet_ext.collection.task_table import Task, TaskTable, member_plans_name
+from nnunet_ext.data.classes import foreground_classes
+from nnunet_ext.data.preprocessed.use import use_data
+from nnunet_ext.errors import UserError
+
+
+@dataclass(frozen=True, repr=False)
+class PreparedMember:
+    """One member.
+
+    Args:
+        task: Its line of the task table.
+        attributes: The attributes of nnU-Net's trainer that tell it which data set it works on.
+        files: What its task view holds.
+    """
+
+    task: Task
+    attributes: Mapping[str, Any]
+    files: MemberFiles
+
+    @classmethod
+    def read(
+        cls, collection_plans: Mapping[str, Any], task: Task, configuration: str, files: MemberFiles | None = None
+    ) -> PreparedMember:
+        """Read a member's plans and dataset.json from nnU-Net's preprocessed folder.
+
+        Args:
+            collection_plans: The collection's plans.
+            task: The task.
+            configuration: Name of the configuration.
+            files: Plans and dataset.json that were read before, of a trained model.
+
+        Raises:
+            UserError: Its plans are missing or were not planned with the collection's, or its data are not those that
+                the plans describe.
+        """
+        table = TaskTable.read(collection_plans)
+        assert table is not None
+        files = files or MemberFiles.planned(collection_plans, task)
+        plans, dataset_json = dict(files.plans), dict(files.dataset_json)
+        folder = Path(str(nnUNet_preprocessed)) / task.dataset
+        file = folder / f"{member_plans_name(collection_plans['plans_name'], table.collection)}.json"
+        again = f"Plan the collection again: nnunet_ext plan_and_preprocess -d {int(table.collection[7:10])}"
+        use_data(member_state(folder, plans, configuration).place)
+        check_complete(folder, plans, configuration)
+        if not table.bound_to(task.name).fits(TaskTable.read(plans)):
+            raise UserError(
+                f"{file}: expected plans of task {task.name!r} that were planned with the collection's, found others: "
+                f"planning was interrupted, or the member was planned again since. {again}"
+            )
+        if difference := files.difference(collection_plans, configuration):
+            raise UserError(
+                f"{file}: {difference}: one of both was edited. Edit the plans of all members alike, or plan the "
+                f"collection again."
+            )
+        plans_manager = PlansManager(plans)
+        configuration_manager = plans_manager.get_configuration(configuration)
+        data = str(folder / configuration_manager.data_identifier)
+        return cls(
+            task,
+            {
+                "plans_manager": plans_manager,
+                "configuration_manager": configuration_manager,
+                "dataset_json": dataset_json,
+                "label_manager": plans_manager.get_label_manager(dataset_json),
+                "preprocessed_dataset_folder_base": str(folder),
+                "preprocessed_dataset_folder": data,
+                "dataset_class": infer_dataset_class(data),
+            },
+            files,
+        )
+
+    @property
+    def classes(self) -> dict[str, int | tuple[int, ...]]:
+        """Return {name: label or region} of the foreground classes, in the order of nnU-Net's statistics."""
+        return foreground_classes(self.attributes["dataset_json"])
+
+    def __repr__(self) -> str:
+        return f"{self.task.name} ({self.task.dataset})"

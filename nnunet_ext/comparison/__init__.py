@@ -1,0 +1,1 @@
+"""Comparison of trainers: arms, runs, leakage, scores, table and figure."""

@@ -1,0 +1,353 @@
+"""One training of ``nnunet_ext compare``, from plans to scores."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shlex
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnunet_ext.base import knobs
+from nnunet_ext.base.trained_on import check_trained_on, data_difference, data_record
+from nnunet_ext.cli.models.variant import Variant, check_name
+from nnunet_ext.comparison.arm import Arm
+from nnunet_ext.comparison.digest import plans_digest
+from nnunet_ext.comparison.record import DATA, DIGESTS, FORMAT, hardware, read_record, versions
+from nnunet_ext.comparison.scored_cases import VALIDATION, ScoredCases
+from nnunet_ext.data.folds import folds_of, split_of
+from nnunet_ext.data.preprocessed.state import preprocessed_cases
+from nnunet_ext.errors import UserError
+from nnunet_ext.files.json_file import write_json
+from nnunet_ext.stock import folders
+
+if TYPE_CHECKING:
+    from nnunet_ext.stock.shell import Shell
+
+FINAL = "checkpoint_final.pth"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all runs of a comparison share.
+
+    Args:
+        d: Data set, number or name.
+        p: Plans' name.
+        c: Configuration.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        out: The comparison's folder.
+        knobs: ``KEY=VALUE`` for all runs.
+        scored: The cases to score.
+    """
+
+    d: str
+    p: str
+    c: str
+    device: str
+    out: Path
+    knobs: tuple[str, ...]
+    scored: ScoredCases
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trainer with knobs, one seed and one fold."""
+
+    setting: Setting
+    arm: Arm
+    seed: int
+    fold: str
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.arm.name}, fold {self.fold}, seed {self.seed}"
+
+    @property
+    def key(self) -> str:
+        """For files."""
+        return f"{self.arm.slug}_fold{self.fold}_seed{self.seed}"
+
+    @property
+    def plans_name(self) -> str:
+        """Name of the variant of the plans."""
+        return f"{self.setting.p}_{self.arm.slug}_s{self.seed}"
+
+    @property
+    def file(self) -> Path:
+        """Where the record lies once the run is finished."""
+        return self.setting.out / "runs" / f"{self.key}.json"
+
+    @property
+    def train_words(self) -> list[str]:
+        """The training as typed."""
+        model = ["-tr", self.arm.trainer, "-p", self.plans_name, "-device", self.setting.device]
+        return ["nnUNetv2_train", self.setting.d, self.setting.c, self.fold, *model]
+
+    def finished(self) -> dict[str, Any] | None:
+        """Return the record; None before the run is finished.
+
+        Raises:
+            UserError: It, or a training that has begun, has other settings, plans or files to score; or the arm's
+                name is too long.
+        """
+        self._check_name()
+        if self.file.is_file():
+            record = read_record(self.file)
+            if differences := _differences(record, self._identity):
+                raise _changed(self.file, differences)
+            return record
+        self._check_begun()
+        return None
+
+    def to_score(self) -> dict[str, Any] | None:
+        """Return what the record will say of cases and classes, for ``check_alike``; None if nobody knows yet."""
+        scored = self.setting.scored
+        cases = [case.name for case in scored.cases] or self._validation_cases()
+        if not cases:
+            return None
+        classes = dict.fromkeys(cases, scored.classes)
+        return {"name": self.arm.name, "fold": self.fold, "cases": classes, "cases_sha256": scored.digests}
+
+    def write_plans(self) -> None:
+        """Write the variant of the plans, as ``nnunet_ext variant`` does.
+
+        Raises:
+            UserError: The plans hold blocks that win over this run's knobs.
+        """
+        with self._named(), contextlib.redirect_stdout(io.StringIO()):
+            Variant(self.setting.d, self.setting.p, self.plans_name, list(self._knobs)).run()
+
+    def do(self, shell: Shell) -> dict[str, Any]:
+        """Train, or go on with it, predict, score, and write the record.
+
+        Raises:
+            UserError: A command fails, or a prediction does not fit its label.
+        """
+        self._train(shell)
+        if self.setting.scored.cases:
+            shell.run(self._predict_words(self.setting.out))
+        record = {
+            "format": FORMAT,
+            **self._identity,
+            "epochs": self._resolved["num_epochs"],
+            "iterations_per_epoch": self._resolved["num_iterations_per_epoch"],
+            "training_seconds": self._training_seconds(),
+            "commands": self._commands(),
+            "hardware": hardware(self.setting.device),
+            "versions": versions(),
+            "cases": self._score(),
+        }
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self.file, record, indent=1)
+        return record
+
+    @cached_property
+    def _knobs(self) -> tuple[str, ...]:
+        return (*self.setting.knobs, *self.arm.knobs, f"seed={self.seed}")
+
+    @cached_property
+    def _plans(self) -> dict[str, Any]:
+        """The plans with this run's knobs."""
+        plans = deepcopy(folders.plans(self.setting.d, self.setting.p))
+        with self._named():
+            knobs.put(plans, knobs.parse(self._knobs))
+        return plans
+
+    @cached_property
+    def _resolved(self) -> dict[str, Any]:
+        return knobs.resolve(self._plans, self.setting.c)
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        """What a finished run cannot change."""
+        block = {key: value for key, value in self._plans[knobs.BLOCK].items() if key not in ("format", "seed")}
+        return {
+            "name": self.arm.name,
+            "trainer": self.arm.trainer,
+            "knobs": block,
+            "dataset": self._data.name,
+            "plans": self.setting.p,
+            "configuration": self.setting.c,
+            "fold": self.fold,
+            "seed": self.seed,
+            "scored": self.setting.scored.origin,
+            "plans_sha256": self._digest(self._plans),
+            "cases_sha256": self.setting.scored.digests,
+            DATA: self._data_record,
+        }
+
+    @cached_property
+    def _data_record(self) -> dict[str, Any]:
+        """The fingerprint and the fold that it trains on, as a checkpoint records them."""
+        from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+        identifier = PlansManager(self._plans).get_configuration(self.setting.c).data_identifier
+        cases = preprocessed_cases(self._data / identifier)
+        return data_record(self._data, {self._data.name: split_of(self._data, cases, self.fold)})
+
+    @property
+    def _data(self) -> Path:
+        return folders.dataset("nnUNet_preprocessed", self.setting.d)
+
+    @property
+    def _model(self) -> Path:
+        model = f"{self.arm.trainer}__{self.plans_name}__{self.setting.c}"
+        return folders.folder("nnUNet_results") / self._data.name / model
+
+    @property
+    def _fold_folder(self) -> Path:
+        return self._model / f"fold_{self.fold}"
+
+    def _digest(self, plans: dict[str, Any]) -> str:
+        return plans_digest(self._data, plans, self.setting.c)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Open an error about knobs with the option that they came with."""
+        try:
+            yield
+        except UserError as error:
+            raise UserError(f"-tr {self.arm.name!r}: {str(error).removeprefix('--set').lstrip(': ')}") from error
+
+    def _check_name(self) -> None:
+        try:
+            check_name(self.plans_name)
+        except UserError as error:
+            raise UserError(
+                f"-tr {self.arm.name!r}: expected a shorter name, because it becomes part of the name of plans, "
+                f"{self.plans_name!r}, got one that cannot name any (more than 100 letters, or __ in -p). Give one: "
+                f"-tr NAME=TRAINER."
+            ) from error
+
+    def _check_begun(self) -> None:
+        """Refuse to go on with a training that has other plans."""
+        variant, trained = self._data / f"{self.plans_name}.json", self._model / "plans.json"
+        new = self._plans | {"plans_name": self.plans_name}
+        if variant.is_file() and (found := folders.read_json(variant)) != new:
+            raise _changed(variant, self._changed_knobs(found) or [f"other {_few(_changed_keys(found, new))}"])
+        if trained.is_file():
+            found = folders.read_json(trained)
+            differences = self._changed_knobs(found)
+            if self._digest(found) != self._identity["plans_sha256"]:
+                differences.append(f"other plans {self.setting.p!r}")
+            if differences:
+                raise _changed(trained, differences)
+        from nnunet_ext.base.checkpoints import whole_checkpoints
+
+        dataset_json = folders.read_json(self._data / "dataset.json")
+        for file, checkpoint in whole_checkpoints(self._fold_folder):
+            check_trained_on(checkpoint, file, new, self.setting.c, dataset_json, self._data_record)
+
+    def _changed_knobs(self, plans: dict[str, Any]) -> list[str]:
+        return knobs.changed(knobs.resolve(plans, self.setting.c), self._resolved)
+
+    def _validation_cases(self) -> list[str]:
+        """The fold's validation cases; none if nnU-Net will draw them because there are not as many folds."""
+        ending = self.setting.scored.ending
+        truths = (self._data / "gt_segmentations").glob(f"*{ending}")
+        folds = folds_of([self._data], [truth.name.removesuffix(ending) for truth in truths])
+        return folds[int(self.fold)]["val"] if int(self.fold) < len(folds) else []
+
+    def _train(self, shell: Shell) -> None:
+        epochs = self._resolved["num_epochs"]
+        validated = (self._fold_folder / "validation" / "summary.json").is_file()
+        if not (self._fold_folder / FINAL).is_file():
+            begun = any((self._fold_folder / f"checkpoint_{kind}.pth").is_file() for kind in ("latest", "best"))
+            shell.run([*self.train_words, *(["--c"] if begun else [])], epochs=epochs)
+        elif self.setting.scored.origin == VALIDATION and not validated:
+            shell.run([*self.train_words, "--val"])
+
+    def _predict_words(self, out: Path) -> list[str]:
+        places = ["-i", str(out / "images"), "-o", str(out / "predictions" / self.key)]
+        model = ["-d", self.setting.d, "-c", self.setting.c, "-tr", self.arm.trainer, "-p", self.plans_name]
+        options = ["-f", self.fold, "-chk", FINAL, "-npp", "0", "-nps", "0", "-device", self.setting.device]
+        return ["nnUNetv2_predict", *places, *model, *options]
+
+    def _commands(self) -> list[str]:
+        """All commands; folders as seen from the comparison's."""
+        variant = ["nnunet_ext", "variant", "-d", self.setting.d, "-p", self.setting.p, "--as", self.plans_name]
+        commands = [[*variant, "--set", *self._knobs], self.train_words]
+        return [
+            shlex.join(c) for c in (*commands, *([self._predict_words(Path())] if self.setting.scored.cases else []))
+        ]
+
+    def _training_seconds(self) -> float:
+        """Duration of all epochs, however often the training was interrupted."""
+        from nnunet_ext.base.checkpoints import read_checkpoint
+
+        log = read_checkpoint(self._fold_folder / FINAL)["logging"]
+        epochs = zip(log["epoch_start_timestamps"], log["epoch_end_timestamps"], strict=True)
+        return round(sum(end - start for start, end in epochs), 1)
+
+    def _pairs(self) -> Iterator[tuple[str, Path, Path]]:
+        """Yield case, prediction and label."""
+        ending = self.setting.scored.ending
+        for case in self.setting.scored.cases:
+            assert case.label is not None
+            yield case.name, self.setting.out / "predictions" / self.key / f"{case.name}{ending}", case.label
+        if not self.setting.scored.cases:
+            place = self._fold_folder / "validation"
+            truths = self._data / "gt_segmentations"
+            for entry in folders.read_json(place / "summary.json")["metric_per_case"]:
+                name = Path(entry["prediction_file"]).name
+                yield name.removesuffix(ending), place / name, truths / name
+
+    def _score(self) -> dict[str, Any]:
+        from tqdm import tqdm
+
+        from nnunet_ext.data.image_reader import planned_reader, read_image
+        from nnunet_ext.evaluation.case_scores import case_scores
+
+        scored = self.setting.scored
+        reader = planned_reader(self._plans)
+        found = {}
+        for case, prediction, truth in tqdm(list(self._pairs()), desc="  scoring", leave=False):
+            # the truth may be a .tif in gt_segmentations, without the file that says its spacing
+            (one, properties), (other, _) = (read_image(reader, file, label=True) for file in (prediction, truth))
+            if one.shape != other.shape:
+                raise UserError(
+                    f"{truth}: expected the shape {one.shape[1:]} of its image, got {other.shape[1:]}. Resample it."
+                )
+            found[case] = case_scores(
+                one[0], other[0], properties["spacing"], scored.classes, scored.description["labels"].get("ignore")
+            )
+        return found
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Name what differs between a record and what it would say today."""
+    shown = [key for key in new if key not in ("knobs", DATA, *DIGESTS) and old[key] != new[key]]
+    found = [f"{key}: {old[key]!r} -> {new[key]!r}" for key in shown]
+    found += knobs.changed(old["knobs"], new["knobs"])
+    if old["plans_sha256"] != new["plans_sha256"]:
+        found.append(f"other plans {new['plans']!r}")
+    if other := data_difference(old.get(DATA), new[DATA]):  # earlier versions recorded none
+        found.append(other)
+    if cases := _changed_keys(old["cases_sha256"], new["cases_sha256"]):
+        found.append(f"other files of {_few(cases)} to score")
+    return found
+
+
+def _changed_keys(old: Any, new: Any, place: tuple[str, ...] = ()) -> list[str]:
+    """Name the entries that differ between two JSON objects, from outside to inside."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        pairs = [(key, old.get(key), new.get(key)) for key in sorted({*old, *new})]
+        return [found for key, before, after in pairs for found in _changed_keys(before, after, (*place, key))]
+    return [] if old == new else [".".join(place)]
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _changed(file: Path, differences: list[str]) -> UserError:
+    return UserError(
+        f"{file}: expected the settings that this run began with, got {'; '.join(differences)}. Set them back, or "
+        f"choose another -tr NAME=TRAINER; for other files to score, another -o."
+    )

@@ -1,0 +1,51 @@
+"""Mean and spread of several trainers on the same cases, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nnunet_ext.comparison.scores import MEAN, METRICS, ComparedRun, by_name, by_seed, mean, spread
+from nnunet_ext.evaluation.hausdorff import DEFINITION
+from nnunet_ext.evaluation.markdown_table import markdown_table
+
+DIGITS = {"dice": 3, "hd95_mm": 2}
+
+
+def comparison_table(runs: Sequence[ComparedRun]) -> str:
+    """Write two tables: a row per name with mean and spread over seeds, and a row per run.
+
+    Args:
+        runs: At least one, all with the same classes; their names keep their order.
+
+    Returns:
+        Both tables and how to read them, without a final line break.
+    """
+    classes = runs[0].classes
+    columns = [*classes, MEAN] if len(classes) > 1 else classes
+    heads = [f"{name}, {METRICS[metric]}" for name in columns for metric in METRICS]
+    rows = [["mean ± spread over seeds", "seeds", *heads, "training, seconds"]]
+    for name, own in by_name(runs).items():
+        cells = [_cell(by_seed(own, metric, column), metric) for column in columns for metric in METRICS]
+        seconds = mean(run.seconds for run in own)
+        rows.append([name, str(len({run.seed for run in own})), *cells, f"{seconds:.0f}"])
+    each = [["each run", "fold", "seed", *heads, "training, seconds"]]
+    for run in runs:
+        cells = [
+            _cell([value for value in [mean(run.values(metric, column).values())] if value is not None], metric)
+            for column in columns
+            for metric in METRICS
+        ]
+        each.append([run.name, run.fold, str(run.seed), *cells, f"{run.seconds:.0f}"])
+    notes = (
+        f"HD95: {DEFINITION}. A class that only one of truth and prediction has: Dice 0 and the image's diagonal; one "
+        f"that neither has is left out. Spread: standard deviation over seeds (n - 1) of the mean over cases."
+    )
+    return "\n\n".join([markdown_table(rows), markdown_table(each), notes])
+
+
+def _cell(seeds: Sequence[float], metric: str) -> str:
+    digits = DIGITS[metric]
+    average, deviation = mean(seeds), spread(seeds)
+    if average is None:
+        return "none"
+    return f"{average:.{digits}f}" if deviation is None else f"{average:.{digits}f} ± {deviation:.{digits}f}"

@@ -1,4 +1,0 @@
-"""CoTr: a deformable transformer between encoder and decoder."""
-
-from nnunet_ext.cotr.architecture import CoTr as CoTr
-from nnunet_ext.cotr.trainer import CoTrTrainer as CoTrTrainer

@@ -1,0 +1,1 @@
+"""Datasets on disk, as nnU-Net stores them."""

@@ -1,0 +1,201 @@
+"""Models of stock nnU-Net out of models that have a plain U-Net inside."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from torch import Tensor, nn
+
+from nnunet_ext.base.checkpoints import read_checkpoint, read_trained
+from nnunet_ext.base.one_line import one_line
+from nnunet_ext.base.validated_checkpoint import FINAL, validated_checkpoint
+from nnunet_ext.data.dataset_json import read_dataset_json
+from nnunet_ext.data.plans_file import read_plans
+from nnunet_ext.errors import UserError
+from nnunet_ext.files.json_file import read_json, write_json
+from nnunet_ext.files.system_files import files_in
+from nnunet_ext.files.write_error import is_write_error
+
+TRAINER = nnUNetTrainer.__name__
+OF_MODEL = ("dataset.json", "dataset_fingerprint.json")
+SUMMARY = "validation/summary.json"
+OF_FOLD = ("progress.png", SUMMARY)  # nnU-Net's export to a zip wants both
+logger = logging.getLogger(__name__)
+
+
+def strip(
+    model: Path, trainer: type[nnUNetTrainer], folds: Sequence[str], checkpoint_name: str, plans_name: str
+) -> Path:
+    """Write a model as one of stock nnU-Net, beside it: encoder, decoder and nothing else.
+
+    Whatever a method needs in training only stays behind. That the rest predicts the same is tried on an image of
+    noise, not presumed. Validation results travel, as they are the same, if they are of the same checkpoint.
+
+    Args:
+        model: Folder ``TRAINER__PLANS__CONFIGURATION`` in nnUNet_results.
+        trainer: Its trainer.
+        folds: Folds to write.
+        checkpoint_name: Name of the checkpoint file, here and there.
+        plans_name: Name of the new model's plans.
+
+    Returns:
+        The new model's folder, ``nnUNetTrainer__PLANS_NAME__CONFIGURATION``.
+
+    Raises:
+        UserError: The network is no plain U-Net in prediction; a fold of the new model is there already, or another
+            model of that name; cannot be written.
+    """
+    configuration = model.name.rpartition("__")[2]
+    target = model.with_name(f"{TRAINER}__{plans_name}__{configuration}")
+    plans = read_plans(model / "plans.json")
+    origin = _origin(trainer, plans)
+    plans |= {"plans_name": plans_name}
+    if target.exists() and not _is_stripped(target, plans, origin):
+        raise UserError(
+            f"{target}: expected no model of that name, or one stripped from {model.name}, found another. Choose "
+            f"another name with --as."
+        )
+    files = {fold: target / f"fold_{fold}" / checkpoint_name for fold in folds}
+    present = next((file for file in files.values() if file.exists()), None)
+    if present is not None:
+        raise UserError(f"{present}: expected no such checkpoint yet, found one. Choose another name with --as.")
+    stripped = {fold: _stripped(model, trainer, fold, checkpoint_name, plans_name) for fold in folds}
+    try:
+        target.mkdir(exist_ok=True)
+        write_json(target / "plans.json", plans)
+        _copy(OF_MODEL, model, target)
+        for fold, file in files.items():
+            partial = target / f"{checkpoint_name}.partial"  # in the fold's folder alone it would look like a training
+            torch.save(stripped[fold], partial)
+            file.parent.mkdir(exist_ok=True)
+            _copy(_files_of(model / file.parent.name, checkpoint_name), model / file.parent.name, file.parent)
+            partial.replace(file)
+    except (OSError, RuntimeError) as error:
+        if not is_write_error(error):
+            raise
+        raise UserError(
+            f"{target}: expected to write a model, got {one_line(error)!r}. Free space or mend its rights."
+        ) from error
+    return target
+
+
+def _origin(trainer: type[nnUNetTrainer], plans: Mapping[str, Any]) -> dict[str, str]:
+    return {"trainer": trainer.__name__, "plans": plans["plans_name"]}
+
+
+def _is_stripped(target: Path, plans: dict[str, Any], origin: dict[str, str]) -> bool:
+    """Whether all that a model's folder holds was stripped from one model; a fold that is in training was not."""
+    if not target.is_dir():
+        return False
+    file = target / "plans.json"
+    if files_in(target) and not (file.is_file() and read_json(file) == plans):
+        return False
+    folds = [list(fold.glob("*.pth")) for fold in target.glob("fold_*")]
+    return all(folds) and all(
+        read_checkpoint(checkpoint).get("stripped_from") == origin for fold in folds for checkpoint in fold
+    )
+
+
+def _copy(names: Sequence[str], source: Path, target: Path) -> None:
+    for name in names:
+        if (source / name).is_file():
+            (target / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(source / name, target / name)
+
+
+def _files_of(fold: Path, checkpoint_name: str) -> tuple[str, ...]:
+    """Return what belongs to a checkpoint of a fold: the summary only if that checkpoint was validated."""
+    validated = validated_checkpoint(fold / "validation")
+    if validated == checkpoint_name or not (fold / SUMMARY).is_file():
+        return OF_FOLD
+    logger.warning(
+        "%s: not copied, because it holds the scores of %s, not those of %s. To write those, validate the new model: "
+        "nnUNetv2_train ... --val%s",
+        fold / SUMMARY,
+        validated,
+        checkpoint_name,
+        "" if checkpoint_name == FINAL else " --val_best",
+    )
+    return tuple(name for name in OF_FOLD if name != SUMMARY)
+
+
+def _stripped(
+    model: Path, trainer: type[nnUNetTrainer], fold: str, checkpoint_name: str, plans_name: str
+) -> dict[str, Any]:
+    file = model / f"fold_{fold}" / checkpoint_name
+    checkpoint = read_trained(file, "optimizer_state")
+    arguments = checkpoint["init_args"]
+    description = read_dataset_json(model / "dataset.json")
+    whole, plain = (
+        _network(kind, arguments["plans"], arguments["configuration"], description) for kind in (trainer, nnUNetTrainer)
+    )
+    try:
+        whole.load_state_dict(checkpoint["network_weights"])
+    except RuntimeError as error:
+        raise UserError(
+            f"{file}: expected weights of the network in its plans, got others ({one_line(error)}). Restore the "
+            f"checkpoint."
+        ) from error
+    weights = _weights_of(plain, checkpoint["network_weights"], file)
+    plain.load_state_dict(weights)
+    if not _predict_alike(whole, plain):
+        raise UserError(
+            f"{file}: expected a network that predicts with the plans' U-Net alone, but {trainer.__name__} does not, "
+            f"or its knobs have it otherwise. Predict with the model as it is."
+        )
+    kept = {name: value for name, value in checkpoint.items() if name != "nnunet_ext"}
+    return kept | {
+        "network_weights": weights,
+        "optimizer_state": _at_rest(checkpoint["optimizer_state"], plain),
+        "trainer_name": TRAINER,
+        "init_args": arguments | {"plans": arguments["plans"] | {"plans_name": plans_name}},
+        "stripped_from": _origin(trainer, arguments["plans"]),
+    }
+
+
+def _network(
+    trainer: type[nnUNetTrainer], plans: dict[str, Any], configuration: str, description: dict[str, Any]
+) -> nn.Module:
+    """Return a trainer's network as the predictor builds it."""
+    manager = PlansManager(deepcopy(plans))
+    of = manager.get_configuration(configuration)
+    channels = determine_num_input_channels(manager, of, description)
+    heads = manager.get_label_manager(description).num_segmentation_heads
+    return trainer.build_network_architecture(manager, of, channels, heads, enable_deep_supervision=False).eval()
+
+
+def _weights_of(plain: nn.Module, weights: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
+    own = plain.state_dict()
+    missing = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
+    if missing:
+        raise UserError(
+            f"{file}: expected the plans' U-Net in the network, but {missing[0]!r} is not there or of another shape. "
+            f"Predict with the model as it is."
+        )
+    return {name: weights[name] for name in own}
+
+
+@torch.no_grad()
+def _predict_alike(whole: nn.Module, plain: Any) -> bool:
+    """Compare logits of an image of noise, of twice the size that the bottleneck needs."""
+    first = next(plain.encoder.parameters())
+    size = [2] * (first.ndim - 2)
+    for stride in plain.encoder.strides:
+        size = [length * step for length, step in zip(size, stride, strict=True)]
+    image = torch.randn(1, first.shape[1], *size, generator=torch.Generator().manual_seed(0))
+    return torch.equal(whole(image), plain(image))
+
+
+def _at_rest(state: dict[str, Any], plain: nn.Module) -> dict[str, Any]:
+    """Return an optimiser's state of the same settings, for fewer parameters and without momentum."""
+    group = state["param_groups"][0] | {"params": list(range(len(list(plain.parameters()))))}
+    return {"state": {}, "param_groups": [group]}

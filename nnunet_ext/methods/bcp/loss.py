@@ -1,0 +1,115 @@
+"""BCP's loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss
+from torch import Tensor, nn
+
+from nnunet_ext.semi_supervised.target_at import target_at
+
+Scales = Tensor | list[Tensor]
+HIDDEN = -1  # of a data set without ignore label; nnU-Net's loaders give no such label
+
+
+class BCPLoss(nn.Module):
+    """nnU-Net's loss of the labelled part and, with less weight, of the pseudo-labelled part of pasted images [0].
+
+    The first half of a batch are labelled images with an unlabelled box, the other half unlabelled images with a
+    labelled box. Of each half, cross-entropy and Dice of each part are nnU-Net's own, with the other part ignored: they
+    are sums over the part, divided by its size. The value is the mean over both halves of
+
+        loss of the labelled part + ``weight`` x loss of the pseudo-labelled part.
+
+    Without :meth:`expect`, as in warm-up and validation, it is ``supervised`` alone.
+
+    Args:
+        supervised: nnU-Net's own loss, with its deep supervision.
+        partial: Another one, which is changed so that it ignores what is hidden.
+        regions: Number of regions; None for classes.
+        ignore_label: The data set's ignore label, if it has one.
+        weight: Of pseudo-labelled parts; the authors' is 0.5.
+
+    [0] Bai et al., Bidirectional copy-paste for semi-supervised medical image segmentation, CVPR 2023,
+    https://arxiv.org/abs/2305.00673
+    """
+
+    def __init__(
+        self,
+        supervised: nn.Module,
+        partial: nn.Module,
+        *,
+        regions: int | None = None,
+        ignore_label: int | None = None,
+        weight: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.supervised = supervised
+        self.partial = partial
+        self.regions = regions
+        self.hidden = HIDDEN if ignore_label is None else ignore_label
+        self.weight = weight
+        self.parts: dict[str, Tensor] = {}
+        self._box: Tensor | None = None
+        for module in partial.modules():
+            _ignore(module, self.hidden)
+
+    def expect(self, box: Tensor) -> None:
+        """Tell for the next call where the box is.
+
+        Args:
+            box: True inside, (1, 1, D, H, W) or (1, 1, H, W).
+        """
+        self._box = box
+
+    def forward(self, output: Scales, target: Scales) -> Tensor:
+        """Return the loss and leave its two parts, detached, in ``parts``.
+
+        Args:
+            output: Logits of the pasted images (B, K, D, H, W), or their list over scales.
+            target: Labels and pseudo-labels pasted alike, (B, 1 or R, D, H, W), or their list over scales.
+        """
+        if self._box is None:
+            value = self.supervised(output, target)
+            self.parts = {"supervised_loss": value.detach(), "pseudo_label_loss": value.new_zeros(())}
+            return value
+        box, self._box = self._box, None
+        (frame, boxed), (frame_target, boxed_target) = _halves(output), _halves(target)
+        known = self._except(box, frame, frame_target) + self._except(~box, boxed, boxed_target)
+        guessed = self._except(~box, frame, frame_target) + self._except(box, boxed, boxed_target)
+        self.parts = {"supervised_loss": known.detach() / 2, "pseudo_label_loss": guessed.detach() / 2}
+        return (known + self.weight * guessed) / 2
+
+    def _except(self, hidden: Tensor, output: Scales, target: Scales) -> Tensor:
+        return self.partial(output, _each(lambda scale: self._hide(scale, target_at(hidden, scale.shape[2:])), target))
+
+    def _hide(self, target: Tensor, hidden: Tensor) -> Tensor:
+        if self.regions is None:
+            return target.masked_fill(hidden, self.hidden)
+        ignored = target[:, self.regions :].bool().any(1, keepdim=True) | hidden
+        return torch.cat((target[:, : self.regions].bool(), ignored), 1)
+
+
+def _halves(scales: Scales) -> tuple[Scales, Scales]:
+    return _each(lambda scale: scale.chunk(2)[0], scales), _each(lambda scale: scale.chunk(2)[1], scales)
+
+
+def _each(function: Callable[[Tensor], Tensor], scales: Scales) -> Scales:
+    return [function(scale) for scale in scales] if isinstance(scales, list) else function(scales)
+
+
+def _ignore(loss: nn.Module, label: int) -> None:
+    """Let nnU-Net's loss ignore a label, or for regions what the target's last channel marks, if it does not yet."""
+    if isinstance(loss, DC_and_CE_loss) and loss.ignore_label is None:
+        loss.ignore_label = loss.ce.ignore_index = label
+    elif isinstance(loss, DC_and_BCE_loss) and not loss.use_ignore_label:
+        loss.use_ignore_label, loss.ce = True, _MeanOfChannels()
+
+
+class _MeanOfChannels(nn.Module):
+    """Cross-entropy of each voxel (B, 1, D, H, W); with an ignore label, nnU-Net's own is the sum over regions."""
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1, keepdim=True)

@@ -1,0 +1,132 @@
+"""nnU-Net's trainer with bidirectional copy-paste of labelled and unlabelled images."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, distributed
+
+from nnunet_ext.errors import UserError
+from nnunet_ext.methods.bcp.loss import BCPLoss
+from nnunet_ext.methods.bcp.pseudo_labels import pseudo_labels
+from nnunet_ext.methods.bcp.random_box import random_box
+from nnunet_ext.seeding.seeds import Purpose
+from nnunet_ext.semi_supervised.target_at import target_at
+from nnunet_ext.semi_supervised.teacher import TeacherTrainer
+
+
+class BCPTrainer(TeacherTrainer):
+    """Bidirectional copy-paste [0] on any nnU-Net plans.
+
+    Half of a batch are labelled images with a box of an unlabelled one, the other half unlabelled images with a box of
+    a labelled one; labels are pasted alike, those of unlabelled images by a teacher, the moving average of the student,
+    which sees them before they are pasted. In a warm-up labelled images are pasted into each other. The student is the
+    plans' own network and predicts; its checkpoints load into stock nnU-Net.
+
+    Pasting follows augmentation, on the device. One box at a random place serves all samples of a step. A random one of
+    an odd batch is left out.
+
+    Knobs (plans blocks ``nnunet_ext.bcp`` and ``nnunet_ext.unlabelled``): ``warm_up``, ``pseudo_label_weight``,
+    ``box``, ``largest_component``; ``ema_decay``.
+
+    Avoided: a teacher in train mode for pseudo-labels; two student passes, of which each updates batch norm; Dice of a
+    part in which the rest counts as background; components on the CPU in each step, of each class the largest, which
+    is wrong for lesions and paired organs (``largest_component``); boxes that never touch the far border; a ramp that
+    is computed and never used; best checkpoint chosen on the test set.
+
+    What differs from [0], and why:
+
+    * One training: the teacher averages from the first step on, and optimiser and learning rate go on after the
+      warm-up. Theirs begins anew with the best network of the first on the test set.
+    * The warm-up pastes each pair of images both ways, so a batch stays as large; theirs one way.
+    * nnU-Net's Dice + cross-entropy, over all its scales; theirs is half of it, at full resolution, and its Dice has
+      the background. nnU-Net's optimiser and augmentation.
+    * The average is over parameters and buffers, for plans with batch norm; theirs in 3d over parameters.
+
+    Raises:
+        UserError: A batch of fewer than two labelled samples; another number of unlabelled ones.
+
+    [0] Bai et al., Bidirectional copy-paste for semi-supervised medical image segmentation, CVPR 2023,
+    https://arxiv.org/abs/2305.00673 (https://github.com/DeepMed-Lab-ECNU/BCP at 7879f98; nothing of it is used here)
+    """
+
+    loss_parts = ("supervised_loss", "pseudo_label_loss")
+    loss: BCPLoss
+
+    def _check_ddp_batch(self) -> None:
+        super()._check_ddp_batch()
+        plans, batch = self.plans_manager.plans_name, self.configuration_manager.batch_size
+        on_each = batch // distributed.get_world_size() if self.is_ddp else batch
+        if on_each < 2:
+            raise UserError(
+                f"plans {plans!r}, configuration {self.configuration_name!r}: BCPTrainer pastes pairs of labelled "
+                f"images and expects a batch of at least 2 on each GPU, got {on_each}. Raise batch_size in the plans, "
+                f"or use fewer GPUs."
+            )
+        unlabelled = self.knobs["unlabelled"]["batch_size"]
+        if unlabelled not in (None, batch):
+            raise UserError(
+                f"plans {plans!r}: BCPTrainer expects as many unlabelled samples in a batch as labelled ones, {batch}, "
+                f"got the knob unlabelled.batch_size {unlabelled}. Set it to null."
+            )
+
+    def samples_of_parts(self) -> tuple[int, int]:
+        """Return the number of samples that are mostly labelled, and mostly unlabelled: pasting adds none."""
+        return self.batch_size // 2, self.batch_size // 2
+
+    def _build_loss(self) -> BCPLoss:
+        labels = self.label_manager
+        return BCPLoss(
+            super()._build_loss(),
+            super()._build_loss(),
+            regions=labels.num_segmentation_heads if labels.has_regions else None,
+            ignore_label=labels.ignore_label,
+            weight=self.knobs["bcp"]["pseudo_label_weight"],
+        )
+
+    def train_step(self, batch: dict) -> dict:
+        """Paste, then step."""
+        scales = batch["target"]
+        images = batch["data"].to(self.device, non_blocking=True)
+        target = (scales[0] if isinstance(scales, list) else scales).to(self.device, non_blocking=True)
+        generator = self._generator(batch["step"])
+        half = len(images) // 2
+        order = torch.from_numpy(generator.permutation(len(images))[: 2 * half]).to(self.device)
+        box = random_box(images.shape[2:], self.knobs["bcp"]["box"], generator).to(self.device)
+        if self._warms_up(batch["step"]):
+            images, target = (_paste(each[order], each[order].roll(half, 0), box) for each in (images, target))
+        else:
+            unlabelled = batch["unlabelled"][: 2 * half].to(self.device, non_blocking=True)
+            guessed = self._pseudo_labels(unlabelled, target)
+            images, target = (
+                _paste(torch.cat((known[:half], other[half:])), torch.cat((other[:half], known[half:])), box)
+                for known, other in ((images[order], unlabelled), (target[order], guessed))
+            )
+            self.loss.expect(box)
+        if isinstance(scales, list):
+            target = [target_at(target, scale.shape[2:]) for scale in scales]
+        return super().train_step(batch | {"data": images[:half], "unlabelled": images[half:], "target": target})
+
+    def _generator(self, step: int) -> np.random.Generator:
+        """With a seed, what a step draws depends on nothing but seed, rank and step."""
+        seeds = self.batch_seeds(Purpose.BOXES, self.num_iterations_per_epoch)
+        return np.random.default_rng(None if seeds is None else seeds.at(step))
+
+    def _warms_up(self, step: int) -> bool:
+        return step < self.knobs["bcp"]["warm_up"] * self.num_epochs * self.num_iterations_per_epoch
+
+    @torch.no_grad()
+    def _pseudo_labels(self, images: Tensor, like: Tensor) -> Tensor:
+        """Return what the teacher says, in the form of a target: nothing of it is ignored."""
+        with self.autocast():
+            logits = self.teacher().network(images)
+        found = pseudo_labels(
+            logits,
+            regions=self.label_manager.has_regions,
+            largest_component=self.knobs["bcp"]["largest_component"],
+        ).to(like.dtype)
+        return torch.cat((found, found.new_zeros(len(found), like.shape[1] - found.shape[1], *found.shape[2:])), 1)
+
+
+def _paste(frames: Tensor, boxes: Tensor, box: Tensor) -> Tensor:
+    return torch.where(box, boxes, frames)

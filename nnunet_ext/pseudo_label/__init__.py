@@ -1,3 +1,0 @@
-"""Pseudo-labels: train, predict the unlabelled images, train anew on both."""
-
-from nnunet_ext.pseudo_label.trainer import PseudoLabelTrainer as PseudoLabelTrainer

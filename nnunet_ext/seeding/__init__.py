@@ -1,0 +1,1 @@
+"""Runs that repeat: seeds, loaders, workers."""

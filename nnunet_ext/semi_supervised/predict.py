@@ -1,0 +1,107 @@
+"""Predictions of all unlabelled cases by the network in training."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from tqdm import tqdm
+
+from nnunet_ext.base.trainer import ExtTrainer
+from nnunet_ext.data.preprocessed.marker import DataMarker
+from nnunet_ext.processes.ranks import Ranks
+from nnunet_ext.semi_supervised.preprocessing import check_unlabelled, unlabelled_folder
+from nnunet_ext.semi_supervised.pseudo_labels import PseudoLabelFolder
+
+TOGETHER = 20  # cases of a rank between two meetings, as in nnU-Net's validation
+
+
+def predict_unlabelled(trainer: ExtTrainer, into: PseudoLabelFolder) -> str:
+    """Predict as nnU-Net does in its validation: sliding window, mirroring, on the preprocessed images.
+
+    Deep supervision is off afterwards. Of several ranks each predicts its share; they wait for each other now and then,
+    or a slow one would end the others by the process group's time-out. Cases that this network has predicted before, in
+    a run that was killed, are not predicted again.
+
+    Args:
+        trainer: Whose network predicts.
+        into: Where the label maps go; those of other networks are removed.
+
+    Returns:
+        What tells these predictions from those of other weights or images: the digest of the folder's marker.
+    """
+    data = (Path(trainer.preprocessed_dataset_folder_base), trainer.plans_manager.plans, trainer.configuration_name)
+    cases, folder = check_unlabelled(*data), unlabelled_folder(*data)
+    digest = _digest(trainer, folder)
+    if into.marker.problem(digest) is None:
+        return digest
+    _on_first_rank(into.begin, digest)
+    missing = [case for case in cases if not into.has(case)]
+    Ranks.now().wait()
+    trainer.print_to_log_file(f"Predicting {len(missing)} of {len(cases)} unlabelled cases: {into.place}")
+    trainer.set_deep_supervision_enabled(False)
+    dataset, predictor = nnUNetDatasetBlosc2(str(folder), cases), _predictor(trainer)
+    ranks = Ranks.now()
+    own = tqdm(ranks.share(missing), "predicting unlabelled images", disable=not ranks.is_first)
+    for number, case in enumerate(own, start=1):
+        _predict(trainer, case, dataset, predictor, into)
+        if number % TOGETHER == 0 and number < len(missing) // ranks.world_size:
+            ranks.wait()
+    _on_first_rank(into.finish, digest)
+    return digest
+
+
+def _digest(trainer: ExtTrainer, folder: Path) -> str:
+    """Tell networks, and images, apart."""
+    digest = hashlib.sha256(DataMarker(folder).file.read_bytes())
+    for name, tensor in trainer.bare_network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _predictor(trainer: ExtTrainer) -> nnUNetPredictor:
+    predictor = nnUNetPredictor(device=trainer.device, allow_tqdm=False)
+    predictor.manual_initialization(
+        trainer.bare_network,
+        trainer.plans_manager,
+        trainer.configuration_manager,
+        None,
+        trainer.dataset_json,
+        type(trainer).__name__,
+        trainer.inference_allowed_mirroring_axes,
+    )
+    return predictor
+
+
+def _predict(
+    trainer: ExtTrainer,
+    case: str,
+    dataset: nnUNetDatasetBlosc2,
+    predictor: nnUNetPredictor,
+    into: PseudoLabelFolder,
+) -> None:
+    """Write what is predicted of a case in the form of preprocessed labels: -1 is background outside the body."""
+    data, body, _, _ = dataset.load_case(case)
+    logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(data[:]))
+    manager = trainer.label_manager
+    labels = manager.convert_logits_to_segmentation(logits.cpu()).numpy().astype(np.int16)[None]
+    labels[(labels == 0) & (body[:] < 0)] = -1
+    classes = manager.foreground_regions if manager.has_regions else manager.foreground_labels
+    preprocessor = trainer.configuration_manager.preprocessor_class
+    locations = preprocessor._sample_foreground_locations(labels, classes)
+    into.write(case, labels, locations, like=body)
+
+
+def _on_first_rank(function: Callable[[str], None], digest: str) -> None:
+    """Call a function in one process, while the others wait before and after."""
+    ranks = Ranks.now()
+    ranks.wait()
+    if ranks.is_first:
+        function(digest)
+    ranks.wait()

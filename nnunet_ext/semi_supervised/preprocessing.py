@@ -1,0 +1,148 @@
+"""Preprocess unlabelled images by the plans of the labelled ones, into a folder of their own.
+
+nnU-Net trains on every case in its data folder and would take a case without a label as background only. So these lie
+beside it, in ``<data_identifier>_unlabelled``, with a marker (:mod:`nnunet_ext.data.preprocessed.marker`): other plans,
+other labels or missing files are noticed before anything is trained on them.
+
+A case's files are written elsewhere and then moved, ``.pkl`` last, so a run that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nnunet_ext.base.one_line import more
+from nnunet_ext.data.companion_files import files_of
+from nnunet_ext.data.image_case import Case
+from nnunet_ext.data.preprocessed.preprocessing import write_all
+from nnunet_ext.data.preprocessed.use import data_alone
+from nnunet_ext.errors import UserError
+from nnunet_ext.files.file_stamp import changed_file
+from nnunet_ext.files.system_files import files_in
+from nnunet_ext.semi_supervised.preprocessed_images import ENDINGS, UnlabelledData
+from nnunet_ext.semi_supervised.raw_images import check_images_un, find_unlabelled, unlabelled_names
+
+logger = logging.getLogger(__name__)
+
+
+def preprocess_unlabelled(
+    raw_folder: Path,
+    preprocessed_folder: Path,
+    plans: Mapping[str, Any],
+    *configurations: str,
+    processes: int = 1,
+    progress: bool = True,
+    again: bool = False,
+    check: bool = True,
+) -> None:
+    """Preprocess what is missing of a data set's unlabelled images; remove cases whose images are gone.
+
+    Second stages of a cascade are passed over.
+
+    Args:
+        raw_folder: The data set's folder in nnUNet_raw.
+        preprocessed_folder: Its folder in nnUNet_preprocessed.
+        plans: Its plans.
+        *configurations: Names of configurations.
+        processes: Worker processes; 1 stays in this process.
+        progress: Show progress bars.
+        again: Preprocess also what is there.
+        check: Read all images first.
+
+    Raises:
+        UserError: Images are missing or wrong; their folder holds something else; a process trains on them; or a worker
+            was killed: what was done by then stays.
+    """
+    cases = find_unlabelled(raw_folder)
+    places = [UnlabelledData(preprocessed_folder, plans, name) for name in configurations]
+    todo = {
+        (data.place, data.digest): (data, data.missing(cases, again=again)) for data in places if not data.is_cascade
+    }
+    for data, _ in todo.values():
+        _check_strangers(data.place)
+    if check:
+        wanted = {case.name for _, missing in todo.values() for case in missing}
+        check_images_un(raw_folder, [case for case in cases if case.name in wanted], plans, show_progress=progress)
+    for data, missing in todo.values():  # configurations that share their data are one
+        if not missing and data.marker.problem(data.digest) is None and data.marker.cases() == _names(cases):
+            logger.info("%s: %d unlabelled cases, preprocessed already", data.place, len(cases))
+            continue
+        with data_alone(data.place):
+            _prepare(data, cases, missing)
+            title = f"preprocessing unlabelled images, {data.configuration}"
+            write_all(data.write, missing, processes, title, data.place, progress=progress)
+            shutil.rmtree(data.partial)
+            data.marker.finish(data.digest)
+
+
+def check_unlabelled(
+    preprocessed_folder: Path, plans: Mapping[str, Any], configuration: str, raw_folder: Path | None = None
+) -> list[str]:
+    """Return the names of the preprocessed unlabelled cases.
+
+    Args:
+        preprocessed_folder: The data set's folder in nnUNet_preprocessed.
+        plans: The plans.
+        configuration: Name of the configuration.
+        raw_folder: The data set's folder in nnUNet_raw. If it has unlabelled images, these must be the same cases, and
+            unchanged.
+
+    Raises:
+        UserError: They were never preprocessed, not all of them, by other plans, or their files were changed.
+    """
+    data = UnlabelledData(preprocessed_folder, plans, configuration)
+    problem = data.marker.problem(data.digest) or _difference(data, raw_folder)
+    if problem is not None:
+        raise UserError(
+            f"{data.place}: expected preprocessed unlabelled images of plans {plans['plans_name']!r}, {problem}. Run "
+            f"nnunet_ext preprocess_unlabelled -d {int(plans['dataset_name'][7:10])} -p {plans['plans_name']} "
+            f"-c {configuration}"
+        )
+    return data.marker.cases()
+
+
+def unlabelled_folder(preprocessed_folder: Path, plans: Mapping[str, Any], configuration: str) -> Path:
+    """Return the folder of the preprocessed unlabelled cases; :func:`check_unlabelled` says whether they are there."""
+    return UnlabelledData(preprocessed_folder, plans, configuration).place
+
+
+def _difference(data: UnlabelledData, raw_folder: Path | None) -> str | None:
+    raw = unlabelled_names(raw_folder) if raw_folder is not None and (raw_folder / "dataset.json").is_file() else set()
+    if raw_folder is None or not raw:
+        return None
+    if different := sorted(raw ^ set(data.marker.cases())):
+        where = "without" if different[0] in raw else "with"
+        return f"found them {where} case {different[0]!r}, unlike {raw_folder}{more(len(different) - 1)}"
+    sources = data.marker.sources()
+    changed = [changed_file(files_of(case), sources.get(case.name)) for case in find_unlabelled(raw_folder)]
+    if files := [file for file in changed if file is not None]:
+        return f"found them from before {files[0]} was changed{more(len(files) - 1, 'file')}"
+    return None
+
+
+def _names(cases: Sequence[Case]) -> list[str]:
+    return sorted(case.name for case in cases)
+
+
+def _check_strangers(place: Path) -> None:
+    """Refuse what was not written here: the folder is cleared of what is out of date."""
+    for path in files_in(place):
+        if path.is_dir() or not path.name.endswith(ENDINGS):
+            raise UserError(f"{path}: expected preprocessed images only, found something else. Move it elsewhere.")
+
+
+def _prepare(data: UnlabelledData, cases: Sequence[Case], missing: Sequence[Case]) -> None:
+    """Leave nothing in the folder but whole cases, then say that it is not complete."""
+    shutil.rmtree(data.partial, ignore_errors=True)  # left by a run that was killed
+    data.partial.mkdir()
+    data.place.mkdir(exist_ok=True)
+    undone = {case.name for case in missing}
+    kept = {file.name for case in cases if case.name not in undone for file in data.files(case)}
+    for file in data.place.iterdir():
+        if file.name not in kept:
+            file.unlink()
+    data.marker.begin(data.digest, data.stamps(cases))  # after the last file of other plans is gone

@@ -1,0 +1,1 @@
+"""nnU-Net as it is installed: its folders, commands, trainers and trained models."""

@@ -1,0 +1,41 @@
+"""nnunet_ext phantoms."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nnunet_ext.cli.data.phantoms import Phantoms
+from nnunet_ext.cli.main import main
+from nnunet_ext.data.dataset_check import check_dataset
+from nnunet_ext.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def raw(tmp_path, monkeypatch):
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
+    return tmp_path
+
+
+def test_five_data_sets_that_nnunet_can_read(raw, capsys):
+    assert main(["phantoms", "-d", "11"]) == 0
+    places = capsys.readouterr().out.split()
+    assert [place.rpartition("Dataset0")[2][:2] for place in places] == ["11", "12", "13", "14", "15"]
+    for place in sorted(raw.iterdir()):
+        check_dataset(place, show_progress=False)
+        assert json.loads((place / "dataset.json").read_text())["numTraining"] >= 3
+        assert len(list((place / "labelsTs").iterdir())) == 4
+
+
+def test_data_are_never_written_over(raw):
+    (raw / "Dataset903_Mine").mkdir()
+    with pytest.raises(UserError, match=r"expected the numbers 901 to 905 to be free, found Dataset903_Mine\."):
+        Phantoms.parse([]).run()
+    assert [place.name for place in raw.iterdir()] == ["Dataset903_Mine"]
+
+
+@pytest.mark.parametrize("number", ["0", "996"])
+def test_numbers_that_cannot_be(number):
+    with pytest.raises(UserError, match=f"expected a number from 1 to 995, got {number}"):
+        Phantoms.parse(["-d", number]).run()

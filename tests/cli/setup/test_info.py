@@ -1,0 +1,49 @@
+"""``nnunet_ext info``: everything that the cards and the knobs say, and nothing that is not there."""
+
+import json
+
+from nnunet_ext import __version__, sockets
+from nnunet_ext.base.registry import methods
+from nnunet_ext.cli.main import main
+
+
+def test_cards_and_sockets_agree():
+    cards = methods().values()
+    assert sorted(name for card in cards for name in card.trainers) == sockets.names("trainers")
+    assert sorted(name for card in cards for name in card.planners) == sockets.names("planners")
+    assert {key: card.key for key, card in methods().items()} == {key: key for key in methods()}
+
+
+def test_json(capsys):
+    assert main(["info", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["version"] == __version__
+    assert {"name": "num_epochs", "default": 1000, "expected": "an integer >= 1", "help": "length of the training"} in (
+        found["knobs"]
+    )
+    ba_net = found["methods"]["ba_net"]
+    assert ba_net["title"] == "BA-Net"
+    assert ba_net["trainers"] == ["BANetTrainer"]
+    assert ba_net["planners"] == ["BANetPlanner", "BANetResEncMPlanner", "BANetResEncLPlanner"]
+    assert [knob["name"] for knob in ba_net["knobs"]][:2] == ["boundary_loss_weight", "boundary_width"]
+    assert len(ba_net["papers"]) == 3
+    assert "ignore label" in ba_net["supports"]
+
+
+def test_methods_for_unlabelled_images_say_so():
+    from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
+
+    for card in methods().values():
+        for name in card.trainers:
+            semi_supervised = issubclass(sockets.load("trainers", name), SemiSupervisedTrainer)
+            assert ("unlabelled images" in card.supports) == semi_supervised, name
+
+
+def test_text(capsys):
+    assert main(["info"]) == 0
+    text = capsys.readouterr().out
+    for card in methods().values():
+        words = (card.title, card.summary, *card.trainers, *card.planners, *card.papers, *card.supports)
+        assert [word for word in words if word not in text] == []
+    assert "    optimizer=\"SGD\"                  'SGD', 'PlainSGD' or 'AdamW'; SGD is nnU-Net's own" in text
+    assert "    ba_net.boundary_width=3          an odd integer >= 3; " in text

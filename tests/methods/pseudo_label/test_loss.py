@@ -1,0 +1,45 @@
+"""The mean of labelled and pseudo-labelled samples."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nnunet_ext.methods.pseudo_label.loss import PseudoLabelLoss
+
+
+class MeanDistance(nn.Module):
+    """Mean distance of output and target, at full resolution."""
+
+    def forward(self, output: Tensor | list[Tensor], target: Tensor | list[Tensor]) -> Tensor:
+        if isinstance(output, list):
+            assert isinstance(target, list)
+            return self(output[0], target[0])
+        return (output - target).abs().mean()
+
+
+OUTPUT = torch.tensor([1.0, 2.0, 5.0]).view(3, 1, 1, 1)
+TARGET, PSEUDO = torch.zeros(1, 1, 1, 1), torch.tensor([1.0, 1.0]).view(2, 1, 1, 1)
+
+
+@pytest.mark.parametrize(("weight", "expected"), [(1.0, (1 + 1 + 4) / 3), (0.25, (1 + 0.25 * 5) / 1.5), (0.0, 1.0)])
+@pytest.mark.parametrize("scales", [False, True])
+def test_weighted_mean(weight, expected, scales):
+    loss = PseudoLabelLoss(MeanDistance(), weight)
+    wrap = (lambda tensor: [tensor, tensor[..., :0]]) if scales else lambda tensor: tensor
+    loss.expect(wrap(PSEUDO))
+    output = OUTPUT.clone().requires_grad_()
+    value = loss(wrap(output), wrap(TARGET))
+    assert value.item() == pytest.approx(expected)
+    assert {name: float(part) for name, part in loss.parts.items()} == {"supervised_loss": 1, "pseudo_label_loss": 2.5}
+    value.backward()
+    assert output.grad.flatten().tolist() == pytest.approx([1 / (1 + 2 * weight), *[weight / (1 + 2 * weight)] * 2])
+
+
+def test_what_is_expected_holds_for_one_call():
+    loss = PseudoLabelLoss(MeanDistance(), 1.0)
+    loss.expect(PSEUDO)
+    loss(OUTPUT, TARGET)
+    assert float(loss(OUTPUT[:1], TARGET)) == 1
+    assert {name: float(part) for name, part in loss.parts.items()} == {"supervised_loss": 1, "pseudo_label_loss": 0}
