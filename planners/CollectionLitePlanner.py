@@ -1,1 +1,1 @@
-from nnunet_ext.collection.planning.lite_planner import CollectionLitePlanner as CollectionLitePlanner
+from nnunet_ext.methods.baseline.planner import CollectionLitePlanner as CollectionLitePlanner

@@ -131,7 +131,7 @@ def _write_fingerprint(
 
 @pytest.fixture(scope="session")
 def _untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from nnunet_ext.collection.planning.lite_planner import CollectionLitePlanner
+    from nnunet_ext.methods.baseline.planner import CollectionLitePlanner
     from nnunet_ext.phantoms.dataset import write_phantom_dataset
 
     root = tmp_path_factory.mktemp("untrained")

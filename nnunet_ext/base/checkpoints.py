@@ -14,9 +14,7 @@ from typing import Any
 
 import torch
 
-from nnunet_ext.base.one_line import one_line
-from nnunet_ext.errors import UserError
-from nnunet_ext.files.write_error import is_write_error
+from nnunet_ext.errors import UserError, is_write_error, one_line
 from nnunet_ext.processes.ranks import Ranks
 from nnunet_ext.processes.run_lock import release_lock, take_lock
 

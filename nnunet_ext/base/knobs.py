@@ -17,10 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from nnunet_ext.base.method import Knob, integer, number, one_of, optional
-from nnunet_ext.base.nearest import nearest
-from nnunet_ext.base.registry import methods
-from nnunet_ext.errors import UserError
+from nnunet_ext.base.method import Knob, integer, methods, number, one_of, optional
+from nnunet_ext.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager

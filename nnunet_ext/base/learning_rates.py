@@ -1,8 +1,11 @@
-"""A learning rate that falls in steps."""
+"""Learning rates that nnU-Net does not have: one that falls in steps, and a warm-up."""
 
 from __future__ import annotations
 
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from torch.optim import Optimizer
+
+FIRST = 0.01  # of the schedule's rate, in the first epoch of a warm-up
 
 
 class SteppedLR:
@@ -26,3 +29,36 @@ class SteppedLR:
         """Set the learning rate of an epoch."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.initial_lr * 0.1 ** (6 * epoch // self.max_steps)
+
+
+class WarmUp:
+    """A schedule whose first epochs have less of its learning rate: 1 %, then linearly more, then all.
+
+    The rate of an epoch depends on the epoch alone, so a training that is continued has the same rates.
+
+    Args:
+        schedule: What sets the learning rate of an epoch.
+        share: Share of the schedule's length in which the rate rises, rounded to whole epochs.
+    """
+
+    def __init__(self, schedule: PolyLRScheduler | SteppedLR, share: float) -> None:
+        self.schedule = schedule
+        self.share = share
+        self.step(0)
+
+    @property
+    def max_steps(self) -> int:
+        """Epochs of the schedule, warm-up included."""
+        return self.schedule.max_steps
+
+    @max_steps.setter
+    def max_steps(self, epochs: int) -> None:
+        self.schedule.max_steps = epochs
+
+    def step(self, epoch: int) -> None:
+        """Set the learning rate of an epoch."""
+        self.schedule.step(epoch)
+        rising = round(self.share * self.max_steps)
+        if epoch < rising:
+            for group in self.schedule.optimizer.param_groups:
+                group["lr"] *= FIRST + (1 - FIRST) * epoch / rising

@@ -6,9 +6,16 @@ and the documentation read it from there, so nothing has to be registered anywhe
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
+
+import nnunet_ext
+
+ROOT = Path(nnunet_ext.__file__).parent
 
 
 @dataclass(frozen=True)
@@ -83,3 +90,11 @@ def one_of(*choices: Any) -> Callable[[Any], bool]:
 def optional(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
     """Legal values: null, or what ``accepts`` takes."""
     return lambda value: value is None or accepts(value)
+
+
+@lru_cache(maxsize=1)
+def methods() -> dict[str, Method]:
+    """Return ``{key: Method}`` of every package below this one that has a ``card.py``, in alphabetical order."""
+    cards = sorted(file.parent.relative_to(ROOT) for file in ROOT.glob("**/card.py"))
+    found = [importlib.import_module(".".join((nnunet_ext.__name__, *folder.parts, "card"))).CARD for folder in cards]
+    return {method.key: method for method in sorted(found, key=lambda method: method.key)}

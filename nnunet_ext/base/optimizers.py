@@ -9,8 +9,7 @@ import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from torch.optim import SGD, AdamW, Optimizer
 
-from nnunet_ext.base.learning_rates import SteppedLR
-from nnunet_ext.base.warm_up import WarmUp
+from nnunet_ext.base.learning_rates import SteppedLR, WarmUp
 
 Schedule: TypeAlias = PolyLRScheduler | SteppedLR | WarmUp
 

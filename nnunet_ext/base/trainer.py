@@ -16,13 +16,12 @@ from torch import distributed, nn
 from torch._dynamo import OptimizedModule
 
 from nnunet_ext.base.checkpoints import SafeCheckpoints
+from nnunet_ext.base.gpu_memory import ChecksMemory
 from nnunet_ext.base.init_from import init_from
 from nnunet_ext.base.knobs import BLOCK, is_set, resolve
 from nnunet_ext.base.loss_logger import PartsLogger
-from nnunet_ext.base.memory_check import ChecksMemory
 from nnunet_ext.base.optimizers import Schedule, kind_of, make_optimizer, make_schedule
-from nnunet_ext.base.patch_check import check_patch
-from nnunet_ext.base.sample_check import check_sample
+from nnunet_ext.base.patch_check import check_patch, check_sample
 from nnunet_ext.base.trained_on import KEY, check_trained_on, data_record, of_methods, recorded
 from nnunet_ext.base.validated_checkpoint import FINAL, write_validated_checkpoint
 from nnunet_ext.data.environment import check_variables

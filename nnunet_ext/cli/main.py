@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 
 from nnunet_ext import __version__
-from nnunet_ext.base.nearest import nearest
 from nnunet_ext.cli.common import output
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.common.interruption import interruptible
@@ -29,7 +28,7 @@ from nnunet_ext.cli.setup.demo import Demo
 from nnunet_ext.cli.setup.doctor import Doctor
 from nnunet_ext.cli.setup.info import Info
 from nnunet_ext.cli.setup.sockets import Sockets
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.processes.follow_parent import follow_parent
 
 COMMANDS: dict[str, type[Command]] = {

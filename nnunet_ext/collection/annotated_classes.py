@@ -12,12 +12,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nnunet_ext.base.nearest import nearest
-from nnunet_ext.base.one_line import more
 from nnunet_ext.collection.label_subset import class_values
 from nnunet_ext.data.dataset_json import HIDDEN, TEST, scored_names
 from nnunet_ext.data.raw_dataset import RawDataset
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, more, nearest
 
 FEWEST_CASES = 5
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nnunet_ext.base.nearest import nearest
 from nnunet_ext.data.classes import foreground_classes
 from nnunet_ext.data.dataset_json import BACKGROUND, IGNORE
 from nnunet_ext.data.raw_dataset import RawDataset
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, nearest
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_ext.base.nearest import nearest
 from nnunet_ext.data.dataset_json import is_collection as is_collection
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.files.json_file import read_json
 
 POLICIES = ("own", "one")

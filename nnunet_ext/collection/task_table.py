@@ -16,8 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from nnunet_ext.base.nearest import nearest
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, nearest
 
 BLOCK = "collection"
 FORMAT = 1

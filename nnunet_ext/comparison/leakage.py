@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_ext import sockets
-from nnunet_ext.base.one_line import more
 from nnunet_ext.data.folds import folds_of
 from nnunet_ext.data.same_images import Images, images_of, raw_folder, same_images
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, more
 from nnunet_ext.semi_supervised.hidden_labels import HIDDEN
 from nnunet_ext.stock import folders
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from nnunet_ext.base.nearest import nearest
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.files.text_file import read_text
 
 

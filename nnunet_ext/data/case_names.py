@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from nnunet_ext.base.one_line import more
 from nnunet_ext.data.image_case import Case
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, more
 
 LEGAL = re.compile(r"(?!\.)[^/\\\x00-\x1f]+(?<!_seg)")
 LONGEST = 255 - len("_seg.b2nd")  # bytes; most file systems take 255 for a file's name

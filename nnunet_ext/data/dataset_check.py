@@ -13,13 +13,12 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunet_ext.base.one_line import more
 from nnunet_ext.data.case_check import check_case
 from nnunet_ext.data.check_record import CheckRecord
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.image_reader import find_reader, planned_reader
 from nnunet_ext.data.raw_dataset import RawDataset, list_images
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, more
 from nnunet_ext.processes.cores import usable_cores
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunet_ext.base.one_line import more
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, more
 from nnunet_ext.files.json_file import read_json
 
 STOCK_FOLDS = 5

@@ -16,8 +16,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from nnunet_ext.base.one_line import one_line
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, one_line
 
 NIFTI = (".nii", ".nii.gz")
 GZIP = b"\x1f\x8b"

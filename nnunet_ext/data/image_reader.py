@@ -14,10 +14,9 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, ImageDataError
 from numpy.typing import NDArray
 
-from nnunet_ext.base.one_line import one_line
 from nnunet_ext.data.companion_files import spacing_file
 from nnunet_ext.data.image_file import NIFTI, broken, check_whole, forbidden
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from nnunetv2.imageio.base_reader_writer import BaseReaderWriter

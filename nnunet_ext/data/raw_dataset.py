@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_ext.base.one_line import more, one_line
 from nnunet_ext.data.case_names import check_case_names
 from nnunet_ext.data.dataset_json import is_collection, with_numbers
 from nnunet_ext.data.image_case import Case
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, more, one_line
 from nnunet_ext.files.json_file import read_json
 from nnunet_ext.files.system_files import DOUBLE
 

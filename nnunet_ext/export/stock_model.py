@@ -16,14 +16,12 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor, nn
 
 from nnunet_ext.base.checkpoints import read_checkpoint, read_trained
-from nnunet_ext.base.one_line import one_line
 from nnunet_ext.base.validated_checkpoint import FINAL, validated_checkpoint
 from nnunet_ext.data.dataset_json import read_dataset_json
 from nnunet_ext.data.plans_file import read_plans
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, is_write_error, one_line
 from nnunet_ext.files.json_file import read_json, write_json
 from nnunet_ext.files.system_files import files_in
-from nnunet_ext.files.write_error import is_write_error
 
 TRAINER = nnUNetTrainer.__name__
 OF_MODEL = ("dataset.json", "dataset_fingerprint.json")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from dynamic_network_architectures.building_blocks.helper import get_matching_convtransp
 from dynamic_network_architectures.building_blocks.simple_conv_blocks import ConvDropoutNormReLU
@@ -14,8 +15,10 @@ from dynamic_network_architectures.initialization.weight_init import InitWeights
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nnunet_ext.networks.decode import decode
-from nnunet_ext.networks.decoder import decoder_like
+from nnunet_ext.networks.unet import decoder_like
+
+if TYPE_CHECKING:
+    from dynamic_network_architectures.building_blocks.unet_decoder import UNetDecoder
 
 # What a loss keeps of a logit, in the unit of nnU-Net's planner: softmax and log-softmax in float32, and more.
 LOGIT = 3
@@ -114,3 +117,25 @@ def _unit(encoder: Any, level: int, upsampling: str) -> nn.Module:
         nonlin_kwargs=encoder.nonlin_kwargs,
     )
     return nn.Sequential(_Resize(stride, linear=upsampling == "linear"), convolution)
+
+
+def decode(
+    decoder: UNetDecoder | UpsamplingDecoder, skips: Sequence[Tensor], dropout: nn.Module
+) -> tuple[Tensor, list[Tensor]]:
+    """Return a decoder's full-resolution logits, and what its up-samplings gave before the skips joined.
+
+    Args:
+        decoder: nnU-Net's own, or ours of the same form.
+        skips: Outputs of the encoder's stages, full resolution first, the bottleneck last.
+        dropout: Acts on the last features, before the head.
+
+    Returns:
+        Logits (B, K, D, H, W); up-sampled features, full resolution first, each of its skip's shape.
+    """
+    features = skips[-1]
+    upsampled: list[Tensor] = []
+    for upsampling, stage, skip in zip(decoder.transpconvs, decoder.stages, skips[-2::-1], strict=True):
+        raised = upsampling(features)
+        upsampled.insert(0, raised)
+        features = stage(torch.cat((raised, skip), 1))
+    return decoder.seg_layers[-1](dropout(features)), upsampled

@@ -11,11 +11,10 @@ from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
 from nnunet_ext.processes.follow_parent import children_follow
 from nnunet_ext.processes.ranks import Ranks
-from nnunet_ext.seeding.no_workers import no_workers
 from nnunet_ext.seeding.seeded_blur import steady_blur
 from nnunet_ext.seeding.seeds import BatchSeeds, Purpose, seed_process, seed_sequence
 from nnunet_ext.seeding.stepped_loader import SingleLoader
-from nnunet_ext.seeding.workers import ordered_pool
+from nnunet_ext.seeding.workers import no_workers, ordered_pool
 
 
 class SeededTraining:

@@ -1,7 +1,9 @@
-"""Worker processes whose batches arrive in order."""
+"""Worker processes whose batches arrive in order, or none."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Iterator
 from time import monotonic, sleep
 from typing import Any
@@ -13,6 +15,7 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunet_ext.processes.follow_parent import children_follow
 
 QUIET, PATIENCE = 0.25, 5.0  # seconds
+VARIABLE = "nnUNet_n_proc_DA"
 
 
 class _Pool(MultiThreadedAugmenter):
@@ -53,3 +56,17 @@ def ordered_pool(
     with children_follow():
         pool._start()
     return pool
+
+
+@contextlib.contextmanager
+def no_workers() -> Iterator[None]:
+    """``with no_workers():`` nnU-Net makes loaders that draw in this process."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before

@@ -30,7 +30,7 @@ from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import is_partial, read_json, write_json
-from nnunet_ext.files.reference import reference
+from nnunet_ext.files.link import reference
 from nnunet_ext.files.system_files import files_in
 from nnunet_ext.semi_supervised.raw_images import KEY, find_unlabelled, has_unlabelled
 

@@ -1,8 +1,14 @@
-"""Probabilities of classes or regions."""
+"""What losses of labelled and unlabelled images are made of."""
 
 from __future__ import annotations
 
-from torch import Tensor
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+Logits = Tensor | list[Tensor]
 
 
 def probabilities(logits: Tensor, *, regions: bool) -> Tensor:
@@ -14,3 +20,79 @@ def probabilities(logits: Tensor, *, regions: bool) -> Tensor:
     """
     logits = logits.float()
     return logits.sigmoid() if regions else logits.softmax(1)
+
+
+def discrepancy(first: Tensor, second: Tensor, *, regions: bool) -> Tensor:
+    """Return the mean over samples and voxels of the squared difference of probabilities.
+
+    Classes count half their sum: for two classes that is the mean over both, as in the literature, and it does not
+    shrink with every further class. Regions count their mean; a single region has the value of two classes.
+
+    Args:
+        first: Probabilities (B, K, D, H, W) or (B, K, H, W).
+        second: Probabilities of the same shape.
+        regions: The channels are regions, and not classes that add up to 1.
+    """
+    squared = (first - second).square()
+    return squared.mean() if regions else squared.sum(1).mean() / 2
+
+
+def gaussian_ramp(step: int, length: float) -> float:
+    """Return exp(-5 (1 - t)^2), where t grows from 0 to 1 over ``length`` steps; always 1 if ``length`` is 0.
+
+    [0] Laine and Aila, Temporal ensembling for semi-supervised learning, ICLR 2017, https://arxiv.org/abs/1610.02242
+    """
+    t = min(step / length, 1.0) if length > 0 else 1.0
+    return math.exp(-5 * (1 - t) ** 2)
+
+
+def target_at(target: Tensor, size: Sequence[int]) -> Tensor:
+    """Return a target, or a mask, as nnU-Net makes it for deep supervision.
+
+    Args:
+        target: (B, C, D, H, W) or (B, C, H, W).
+        size: (D, H, W) or (H, W).
+    """
+    if target.shape[2:] == tuple(size):
+        return target
+    return functional.interpolate(target.float(), size=tuple(size), mode="nearest-exact").to(target.dtype)
+
+
+def split_output(output: Logits, target: Logits) -> tuple[Logits, Logits]:
+    """Split logits into those of the labelled samples, which come first and have a target, and of the others.
+
+    Args:
+        output: Logits (B, K, D, H, W), or their list over scales.
+        target: Of the labelled samples, or its list over scales.
+    """
+    labelled = len(target[0] if isinstance(target, list) else target)
+    if isinstance(output, list):
+        return [scale[:labelled] for scale in output], [scale[labelled:] for scale in output]
+    return output[:labelled], output[labelled:]
+
+
+class AnnotatedOnly(nn.Module):
+    """Leaves out samples whose voxels are all ignored; without any such sample it is ``loss`` itself.
+
+    For a Dice loss that is a mean over samples: stock nnU-Net's gives such a sample a constant -1, which offsets the
+    loss and dilutes the gradient of the others. (Batch Dice and cross-entropy count voxels and need no help.)
+
+    Args:
+        loss: Takes logits (B, K, D, H, W) and a target (B, 1 or R, D, H, W), of one scale.
+        ignore_label: The label of ignored voxels; None for regions, whose last target channel marks them.
+    """
+
+    def __init__(self, loss: nn.Module, ignore_label: int | None) -> None:
+        super().__init__()
+        self.loss = loss
+        self.ignore_label = ignore_label
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of the annotated samples; 0, with a gradient of 0, if there is none."""
+        ignored = target[:, -1].bool() if self.ignore_label is None else target == self.ignore_label
+        annotated = ~ignored.flatten(1).all(1)
+        if annotated.all():
+            return self.loss(logits, target)
+        if not annotated.any():
+            return logits[:0].float().sum()
+        return self.loss(logits[annotated], target[annotated])

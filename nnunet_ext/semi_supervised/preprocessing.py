@@ -15,12 +15,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunet_ext.base.one_line import more
 from nnunet_ext.data.companion_files import files_of
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.preprocessed.preprocessing import write_all
 from nnunet_ext.data.preprocessed.use import data_alone
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, more
 from nnunet_ext.files.file_stamp import changed_file
 from nnunet_ext.files.system_files import files_in
 from nnunet_ext.semi_supervised.preprocessed_images import ENDINGS, UnlabelledData

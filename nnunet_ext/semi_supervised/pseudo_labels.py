@@ -1,8 +1,9 @@
-"""A folder of pseudo-labels."""
+"""Pseudo-labels on disk, and unlabelled images together with them."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,3 +75,29 @@ class PseudoLabelFolder:
     def class_locations(self, case: str) -> dict[Any, Any]:
         """Return where nnU-Net's loader finds foreground."""
         return load_pickle(str(self.place / f"{case}{PROPERTIES}"))["class_locations"]
+
+
+class PseudoLabelled:
+    """A data set whose images are in one folder and whose labels are in another.
+
+    nnU-Net's own data set reads both: a cascade's second stage has such a folder of labels.
+
+    Args:
+        images: Folder of preprocessed unlabelled cases.
+        cases: Their names.
+        labels: Folder of their pseudo-labels.
+    """
+
+    def __init__(self, images: Path, cases: Sequence[str], labels: PseudoLabelFolder) -> None:
+        self._images = nnUNetDatasetBlosc2(str(images), list(cases), str(labels.place))
+        self._labels = labels
+
+    @property
+    def identifiers(self) -> list[str]:
+        """Names of the cases."""
+        return self._images.identifiers
+
+    def load_case(self, identifier: str) -> tuple[Any, Any, None, dict[str, Any]]:
+        """Return image (C, D, H, W), pseudo-labels (1, D, H, W), nothing of an earlier stage, and properties."""
+        image, _, labels, properties = self._images.load_case(identifier)
+        return image, labels, None, properties | {"class_locations": self._labels.class_locations(identifier)}

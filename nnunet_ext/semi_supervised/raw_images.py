@@ -13,7 +13,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from nnunet_ext.base.one_line import more
 from nnunet_ext.data.case_names import check_case_names
 from nnunet_ext.data.dataset_check import check_cases
 from nnunet_ext.data.dataset_json import UNLABELLED as KEY
@@ -21,7 +20,7 @@ from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.image_reader import find_reader, planned_reader
 from nnunet_ext.data.raw_dataset import RawDataset, list_images
 from nnunet_ext.data.same_images import images_of, raw_folder, same_images
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, more
 from nnunet_ext.files.json_file import read_json
 from nnunet_ext.files.system_files import files_in
 

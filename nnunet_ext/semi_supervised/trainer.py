@@ -22,12 +22,10 @@ from nnunet_ext.data.same_images import raw_folder
 from nnunet_ext.errors import UserError
 from nnunet_ext.seeding.seeded_blur import steady_blur
 from nnunet_ext.seeding.seeds import Purpose
-from nnunet_ext.semi_supervised.annotated_only import AnnotatedOnly
+from nnunet_ext.semi_supervised.losses import AnnotatedOnly, gaussian_ramp
 from nnunet_ext.semi_supervised.predict import predict_unlabelled
 from nnunet_ext.semi_supervised.preprocessing import check_unlabelled, unlabelled_folder
-from nnunet_ext.semi_supervised.pseudo_labelled import PseudoLabelled
-from nnunet_ext.semi_supervised.pseudo_labels import PseudoLabelFolder
-from nnunet_ext.semi_supervised.ramp import gaussian_ramp
+from nnunet_ext.semi_supervised.pseudo_labels import PseudoLabelFolder, PseudoLabelled
 from nnunet_ext.semi_supervised.raw_images import check_unlabelled_apart
 from nnunet_ext.semi_supervised.two_part_trainer import TwoPartTrainer
 from nnunet_ext.semi_supervised.two_streams import IMAGES_ONLY, TwoStreams

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nnunet_ext.base.nearest import nearest
 from nnunet_ext.data.environment import VARIABLES as VARIABLES
 from nnunet_ext.data.environment import check_variables
 from nnunet_ext.data.plans_file import read_plans
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.files.json_file import read_json as read_json
 from nnunet_ext.processes.run_lock import run_lock
 

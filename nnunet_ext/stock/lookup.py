@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nnunet_ext import sockets
-from nnunet_ext.base.nearest import nearest
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, nearest
 
 
 def trainer_names() -> set[str]:

@@ -7,8 +7,7 @@ from typing import ClassVar
 import pytest
 
 from nnunet_ext.base import knobs
-from nnunet_ext.base.method import integer, number, one_of, optional
-from nnunet_ext.base.registry import methods
+from nnunet_ext.base.method import integer, methods, number, one_of, optional
 from nnunet_ext.errors import UserError
 
 

@@ -9,8 +9,7 @@ from small_unet import small_unet
 from torch import nn
 from torch.testing import assert_close
 
-from nnunet_ext.networks.decode import decode
-from nnunet_ext.networks.upsampling_decoder import UpsamplingDecoder
+from nnunet_ext.networks.upsampling_decoder import UpsamplingDecoder, decode
 
 KINDS = ("transposed", "linear", "nearest")
 

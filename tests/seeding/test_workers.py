@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from typing import Any
 
 import pytest
 import torch
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 
-from nnunet_ext.seeding.workers import ordered_pool
+from nnunet_ext.seeding.workers import VARIABLE, no_workers, ordered_pool
 
 
 class Counter:
@@ -62,3 +63,21 @@ def test_it_ends_in_silence_while_batches_arrive(monkeypatch):
             next(pool)
         pool._finish()
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("before", ["3", None])
+def test_the_variable_is_put_back(before, monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    if before:
+        monkeypatch.setenv(VARIABLE, before)
+    seen = []
+
+    def fails() -> None:
+        with no_workers():
+            seen.append(os.environ[VARIABLE])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
+    assert seen == ["0"]
+    assert os.environ.get(VARIABLE) == before

@@ -19,7 +19,7 @@ from nnunet_ext.methods.lefed import LeFeDTrainer
 from nnunet_ext.methods.mean_teacher import MeanTeacherTrainer
 from nnunet_ext.processes.ranks import Ranks
 from nnunet_ext.semi_supervised import predict as predicting
-from nnunet_ext.semi_supervised.pseudo_labelled import PseudoLabelled
+from nnunet_ext.semi_supervised.pseudo_labels import PseudoLabelled
 
 Make = Callable[..., Any]
 EVERY_OTHER = {"guided_every": 2}

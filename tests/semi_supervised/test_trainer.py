@@ -20,8 +20,7 @@ from nnunet_ext.errors import UserError
 from nnunet_ext.methods.baseline import NNUNetBaselineTrainer
 from nnunet_ext.methods.bcp import BCPTrainer
 from nnunet_ext.methods.pseudo_label import PseudoLabelTrainer
-from nnunet_ext.semi_supervised.annotated_only import AnnotatedOnly
-from nnunet_ext.semi_supervised.split_output import split_output
+from nnunet_ext.semi_supervised.losses import AnnotatedOnly, split_output
 from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 
 Make = Callable[..., Any]

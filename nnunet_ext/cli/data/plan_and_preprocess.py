@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from nnunet_ext.base.nearest import nearest
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.data import plan_collection
@@ -23,7 +22,7 @@ from nnunet_ext.collection.manifest import Manifest
 from nnunet_ext.collection.task_table import CONFIGURATION, TaskTable, member_plans_name
 from nnunet_ext.data.check_record import CheckRecord
 from nnunet_ext.data.raw_dataset import RawDataset
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.files.json_file import write_json
 from nnunet_ext.processes.cores import usable_cores
 from nnunet_ext.processes.run_lock import run_lock

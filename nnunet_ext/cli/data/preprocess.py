@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from nnunet_ext.base.nearest import nearest
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.collection.task_table import TaskTable
 from nnunet_ext.data.check_record import CheckRecord
 from nnunet_ext.data.raw_dataset import RawDataset
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.processes.cores import usable_cores
 from nnunet_ext.processes.run_lock import run_lock
 from nnunet_ext.stock import folders

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from nnunet_ext.base.nearest import nearest
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.processes.cores import usable_cores
 from nnunet_ext.processes.run_lock import run_lock
 from nnunet_ext.stock import folders

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from nnunet_ext import sockets
-from nnunet_ext.base.nearest import nearest
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.common.options import check_words, device, new_or_file, whole
 from nnunet_ext.cli.common.options import fold as fold_kind
@@ -15,7 +14,7 @@ from nnunet_ext.cli.data.plan_collection import WHY_ONE_CONFIGURATION
 from nnunet_ext.collection.task_table import CONFIGURATION, TaskTable, member_plans_name
 from nnunet_ext.data.folds import check_fold, folds_of
 from nnunet_ext.data.preprocessed.state import PreprocessedState
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.stock import folders
 from nnunet_ext.stock.entry_points import check_device, option, run_stock
 from nnunet_ext.stock.lookup import check_trainer

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from nnunet_ext import sockets
-from nnunet_ext.base.nearest import nearest
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.setup.demo_data import bring_data, check_data, start_folder, unseen_cases
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.processes.run_lock import run_lock
 from nnunet_ext.stock import folders
 

@@ -10,8 +10,7 @@ from typing import Any, ClassVar
 
 from nnunet_ext import __version__
 from nnunet_ext.base.knobs import GENERAL
-from nnunet_ext.base.method import Knob, Method
-from nnunet_ext.base.registry import methods
+from nnunet_ext.base.method import Knob, Method, methods
 from nnunet_ext.cli.common.command import Command
 
 

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_ext.base.one_line import more
 from nnunet_ext.collection.label_subset import LabelSubset, class_values, label_subset
 from nnunet_ext.data.case_check import knows_spacing, read_label
 from nnunet_ext.data.companion_files import spacing_file
@@ -29,10 +28,10 @@ from nnunet_ext.data.folds import FILE, Folds, folds_of, restrict
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.image_reader import find_reader
 from nnunet_ext.data.raw_dataset import RawDataset
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, more
 from nnunet_ext.files.file_stamp import FileStamp, changed_file
 from nnunet_ext.files.json_file import read_json, write_json
-from nnunet_ext.files.reference import reference
+from nnunet_ext.files.link import reference
 from nnunet_ext.processes.cores import usable_cores
 
 if TYPE_CHECKING:

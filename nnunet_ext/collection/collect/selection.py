@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nnunet_ext.base.nearest import nearest
 from nnunet_ext.collection.label_subset import check_labels, class_values
 from nnunet_ext.collection.manifest import (
     check_normalization,
@@ -18,7 +17,7 @@ from nnunet_ext.collection.manifest import (
 from nnunet_ext.collection.members import check_trainable
 from nnunet_ext.data.case_list import read_case_list
 from nnunet_ext.data.raw_dataset import RawDataset
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, nearest
 
 
 @dataclass(frozen=True)

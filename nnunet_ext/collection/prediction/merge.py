@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_ext.base.nearest import nearest
 from nnunet_ext.data.dataset_json import foreground
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.files.json_file import write_json
 
 FOLDER = "merged"

@@ -15,11 +15,10 @@ from nnunetv2.paths import nnUNet_results
 
 from nnunet_ext.base.checkpoints import read_trained
 from nnunet_ext.base.knobs import resolve
-from nnunet_ext.base.one_line import one_line
 from nnunet_ext.collection.prediction.member_files import DESCRIPTION, MEMBERS, MemberFiles, write_json
 from nnunet_ext.collection.prediction.view_weights import follow, remove, remove_links
 from nnunet_ext.collection.task_table import Task, TaskTable, member_plans_name
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, one_line
 from nnunet_ext.files.json_file import read_json, read_object
 
 

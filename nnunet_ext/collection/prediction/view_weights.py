@@ -15,8 +15,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nnunet_ext.base.one_line import one_line
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, one_line
 from nnunet_ext.files.json_file import partial_of
 
 OWN, LINKS = "own", "links"

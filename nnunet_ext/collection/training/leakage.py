@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_ext.base.one_line import more
 from nnunet_ext.data.same_images import images_of, same_images
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, more
 
 
 @dataclass(frozen=True)

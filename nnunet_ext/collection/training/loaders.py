@@ -1,9 +1,12 @@
-"""Batches of several members, one task each, in a given order."""
+"""Batches of several members: one task each, or one for each sample."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+
+import numpy as np
+import torch
 
 from nnunet_ext.seeding.seeds import BatchSeeds
 from nnunet_ext.seeding.stepped_loader import SteppedLoader
@@ -41,3 +44,70 @@ class TaskLoader(SteppedLoader):
         task = self._schedule(step)
         with self._seeded(step):
             return next(self.loaders[task]) | {"task": task}
+
+
+class MixedLoader(TaskLoader):
+    """A :class:`TaskLoader` that draws each sample of a batch from the loader of its own task.
+
+    Samples of equal task stand together, tasks ascending. A batch holds ``data`` (B, C, D, H, W); ``task`` (B), each
+    sample's task; ``valid`` (B, H), which of the network's shared heads a sample has labels for; and ``target``, a
+    list: the targets over scales of the first task's samples, then those of the second, and so on.
+
+    As many samples as stock loaders force to hold foreground are forced here, whatever their tasks.
+
+    Args:
+        loaders: One stock loader for each task; this class sets their batch size and share of forced foreground.
+        schedule: Sample, counted from the beginning of the training -> task; the same in all workers.
+        workers: Number of workers, 1 for none.
+        first_step: Step of the first batch.
+        seeds: Seeds of the batches.
+        batch_size: Samples in a batch of this process.
+        before: Samples of a step that processes of lower rank draw.
+        together: Samples of a step in all processes.
+        heads: Heads of each task.
+    """
+
+    def __init__(
+        self,
+        loaders: Sequence[Any],
+        schedule: Callable[[int], int],
+        workers: int,
+        first_step: int,
+        seeds: BatchSeeds | None = None,
+        *,
+        batch_size: int,
+        before: int,
+        together: int,
+        heads: Sequence[int],
+    ) -> None:
+        super().__init__(loaders, schedule, workers, first_step, seeds)
+        self._batch_size, self._before, self._together = batch_size, before, together
+        self._valid = np.arange(max(heads)) < np.array(heads)[:, None]
+        self._not_forced = round(batch_size * (1 - loaders[0].oversample_foreground_percent))
+        for loader in loaders:
+            loader.batch_size = 1
+
+    def __next__(self) -> dict[str, Any]:
+        """Return the next batch."""
+        step = self._next_step()
+        first = step * self._together + self._before
+        drawn = [(self._schedule(first + place), place) for place in range(self._batch_size)]
+        with self._seeded(step):
+            samples = [self._sample(task, force=place >= self._not_forced) for task, place in sorted(drawn)]
+        tasks = np.array([task for task, _ in sorted(drawn)])
+        targets = []
+        for task in np.unique(tasks):
+            of_task = [samples[place]["target"] for place in np.flatnonzero(tasks == task)]
+            scales = zip(*of_task, strict=True) if isinstance(of_task[0], list) else [of_task]
+            targets += [torch.cat(tuple(scale)) for scale in scales]
+        return {
+            "data": torch.cat([sample["data"] for sample in samples]),
+            "target": targets,
+            "keys": [key for sample in samples for key in sample["keys"]],
+            "task": tasks,
+            "valid": self._valid[tasks],
+        }
+
+    def _sample(self, task: int, *, force: bool) -> dict[str, Any]:
+        self.loaders[task].oversample_foreground_percent = float(force)  # type: ignore[attr-defined]
+        return next(self.loaders[task])

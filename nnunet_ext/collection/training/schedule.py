@@ -41,3 +41,18 @@ class TaskSchedule:
         points = (np.arange(self._steps) + rng.random()) / self._steps
         tasks = np.searchsorted(self._borders, points, side="right")
         return rng.permutation(np.minimum(tasks, len(self._borders) - 1))
+
+
+class RoundRobin:
+    """One task after the other: any ``len(tasks)`` steps in a row see them all.
+
+    Args:
+        tasks: The tasks, at least one.
+    """
+
+    def __init__(self, tasks: Sequence[int]) -> None:
+        self._tasks = tuple(tasks)
+
+    def __call__(self, step: int) -> int:
+        """Return the task of a step."""
+        return self._tasks[step % len(self._tasks)]

@@ -26,14 +26,12 @@ from nnunet_ext.collection.task_table import CONFIGURATION, TaskTable
 from nnunet_ext.collection.training.as_trained import as_trained, is_trained
 from nnunet_ext.collection.training.final_validation import final_validation
 from nnunet_ext.collection.training.leakage import Split, check_leakage
-from nnunet_ext.collection.training.loaders import TaskLoader
-from nnunet_ext.collection.training.mixed_loader import MixedLoader
+from nnunet_ext.collection.training.loaders import MixedLoader, TaskLoader
 from nnunet_ext.collection.training.mixed_loss import MixedLoss
 from nnunet_ext.collection.training.prepared_member import PreparedMember
 from nnunet_ext.collection.training.prepared_members import planned_members
-from nnunet_ext.collection.training.round_robin import RoundRobin
 from nnunet_ext.collection.training.sampling import sampling_shares
-from nnunet_ext.collection.training.schedule import TaskSchedule
+from nnunet_ext.collection.training.schedule import RoundRobin, TaskSchedule
 from nnunet_ext.collection.training.task_logger import TaskLogger
 from nnunet_ext.data.folds import FILE as FOLDS
 from nnunet_ext.data.folds import check_fold

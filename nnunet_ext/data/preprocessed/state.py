@@ -15,13 +15,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nnunet_ext.base.one_line import more
 from nnunet_ext.data.companion_files import files_of
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.preprocessed.data_hash import preprocessing_hash
 from nnunet_ext.data.preprocessed.marker import DataMarker
 from nnunet_ext.data.raw_dataset import RawDataset
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, more
 from nnunet_ext.files.file_stamp import FileStamp, changed_file
 from nnunet_ext.files.json_file import read_json
 from nnunet_ext.files.system_files import files_in

@@ -15,7 +15,7 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet, Resi
 from dynamic_network_architectures.initialization.weight_init import InitWeights_He
 from torch import Tensor, nn
 
-from nnunet_ext.networks.decoder import decoder_like
+from nnunet_ext.networks.unet import decoder_like
 
 BOUNDARY_CLASSES = 2  # background, boundary: one boundary for all classes together
 

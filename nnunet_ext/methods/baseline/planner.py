@@ -8,6 +8,7 @@ import numpy as np
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 
 from nnunet_ext.base.planner import ExtPlanner
+from nnunet_ext.collection.planning.planner import CollectionPlanner
 
 MAX_VOXELS = 90_000
 BATCH_SIZE = 2
@@ -45,3 +46,9 @@ class LitePlanner(ExtPlanner, ExperimentPlanner):
     def get_plans_for_configuration(self, *args: Any, **kwargs: Any) -> dict:
         """Stock plan with the fixed batch size."""
         return super().get_plans_for_configuration(*args, **kwargs) | {"batch_size": BATCH_SIZE}
+
+
+class CollectionLitePlanner(CollectionPlanner, LitePlanner):
+    """Plans of the stock network for collections on machines without a GPU, as small as ``LitePlanner``'s."""
+
+    default_plans_name = "CollectionLitePlans"

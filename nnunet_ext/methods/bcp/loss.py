@@ -8,7 +8,7 @@ import torch
 from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss
 from torch import Tensor, nn
 
-from nnunet_ext.semi_supervised.target_at import target_at
+from nnunet_ext.semi_supervised.losses import target_at
 
 Scales = Tensor | list[Tensor]
 HIDDEN = -1  # of a data set without ignore label; nnU-Net's loaders give no such label

@@ -16,7 +16,7 @@ from dynamic_network_architectures.initialization.weight_init import InitWeights
 from torch import Tensor, nn
 
 from nnunet_ext.networks.deformable_encoder import DeformableEncoder
-from nnunet_ext.networks.unet_check import check_unet
+from nnunet_ext.networks.unet import check_unet
 
 
 class CoTr(nn.Module):

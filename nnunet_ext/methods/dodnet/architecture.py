@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from nnunet_ext.collection.network.input_stems import InputStems
 from nnunet_ext.collection.network.task_network import TaskNetwork
 from nnunet_ext.methods.dodnet.card import WIDTH
-from nnunet_ext.networks.bounded import bounded
-from nnunet_ext.networks.dynamic_head import DynamicHead
-from nnunet_ext.networks.unet_check import check_unet
+from nnunet_ext.networks.dynamic_head import DynamicHead, bounded
+from nnunet_ext.networks.unet import check_unet
 
 CONTROLLER = ("controller.weight", "controller.bias")
 

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nnunet_ext.methods.lefed.card import MOST_CLASSES_AT_FULL_SIZE
-from nnunet_ext.networks.decode import decode
-from nnunet_ext.networks.upsampling_decoder import LOGIT, UpsamplingDecoder
+from nnunet_ext.networks.upsampling_decoder import LOGIT, UpsamplingDecoder, decode
 
 
 class Fed(NamedTuple):

@@ -14,9 +14,7 @@ from torch.nn import functional
 
 from nnunet_ext.methods.lefed.architecture import LeFeDOutput
 from nnunet_ext.methods.lefed.card import MOST_CLASSES_AT_FULL_SIZE
-from nnunet_ext.semi_supervised.discrepancy import discrepancy
-from nnunet_ext.semi_supervised.losses import probabilities
-from nnunet_ext.semi_supervised.target_at import target_at
+from nnunet_ext.semi_supervised.losses import discrepancy, probabilities, target_at
 
 SMOOTH = 1e-5
 SIDE_WEIGHTS = (0.8, 0.6, 0.4, 0.2, 0.1)

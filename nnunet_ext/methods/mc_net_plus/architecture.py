@@ -14,8 +14,7 @@ import numpy as np
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from torch import Tensor, nn
 
-from nnunet_ext.networks.decode import decode
-from nnunet_ext.networks.upsampling_decoder import UpsamplingDecoder
+from nnunet_ext.networks.upsampling_decoder import UpsamplingDecoder, decode
 
 
 class MCNetPlusOutput(NamedTuple):

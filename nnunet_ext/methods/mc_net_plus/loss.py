@@ -11,8 +11,7 @@ import itertools
 from torch import Tensor, nn
 
 from nnunet_ext.methods.mc_net_plus.architecture import MCNetPlusOutput
-from nnunet_ext.semi_supervised.discrepancy import discrepancy
-from nnunet_ext.semi_supervised.losses import probabilities
+from nnunet_ext.semi_supervised.losses import discrepancy, probabilities
 
 
 class MCNetPlusLoss(nn.Module):

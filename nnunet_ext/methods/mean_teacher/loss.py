@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from nnunet_ext.semi_supervised.discrepancy import discrepancy
-from nnunet_ext.semi_supervised.losses import probabilities
-from nnunet_ext.semi_supervised.split_output import split_output
+from nnunet_ext.semi_supervised.losses import discrepancy, probabilities, split_output
 
 
 class MeanTeacherLoss(nn.Module):
     """Supervised loss of the labelled samples + ``weight`` x squared difference to the teacher on the others.
 
     The difference is one of probabilities at full resolution, averaged as in
-    :func:`~nnunet_ext.semi_supervised.discrepancy.discrepancy`: for two classes the mean over both, and not less for
+    :func:`~nnunet_ext.semi_supervised.losses.discrepancy`: for two classes the mean over both, and not less for
     every further class. Without :meth:`expect`, as in validation, it is the supervised loss alone.
 
     Args:

@@ -17,7 +17,7 @@ from nnunet_ext.collection.network.input_stems import InputStems
 from nnunet_ext.collection.network.task_network import TaskNetwork
 from nnunet_ext.methods.multi_head.chosen_rows import ChosenRows
 from nnunet_ext.networks.moved import moved
-from nnunet_ext.networks.unet_check import check_unet
+from nnunet_ext.networks.unet import check_unet
 
 
 class MultiHead(TaskNetwork):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from nnunet_ext.semi_supervised.split_output import split_output
+from nnunet_ext.semi_supervised.losses import split_output
 
 
 class PseudoLabelLoss(nn.Module):

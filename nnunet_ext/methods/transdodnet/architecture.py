@@ -22,10 +22,9 @@ from torch import Tensor, nn
 from nnunet_ext.collection.network.input_stems import InputStems
 from nnunet_ext.collection.network.task_network import TaskNetwork
 from nnunet_ext.methods.transdodnet.query_decoder import QueryDecoder
-from nnunet_ext.networks.bounded import bounded
 from nnunet_ext.networks.deformable_encoder import DeformableEncoder
-from nnunet_ext.networks.dynamic_head import DynamicHead
-from nnunet_ext.networks.unet_check import check_unet
+from nnunet_ext.networks.dynamic_head import DynamicHead, bounded
+from nnunet_ext.networks.unet import check_unet
 
 ATTENTION_HEADS = 8
 POINTS = 4

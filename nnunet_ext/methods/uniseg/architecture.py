@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from nnunet_ext.collection.network.input_stems import InputStems
 from nnunet_ext.collection.network.task_network import TaskNetwork
-from nnunet_ext.networks.decoder import decoder_like
 from nnunet_ext.networks.moved import moved
+from nnunet_ext.networks.unet import decoder_like
 
 
 class UniSeg(TaskNetwork):

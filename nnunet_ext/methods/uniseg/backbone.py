@@ -14,11 +14,9 @@ from torch import Tensor
 
 from nnunet_ext.base.checkpoints import read_checkpoint
 from nnunet_ext.base.knobs import resolve
-from nnunet_ext.base.one_line import one_line
 from nnunet_ext.collection.task_table import BLOCK, TaskTable
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, is_write_error, one_line
 from nnunet_ext.files.json_file import whole_file
-from nnunet_ext.files.write_error import is_write_error
 
 TRAINER = "UniSegTrainer"
 STEM = re.compile(r"(.+\.(?:conv|all_modules\.0))\.convs\.(\d+)\.(weight|bias)")

@@ -14,7 +14,7 @@ import torch
 
 from nnunet_ext import sockets
 from nnunet_ext.cli.setup import doctor_checks
-from nnunet_ext.cli.setup.check import Check
+from nnunet_ext.cli.setup.doctor_checks import Check
 
 OWN = sockets.folder("trainers")
 

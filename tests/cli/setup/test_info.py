@@ -3,7 +3,7 @@
 import json
 
 from nnunet_ext import __version__, sockets
-from nnunet_ext.base.registry import methods
+from nnunet_ext.base.method import methods
 from nnunet_ext.cli.main import main
 
 

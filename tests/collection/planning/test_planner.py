@@ -13,12 +13,12 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunet_ext.base.planner import ExtPlanner
 from nnunet_ext.collection.collect.part import Part, write_parts
 from nnunet_ext.collection.manifest import ManifestTask
-from nnunet_ext.collection.planning.lite_planner import CollectionLitePlanner
 from nnunet_ext.collection.planning.planner import CollectionPlanner, _check_folds
 from nnunet_ext.collection.task_table import TaskTable
 from nnunet_ext.data.folds import default_folds
 from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
+from nnunet_ext.methods.baseline.planner import CollectionLitePlanner
 from nnunet_ext.phantoms.dataset import write_phantom_dataset
 
 NAME = "Dataset900_Planned"

@@ -11,8 +11,7 @@ import torch
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 
 from nnunet_ext.collection.training.loaders import TaskLoader
-from nnunet_ext.collection.training.round_robin import RoundRobin
-from nnunet_ext.collection.training.schedule import TaskSchedule
+from nnunet_ext.collection.training.schedule import RoundRobin, TaskSchedule
 
 
 class Loader:

@@ -14,7 +14,7 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import nn
 from torch.testing import assert_close
 
-from nnunet_ext.collection.training.mixed_loader import MixedLoader
+from nnunet_ext.collection.training.loaders import MixedLoader
 from nnunet_ext.collection.training.mixed_loss import MixedLoss
 from nnunet_ext.collection.training.schedule import TaskSchedule
 from nnunet_ext.collection.training.trainer import MultiTaskTrainer

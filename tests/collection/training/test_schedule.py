@@ -6,8 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from nnunet_ext.collection.training.round_robin import RoundRobin
-from nnunet_ext.collection.training.schedule import TaskSchedule
+from nnunet_ext.collection.training.schedule import RoundRobin, TaskSchedule
 
 
 def counts(schedule: TaskSchedule, steps: int, epoch: int) -> Counter[int]:

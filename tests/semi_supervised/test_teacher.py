@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from nnunet_ext.semi_supervised.ema import Ema
+from nnunet_ext.semi_supervised.teacher import Ema
 
 
 class Scale(nn.Module):
