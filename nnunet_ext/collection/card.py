@@ -1,8 +1,9 @@
 """The card of collections: what all their trainers share."""
 
 from nnunet_ext.base.method import Knob, Method, one_of, optional
-from nnunet_ext.collection.prediction.view_weights import LINKS, OWN
-from nnunet_ext.collection.training.sampling import POLICIES
+
+SAMPLING = ("equal", "proportional", "sqrt", "weights")
+OWN, LINKS = "own", "links"  # weights of task views
 
 CARD = Method(
     key="multi_dataset",
@@ -23,8 +24,8 @@ CARD = Method(
             None,
             "how often a task is trained: equally (UniSeg), by its cases, by their square root (MultiTalent), or by "
             "the manifest's weights; null: the weights if there are any, else equally",
-            optional(one_of(*POLICIES)),
-            f"{', '.join(map(repr, POLICIES))} or null",
+            optional(one_of(*SAMPLING)),
+            f"{', '.join(map(repr, SAMPLING))} or null",
         ),
         Knob(
             "mixed_batches",

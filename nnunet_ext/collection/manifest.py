@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_ext.data.dataset_json import is_collection as is_collection
+from nnunet_ext.data.dataset_json import is_collection
 from nnunet_ext.errors import UserError, nearest
-from nnunet_ext.files.json_file import read_json
 
 POLICIES = ("own", "one")
 COLLECTION_KEYS = ("tasks", "spacing", "normalization", "network_of")
@@ -92,25 +91,6 @@ class Manifest:
         tasks = {task.name: task.as_json() for task in self.tasks}
         content = {"tasks": tasks, "spacing": self.spacing, "normalization": self.normalization}
         return content if self.network_of is None else content | {"network_of": self.network_of}
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Read and check a collection's manifest and what it says of its members.
-
-    Args:
-        folder: The collection's folder in nnUNet_raw; members lie beside it.
-
-    Raises:
-        UserError: The first mistake.
-    """
-    from nnunet_ext.collection.members import check_members
-
-    file = folder / "dataset.json"
-    if not file.is_file():
-        raise UserError(f"{file}: expected the manifest of a collection, found no file. Write it: nnunet_ext collect.")
-    manifest = parse_manifest(read_json(file, unique=True), file)
-    check_members(manifest, folder)
-    return manifest
 
 
 def parse_manifest(content: Any, file: Path) -> Manifest:

@@ -1,18 +1,35 @@
-"""What a manifest says of its members, compared with the members."""
+"""Reading a manifest together with its members."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from nnunet_ext.collection.annotated_classes import check_fully_annotated
-from nnunet_ext.collection.manifest import Manifest, ManifestTask, check_dataset_name, is_collection
-from nnunet_ext.data.dataset_json import part_record
+from nnunet_ext.collection.manifest import Manifest, ManifestTask, check_dataset_name, parse_manifest
+from nnunet_ext.data.dataset_json import is_collection, part_record
 from nnunet_ext.data.image_file import NIFTI, check_whole, nifti_shape
 from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.files.json_file import read_json
 
 FEWEST_CASES = 2  # one to train on and one to validate on
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check a collection's manifest and what it says of its members.
+
+    Args:
+        folder: The collection's folder in nnUNet_raw; members lie beside it.
+
+    Raises:
+        UserError: The first mistake.
+    """
+    file = folder / "dataset.json"
+    if not file.is_file():
+        raise UserError(f"{file}: expected the manifest of a collection, found no file. Write it: nnunet_ext collect.")
+    manifest = parse_manifest(read_json(file, unique=True), file)
+    check_members(manifest, folder)
+    return manifest
 
 
 def check_members(manifest: Manifest, folder: Path) -> None:

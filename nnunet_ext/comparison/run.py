@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import shlex
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
@@ -14,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_ext.base import knobs
 from nnunet_ext.base.trained_on import check_trained_on, data_difference, data_record
-from nnunet_ext.cli.models.variant import Variant, check_name
 from nnunet_ext.comparison.arm import Arm
 from nnunet_ext.comparison.digest import plans_digest
 from nnunet_ext.comparison.record import DATA, DIGESTS, FORMAT, hardware, read_record, versions
 from nnunet_ext.comparison.scored_cases import VALIDATION, ScoredCases
+from nnunet_ext.comparison.variants import write_variant
 from nnunet_ext.data.folds import folds_of, split_of
+from nnunet_ext.data.plans_file import check_plans_name
 from nnunet_ext.data.preprocessed.state import preprocessed_cases
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import write_json
@@ -120,8 +120,8 @@ class Run:
         Raises:
             UserError: The plans hold blocks that win over this run's knobs.
         """
-        with self._named(), contextlib.redirect_stdout(io.StringIO()):
-            Variant(self.setting.d, self.setting.p, self.plans_name, list(self._knobs)).run()
+        with self._named():
+            write_variant(self.setting.d, self.setting.p, self.plans_name, self._knobs)
 
     def do(self, shell: Shell) -> dict[str, Any]:
         """Train, or go on with it, predict, score, and write the record.
@@ -217,7 +217,7 @@ class Run:
 
     def _check_name(self) -> None:
         try:
-            check_name(self.plans_name)
+            check_plans_name(self.plans_name)
         except UserError as error:
             raise UserError(
                 f"-tr {self.arm.name!r}: expected a shorter name, because it becomes part of the name of plans, "

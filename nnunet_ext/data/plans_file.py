@@ -1,12 +1,15 @@
-"""Read plans that a user may have edited, or that were cut short."""
+"""Files of plans: their names, and reading those that a user may have edited or that were cut short."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_json
+
+TAKEN = ("dataset", "dataset_fingerprint", "splits_final")  # nnU-Net's other files in that folder
 
 
 def read_plans(file: Path) -> dict[str, Any]:
@@ -22,3 +25,16 @@ def read_plans(file: Path) -> dict[str, Any]:
             f"or give other plans."
         )
     return found
+
+
+def check_plans_name(name: str) -> None:
+    """Refuse a name that cannot name plans: it becomes a file's and part of a folder's, split at ``__``.
+
+    Raises:
+        UserError: The name is not fit.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,98}[A-Za-z0-9])?", name) or "__" in name or name in TAKEN:
+        raise UserError(
+            f"--as {name!r}: expected letters, digits, single _, - and . between them, at most 100, and none of "
+            f"{', '.join(TAKEN)}. Choose another name."
+        )

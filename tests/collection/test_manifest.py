@@ -7,7 +7,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from nnunet_ext.collection.manifest import Manifest, ManifestTask, is_collection, parse_manifest, read_manifest
+from nnunet_ext.collection.manifest import Manifest, ManifestTask, parse_manifest
+from nnunet_ext.collection.members import read_manifest
+from nnunet_ext.data.dataset_json import is_collection
 from nnunet_ext.errors import UserError
 from nnunet_ext.phantoms.dataset import write_phantom_dataset
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from nnunet_ext import sockets
-from nnunet_ext.collection.manifest import Manifest, is_collection, read_manifest
+from nnunet_ext.collection.manifest import Manifest
+from nnunet_ext.collection.members import read_manifest
 from nnunet_ext.collection.task_table import CONFIGURATION, TaskTable, member_plans_name
+from nnunet_ext.data.dataset_json import is_collection
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_json
 from nnunet_ext.stock import folders

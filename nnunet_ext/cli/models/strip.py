@@ -9,7 +9,7 @@ from typing import ClassVar
 from nnunet_ext import sockets
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
-from nnunet_ext.cli.models.variant import check_name
+from nnunet_ext.data.plans_file import check_plans_name
 from nnunet_ext.errors import UserError
 from nnunet_ext.processes.run_lock import run_lock
 from nnunet_ext.stock.models import check_folds, model_folder
@@ -56,7 +56,7 @@ class Strip(Command):
             raise UserError(f"{model}: expected a fold with {self.chk}, found none. Finish a training, or give -chk.")
         check_folds(model, folds, self.chk)
         name = self.plans_name or f"{self.p}{self.tr.removesuffix('Trainer')}"
-        check_name(name)
+        check_plans_name(name)
         if self.tr not in sockets.names("trainers"):
             raise UserError(f"-tr: expected a trainer of nnunet_ext, got {self.tr!r}, which needs no stripping.")
         from nnunet_ext.export.stock_model import TRAINER, strip

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from nnunet_ext import __version__
 from nnunet_ext.cli.common.command import Command
-from nnunet_ext.cli.setup.doctor_checks import CHECKS, FAIL
+from nnunet_ext.cli.setup.check import FAIL
+from nnunet_ext.cli.setup.doctor_checks import CHECKS
 
 
 @dataclass

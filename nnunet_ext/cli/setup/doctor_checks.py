@@ -13,41 +13,17 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import nnunet_ext
 from nnunet_ext import sockets
+from nnunet_ext.cli.setup.check import FAIL, OK, WARN, Check
 from nnunet_ext.data.environment import variable_problem
 from nnunet_ext.errors import UserError, one_line
 from nnunet_ext.processes.cores import usable_cores
 from nnunet_ext.stock.folders import VARIABLES
 from nnunet_ext.stock.lookup import class_names, door_folders, nnunet_folder
-
-OK, WARN, FAIL = "ok", "warn", "FAIL"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the table.
-
-    Args:
-        name: What was looked at.
-        status: ``ok``, ``warn`` or ``FAIL``.
-        message: What was found.
-        remedy: What to do about it.
-    """
-
-    name: str
-    status: str
-    message: str
-    remedy: str = ""
-
-    def __str__(self) -> str:
-        line = f"{self.status:<4}  {self.name:<22}  {self.message}"
-        return f"{line}\n{'':<4}  {'':<22}  -> {self.remedy}" if self.remedy else line
-
 
 OLDEST_PYTHON = (3, 10)
 REINSTALL = "install nnunet_ext again, from where it came"

@@ -20,10 +20,11 @@ from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunet_ext.collection.collect.part import check_source_labels
-from nnunet_ext.collection.manifest import Manifest, ManifestTask, is_collection, read_manifest
-from nnunet_ext.collection.members import root_source
+from nnunet_ext.collection.manifest import Manifest, ManifestTask
+from nnunet_ext.collection.members import read_manifest, root_source
 from nnunet_ext.collection.planning.pooled_fingerprint import pool_fingerprints
 from nnunet_ext.collection.task_table import BLOCK, CONFIGURATION, SHARED, Task, TaskTable, member_plans_name
+from nnunet_ext.data.dataset_json import is_collection
 from nnunet_ext.data.folds import FILE as FOLDS
 from nnunet_ext.data.folds import STOCK_FOLDS, Folds, default_folds, folds_of, restrict
 from nnunet_ext.data.preprocessed.data_hash import preprocessing_hash

@@ -15,10 +15,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from nnunet_ext.collection.card import LINKS, OWN
 from nnunet_ext.errors import UserError, one_line
 from nnunet_ext.files.json_file import partial_of
 
-OWN, LINKS = "own", "links"
 WEIGHTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")
 FILES = (*WEIGHTS, "progress.png", "debug.json")
 PASSING = "checkpoint_latest.pth"  # removed at the end of the training

@@ -5,8 +5,6 @@ from __future__ import annotations
 from nnunet_ext.collection.task_table import TaskTable
 from nnunet_ext.errors import UserError
 
-POLICIES = ("equal", "proportional", "sqrt", "weights")
-
 
 def sampling_shares(table: TaskTable, policy: str | None) -> list[float]:
     """Return each task's share of the training steps.

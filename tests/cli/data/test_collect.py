@@ -12,7 +12,8 @@ from nibabel import Nifti1Image, load, save
 
 from nnunet_ext.cli.main import main
 from nnunet_ext.collection.collect import collect as collecting
-from nnunet_ext.collection.manifest import ManifestTask, read_manifest
+from nnunet_ext.collection.manifest import ManifestTask
+from nnunet_ext.collection.members import read_manifest
 from nnunet_ext.data.dataset_check import check_dataset
 from nnunet_ext.phantoms.dataset import write_phantom_dataset
 

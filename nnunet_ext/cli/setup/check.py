@@ -1,0 +1,28 @@
+"""One line of ``nnunet_ext doctor``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OK, WARN, FAIL = "ok", "warn", "FAIL"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the table.
+
+    Args:
+        name: What was looked at.
+        status: ``ok``, ``warn`` or ``FAIL``.
+        message: What was found.
+        remedy: What to do about it.
+    """
+
+    name: str
+    status: str
+    message: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        line = f"{self.status:<4}  {self.name:<22}  {self.message}"
+        return f"{line}\n{'':<4}  {'':<22}  -> {self.remedy}" if self.remedy else line
