@@ -21,8 +21,8 @@ from nnunet_ext.base.init_from import init_from
 from nnunet_ext.base.knobs import BLOCK, is_set, resolve
 from nnunet_ext.base.loss_logger import PartsLogger
 from nnunet_ext.base.optimizers import Schedule, kind_of, make_optimizer, make_schedule
-from nnunet_ext.base.patch_check import check_patch, check_sample
 from nnunet_ext.base.trained_on import KEY, check_trained_on, data_record, of_methods, recorded
+from nnunet_ext.base.training_check import check_ddp_batch, check_deep_supervision, check_patch, check_sample
 from nnunet_ext.base.validated_checkpoint import FINAL, write_validated_checkpoint
 from nnunet_ext.data.environment import check_variables
 from nnunet_ext.data.folds import check_fold
@@ -101,8 +101,10 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
 
     def initialize(self) -> None:
         """Build network, optimiser and loss, after refusing what stock nnU-Net would crash on."""
-        self._check_deep_supervision()
-        self._check_ddp_batch()
+        if self.enable_deep_supervision:
+            check_deep_supervision(self.configuration_manager, self.plans_manager.plans_name, self.configuration_name)
+        if self.is_ddp:
+            check_ddp_batch(self.configuration_manager, distributed.get_world_size())
         self._check_any_data()
         self.seed(Purpose.WEIGHTS)
         super().initialize()
@@ -278,33 +280,6 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
         """Stock code looks into the folder for the kind of data, before anything is trained."""
         if not preprocessed_cases(Path(self.preprocessed_dataset_folder)):
             self.check_preprocessed()
-
-    def _check_deep_supervision(self) -> None:
-        stages = len(self.configuration_manager.pool_op_kernel_sizes)
-        if self.enable_deep_supervision and stages < 3:
-            raise UserError(
-                f"plans {self.plans_manager.plans_name!r}, configuration {self.configuration_name!r}: expected at "
-                f"least 3 network stages, got {stages} for patch {list(self.configuration_manager.patch_size)}: a "
-                f"single deep-supervision scale has weight 0 and the loss is NaN. Plan with a larger patch "
-                f"(-overwrite_target_spacing with a finer spacing, or more GPU memory)."
-            )
-
-    def _check_ddp_batch(self) -> None:
-        if not self.is_ddp:
-            return
-        batch, ranks = self.configuration_manager.batch_size, distributed.get_world_size()
-        if self.configuration_manager.batch_dice:
-            fits, expected = batch % ranks == 0, f"a divisor of the plans' batch size {batch}"
-            why = "stock batch Dice hangs on uneven batches"
-        else:
-            fits, expected = batch >= ranks, f"at most the plans' batch size {batch}"
-            why = "each rank needs a sample"
-        if not fits:
-            most = max(n for n in range(1, ranks + 1) if batch % n == 0)
-            raise UserError(
-                f"-num_gpus {ranks}: expected {expected}; {why}. Use -num_gpus {most}, or plan with more memory "
-                f"(-gpu_memory_target)."
-            )
 
     def _warn_if_knobs_were_lost(self) -> None:
         earlier = Path(self.output_folder_base) / "plans.json" if self.output_folder_base else None

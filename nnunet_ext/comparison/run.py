@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_ext.base import knobs
-from nnunet_ext.base.trained_on import check_trained_on, data_difference, data_record
+from nnunet_ext.base.trained_on import check_trained_on, data_record
 from nnunet_ext.comparison.arm import Arm
+from nnunet_ext.comparison.differences import changed_keys, changed_settings, differences, few
 from nnunet_ext.comparison.digest import plans_digest
-from nnunet_ext.comparison.record import DATA, DIGESTS, FORMAT, hardware, read_record, versions
+from nnunet_ext.comparison.record import DATA, FORMAT, hardware, read_record, versions
 from nnunet_ext.comparison.scored_cases import VALIDATION, ScoredCases
+from nnunet_ext.comparison.scoring import score
 from nnunet_ext.comparison.variants import write_variant
 from nnunet_ext.data.folds import folds_of, split_of
 from nnunet_ext.data.plans_file import check_plans_name
@@ -99,8 +101,8 @@ class Run:
         self._check_name()
         if self.file.is_file():
             record = read_record(self.file)
-            if differences := _differences(record, self._identity):
-                raise _changed(self.file, differences)
+            if found := differences(record, self._identity):
+                raise changed_settings(self.file, found)
             return record
         self._check_begun()
         return None
@@ -141,7 +143,7 @@ class Run:
             "commands": self._commands(),
             "hardware": hardware(self.setting.device),
             "versions": versions(),
-            "cases": self._score(),
+            "cases": score(self._pairs(), self.setting.scored, self._plans),
         }
         self.file.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.file, record, indent=1)
@@ -230,14 +232,14 @@ class Run:
         variant, trained = self._data / f"{self.plans_name}.json", self._model / "plans.json"
         new = self._plans | {"plans_name": self.plans_name}
         if variant.is_file() and (found := folders.read_json(variant)) != new:
-            raise _changed(variant, self._changed_knobs(found) or [f"other {_few(_changed_keys(found, new))}"])
+            raise changed_settings(variant, self._changed_knobs(found) or [f"other {few(changed_keys(found, new))}"])
         if trained.is_file():
             found = folders.read_json(trained)
-            differences = self._changed_knobs(found)
+            changed = self._changed_knobs(found)
             if self._digest(found) != self._identity["plans_sha256"]:
-                differences.append(f"other plans {self.setting.p!r}")
-            if differences:
-                raise _changed(trained, differences)
+                changed.append(f"other plans {self.setting.p!r}")
+            if changed:
+                raise changed_settings(trained, changed)
         from nnunet_ext.base.checkpoints import whole_checkpoints
 
         dataset_json = folders.read_json(self._data / "dataset.json")
@@ -297,57 +299,3 @@ class Run:
             for entry in folders.read_json(place / "summary.json")["metric_per_case"]:
                 name = Path(entry["prediction_file"]).name
                 yield name.removesuffix(ending), place / name, truths / name
-
-    def _score(self) -> dict[str, Any]:
-        from tqdm import tqdm
-
-        from nnunet_ext.data.image_reader import planned_reader, read_image
-        from nnunet_ext.evaluation.case_scores import case_scores
-
-        scored = self.setting.scored
-        reader = planned_reader(self._plans)
-        found = {}
-        for case, prediction, truth in tqdm(list(self._pairs()), desc="  scoring", leave=False):
-            # the truth may be a .tif in gt_segmentations, without the file that says its spacing
-            (one, properties), (other, _) = (read_image(reader, file, label=True) for file in (prediction, truth))
-            if one.shape != other.shape:
-                raise UserError(
-                    f"{truth}: expected the shape {one.shape[1:]} of its image, got {other.shape[1:]}. Resample it."
-                )
-            found[case] = case_scores(
-                one[0], other[0], properties["spacing"], scored.classes, scored.description["labels"].get("ignore")
-            )
-        return found
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Name what differs between a record and what it would say today."""
-    shown = [key for key in new if key not in ("knobs", DATA, *DIGESTS) and old[key] != new[key]]
-    found = [f"{key}: {old[key]!r} -> {new[key]!r}" for key in shown]
-    found += knobs.changed(old["knobs"], new["knobs"])
-    if old["plans_sha256"] != new["plans_sha256"]:
-        found.append(f"other plans {new['plans']!r}")
-    if other := data_difference(old.get(DATA), new[DATA]):  # earlier versions recorded none
-        found.append(other)
-    if cases := _changed_keys(old["cases_sha256"], new["cases_sha256"]):
-        found.append(f"other files of {_few(cases)} to score")
-    return found
-
-
-def _changed_keys(old: Any, new: Any, place: tuple[str, ...] = ()) -> list[str]:
-    """Name the entries that differ between two JSON objects, from outside to inside."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        pairs = [(key, old.get(key), new.get(key)) for key in sorted({*old, *new})]
-        return [found for key, before, after in pairs for found in _changed_keys(before, after, (*place, key))]
-    return [] if old == new else [".".join(place)]
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _changed(file: Path, differences: list[str]) -> UserError:
-    return UserError(
-        f"{file}: expected the settings that this run began with, got {'; '.join(differences)}. Set them back, or "
-        f"choose another -tr NAME=TRAINER; for other files to score, another -o."
-    )

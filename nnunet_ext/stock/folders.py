@@ -6,6 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,40 @@ def _look_up(root: Path, text: str) -> tuple[list[str], list[str]]:
     by_number = [name for name in present if text.isdecimal() and int(name[7:10]) == int(text)]
     wanted = [text] if text.startswith("Dataset") else by_number
     return present, [name for name in wanted if name in present]
+
+
+@dataclass(frozen=True)
+class Folders:
+    """nnU-Net's folders.
+
+    Args:
+        raw: nnUNet_raw.
+        preprocessed: nnUNet_preprocessed, if it is there.
+        results: nnUNet_results, if it is there.
+    """
+
+    raw: Path
+    preprocessed: Path | None = None
+    results: Path | None = None
+
+    def datasets(self) -> set[str]:
+        """Return the names of all data sets in any of the three."""
+        return {
+            place.name
+            for folder in (self.raw, self.preprocessed, self.results)
+            if folder is not None
+            for place in folder.glob("Dataset[0-9][0-9][0-9]_*")
+            if place.is_dir()
+        }
+
+    def check_number(self, name: str, option: str) -> None:
+        """Refuse a new data set whose number, given by ``option``, another one has.
+
+        Raises:
+            UserError: It is not free.
+        """
+        others = sorted(other for other in self.datasets() if int(other[7:10]) == int(name[7:10]) and other != name)
+        if others:
+            raise UserError(
+                f"{name}: expected a free number, {others[0]} has it too. Choose another number after {option}."
+            )

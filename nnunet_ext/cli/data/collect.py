@@ -13,7 +13,7 @@ from nnunet_ext.stock import folders
 from nnunet_ext.stock.folders import numbers_to_oneself
 
 if TYPE_CHECKING:
-    from nnunet_ext.collection.collect.collect import Collected
+    from nnunet_ext.collection.collect.draft import Collected
     from nnunet_ext.data.raw_dataset import RawDataset
 
 HEAD = ("task", "dataset", "cases", "channels", "labels", "note")
@@ -62,8 +62,9 @@ class Collect(Command):
 
     def run(self) -> int:
         """Check, write the parts, write the manifest, show the tasks."""
-        from nnunet_ext.collection.collect.collect import Folders, collect
+        from nnunet_ext.collection.collect.collect import collect
         from nnunet_ext.collection.collect.selection import parse_selection
+        from nnunet_ext.stock.folders import Folders
 
         raw = folders.folder("nnUNet_raw", writable=True)
         selections = [parse_selection(word, _find) for word in self.member]

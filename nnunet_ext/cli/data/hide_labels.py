@@ -70,8 +70,8 @@ class HideLabels(Command):
 
     def _place(self, source: Path) -> Path:
         """The new data set's folder."""
-        from nnunet_ext.collection.collect.collect import Folders
         from nnunet_ext.collection.manifest import check_dataset_name
+        from nnunet_ext.stock.folders import Folders
 
         if not 1 <= self.o <= 999:
             raise UserError(f"-o {self.o}: expected a number from 1 to 999, got {self.o}. Choose a free one.")

@@ -141,7 +141,7 @@ def _check_patch(trainer: str, plans: dict[str, Any], configuration: str) -> Non
     """Refuse what our trainers refuse as their training starts."""
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    from nnunet_ext.base.patch_check import check_patch
+    from nnunet_ext.base.training_check import check_patch
 
     if trainer in sockets.names("trainers"):
         patch_size = PlansManager(plans).get_configuration(configuration).patch_size

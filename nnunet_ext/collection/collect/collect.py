@@ -3,89 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from nnunet_ext.collection.annotated_classes import Signature, annotated_classes, signatures
+from nnunet_ext.collection.collect.draft import Collected, Draft, check_drafts, drafts_of
 from nnunet_ext.collection.collect.part import Part, check_source_labels, write_parts, written_parts
 from nnunet_ext.collection.collect.selection import Selection
-from nnunet_ext.collection.label_subset import class_values
 from nnunet_ext.collection.manifest import (
     Manifest,
-    ManifestTask,
     check_dataset_name,
-    check_task_name,
     is_collection,
     parse_manifest,
 )
-from nnunet_ext.collection.members import FEWEST_CASES
-from nnunet_ext.data.dataset_json import IGNORE
 from nnunet_ext.data.folds import Folds
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import is_partial, read_json, write_json
 from nnunet_ext.files.system_files import files_in
+from nnunet_ext.stock.folders import Folders
 
 LAST_NUMBER = 999
-LONGEST_NAME = 60  # of a task named after its classes
-
-
-@dataclass(frozen=True)
-class Folders:
-    """nnU-Net's folders.
-
-    Args:
-        raw: nnUNet_raw.
-        preprocessed: nnUNet_preprocessed, if it is there.
-        results: nnUNet_results, if it is there.
-    """
-
-    raw: Path
-    preprocessed: Path | None = None
-    results: Path | None = None
-
-    def datasets(self) -> set[str]:
-        """Return the names of all data sets in any of the three."""
-        return {
-            place.name
-            for folder in (self.raw, self.preprocessed, self.results)
-            if folder is not None
-            for place in folder.glob("Dataset[0-9][0-9][0-9]_*")
-            if place.is_dir()
-        }
-
-    def check_number(self, name: str, option: str) -> None:
-        """Refuse a new data set whose number, given by ``option``, another one has.
-
-        Raises:
-            UserError: It is not free.
-        """
-        others = sorted(other for other in self.datasets() if int(other[7:10]) == int(name[7:10]) and other != name)
-        if others:
-            raise UserError(
-                f"{name}: expected a free number, {others[0]} has it too. Choose another number after {option}."
-            )
-
-
-@dataclass(frozen=True)
-class Collected:
-    """A task of the collection, for the table that is shown.
-
-    Args:
-        task: Its entry in the manifest.
-        cases: Number of cases.
-        channels: Image channels.
-        labels: Classes, with ignore.
-        note: What the user should know of it.
-    """
-
-    task: ManifestTask
-    cases: int
-    channels: int
-    labels: tuple[str, ...]
-    note: str
 
 
 def collect(
@@ -118,8 +54,8 @@ def collect(
     place = folders.raw / collection
     check_dataset_name(collection, place)
     old = _check_place(collection, folders)
-    drafts = [draft for selection in selections for draft in _drafts(selection, collection)]
-    _check_drafts(drafts)
+    drafts = [draft for selection in selections for draft in drafts_of(selection, collection)]
+    check_drafts(drafts)
     present = _present_parts(folders.raw, collection, old)
     names = _part_names(drafts, present, collection, folders)
     tasks = [draft.task(names) for draft in drafts]
@@ -140,126 +76,6 @@ def collect(
     return [draft.collected(task, notes.get(task.dataset, "")) for draft, task in zip(drafts, tasks, strict=True)]
 
 
-@dataclass(frozen=True)
-class _Draft:
-    """A task whose member may still have to be written."""
-
-    name: str
-    selection: Selection
-    part: Part | None = None
-    note: str = ""
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """How a written part is found again."""
-        return self.selection.dataset.folder.name, self.name
-
-    def task(self, names: Mapping[str, str]) -> ManifestTask:
-        source = self.selection.dataset.folder.name
-        own = (self.selection.weight, self.selection.spacing, self.selection.normalization)
-        if self.part is None:
-            return ManifestTask(self.name, source, None, (), *own)
-        return ManifestTask(self.name, names[self.name], source, tuple(self.part.labels.items()), *own)
-
-    def collected(self, task: ManifestTask, note: str) -> Collected:
-        dataset = self.selection.dataset
-        classes = list(self.part.labels.values()) if self.part else list(class_values(dataset))
-        ignore = [IGNORE] if IGNORE in dataset.description["labels"] else []
-        cases = len(self.part.cases if self.part else dataset.cases())
-        notes = "; ".join(filter(None, (self.note, note)))
-        return Collected(task, cases, len(dataset.channel_names), (*classes, *ignore), notes)
-
-
-# tasks
-
-
-def _drafts(selection: Selection, collection: str) -> list[_Draft]:
-    dataset = selection.dataset
-    check_source_labels(dataset.folder)
-    everything = {name: name for name in class_values(dataset)}
-    chosen = dict(selection.labels or everything.items())
-    chosen = {name: chosen[name] for name in everything if name in chosen}
-    all_cases = tuple(case.name for case in dataset.cases())
-    cases = all_cases if selection.cases is None else tuple(name for name in all_cases if name in selection.cases)
-    annotated = annotated_classes(dataset, cases)
-    found = signatures(dataset, annotated, chosen, selection.word)
-    suffix = dataset.folder.name.partition("_")[2]
-    if len(found) == 1 and set(found[0].cases) == set(all_cases):
-        labels = {name: chosen[name] for name in found[0].classes}
-        if labels == everything:
-            return [_Draft(selection.name or suffix, selection)]
-    names = _names(selection, found, chosen, suffix)
-    return [
-        _Draft(
-            name, selection, _part(name, selection, signature, chosen, annotated, collection), _merge_note(signature)
-        )
-        for name, signature in zip(names, found, strict=True)
-    ]
-
-
-def _part(
-    name: str,
-    selection: Selection,
-    signature: Signature,
-    chosen: Mapping[str, str],
-    annotated: Mapping[str, frozenset[str]],
-    collection: str,
-) -> Part:
-    labels = {old: chosen[old] for old in signature.classes}
-    everything = frozenset(class_values(selection.dataset))
-    partly = {case: annotated[case] for case in signature.cases if annotated[case] != everything}
-    return Part(selection.dataset, collection, name, labels, signature.cases, partly)
-
-
-def _names(selection: Selection, found: Sequence[Signature], chosen: Mapping[str, str], suffix: str) -> list[str]:
-    """Names of one data set's tasks, after their classes where nobody named them."""
-    if len(found) == 1 and selection.name is not None:
-        return [selection.name]
-    base = selection.name or suffix
-    if len(found) == 1 and selection.labels is None and len(found[0].classes) == len(chosen):
-        return [base]
-    names = [_class_name(base, [chosen[name] for name in signature.classes]) for signature in found]
-    count: Counter[str] = Counter()
-    for index, name in enumerate(names):
-        count[name] += 1
-        names[index] = name if count[name] == 1 else f"{name}-{count[name]}"
-    return names
-
-
-def _class_name(base: str, classes: Sequence[str]) -> str:
-    text = "_".join(re.sub(r"[^A-Za-z0-9_.-]+", "-", name) for name in classes)
-    name = re.sub("__+", "_", f"{base}_{text}").strip("_.-")
-    return name if len(name) <= LONGEST_NAME else f"{base}_{len(classes)}class{'es' * (len(classes) > 1)}"
-
-
-def _check_drafts(drafts: Sequence[_Draft]) -> None:
-    names: dict[str, _Draft] = {}
-    members: dict[str, _Draft] = {}
-    for draft in drafts:
-        word = draft.selection.word
-        check_task_name(draft.name, f"{word} (add name=NAME)")
-        if draft.name.casefold() in names:
-            other = names[draft.name.casefold()].selection.word
-            raise UserError(
-                f"{word}: expected another task name than that of {other!r}, got {draft.name!r} too. Add :name=NAME to "
-                f"one of them."
-            )
-        names[draft.name.casefold()] = draft
-        dataset = draft.selection.dataset.folder.name
-        if draft.part is None:
-            if dataset in members:
-                raise UserError(
-                    f"{word}: expected one task for each whole data set, {dataset} is also that of "
-                    f"{members[dataset].name!r}. Remove one, or make a part of it: {dataset[7:10]}:labels=..."
-                )
-            members[dataset] = draft
-        elif len(draft.part.cases) < FEWEST_CASES:
-            raise UserError(
-                f"{word}: expected at least {FEWEST_CASES} cases for task {draft.name!r} (one trains, one validates), "
-                f"found {len(draft.part.cases)}. Name more."
-            )
-
-
 # members that are parts
 
 
@@ -273,7 +89,7 @@ def _present_parts(raw: Path, collection: str, old: Manifest | None) -> dict[tup
 
 
 def _part_names(
-    drafts: Sequence[_Draft], present: Mapping[tuple[str, str], str], collection: str, folders: Folders
+    drafts: Sequence[Draft], present: Mapping[tuple[str, str], str], collection: str, folders: Folders
 ) -> dict[str, str]:
     """The data set of each task that is a part: the one it has already, else the next free number."""
     used = folders.datasets() | {collection}
@@ -312,14 +128,6 @@ def _fold_note(folds: Folds) -> str:
         if empty:
             notes.append(f"{remark} in fold{'s' * (len(empty) > 1)} {', '.join(empty)}")
     return "; ".join(notes)
-
-
-def _merge_note(signature: Signature) -> str:
-    return "; ".join(
-        f"{number} case{'s' * (number > 1)} of {'+'.join(classes)} joined: "
-        f"{'+'.join(name for name in classes if name not in signature.classes)} not used there"
-        for number, classes in signature.merged
-    )
 
 
 # the collection's folder

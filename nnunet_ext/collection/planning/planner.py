@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from contextlib import redirect_stdout
 from copy import deepcopy
@@ -21,18 +20,19 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunet_ext.collection.collect.part import check_source_labels
 from nnunet_ext.collection.manifest import Manifest, ManifestTask
-from nnunet_ext.collection.members import read_manifest, root_source
+from nnunet_ext.collection.members import read_manifest
+from nnunet_ext.collection.planning.member_inputs import (
+    FINGERPRINT,
+    check_part_folds,
+    copy_fingerprint,
+    write_few_folds,
+)
 from nnunet_ext.collection.planning.pooled_fingerprint import pool_fingerprints
 from nnunet_ext.collection.task_table import BLOCK, CONFIGURATION, SHARED, Task, TaskTable, member_plans_name
 from nnunet_ext.data.dataset_json import is_collection
-from nnunet_ext.data.folds import FILE as FOLDS
-from nnunet_ext.data.folds import STOCK_FOLDS, Folds, default_folds, folds_of, restrict
 from nnunet_ext.data.preprocessed.data_hash import preprocessing_hash
-from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_json, write_json
-
-FINGERPRINT = "dataset_fingerprint.json"
 
 
 class CollectionPlanner:
@@ -73,8 +73,8 @@ class CollectionPlanner:
         self._manifest = read_manifest(folder)
         for task in self._manifest.tasks:
             check_source_labels(folder.parent / task.dataset)
-            _check_folds(task)
-            _copy_fingerprint_to_part(task)
+            check_part_folds(task)
+            copy_fingerprint(task)
         super().__init__(self._manifest.tasks[0].dataset, **options)  # type: ignore[call-arg]
         self._members = [self._member(task, options) for task in self._manifest.tasks]
         self.dataset_name, self.raw_dataset_folder = name, str(folder)
@@ -108,7 +108,7 @@ class CollectionPlanner:
             member.UNet_reference_val_3d = sys.maxsize  # the patch is there: no search
             with redirect_stdout(StringIO()):  # stock shows a 2d configuration, which is dropped
                 member.plan_experiment()
-            _write_folds_of_few(Path(nnUNet_preprocessed) / member.dataset_name, list(member.dataset))
+            write_few_folds(Path(nnUNet_preprocessed) / member.dataset_name, list(member.dataset))
         self._complete_table()
         self._write_description()
         self.plans = self._collection_plans(plan)
@@ -249,51 +249,6 @@ class CollectionPlanner:
             write_json(folder / name, content)
 
 
-def _check_folds(task: ManifestTask) -> None:
-    """Refuse folds of a part that are not its source's: a case would train here and validate there.
-
-    Stock code copies the folds of the raw folder, and stops without a word if others are there.
-    """
-    raw, planned = (Path(place) / task.dataset / FOLDS for place in (nnUNet_raw, nnUNet_preprocessed))
-    source = root_source(Path(nnUNet_raw), task.dataset) or task.source
-    if source is not None and raw.is_file():
-        part, whole = (RawDataset.read(Path(nnUNet_raw) / name) for name in (task.dataset, source))
-        cases = [case.name for case in whole.cases()]
-        theirs = folds_of([Path(nnUNet_preprocessed) / source, Path(nnUNet_raw) / source], cases)
-        if _sorted(read_json(raw)) != _sorted(restrict(theirs, [case.name for case in part.cases()])):
-            raise UserError(
-                f"{raw}: expected the folds of {source}, from which task {task.name!r} was taken, found others: they "
-                f"were changed since. Delete {raw.parent} and {planned}, and collect again."
-            )
-    if not raw.is_file() or not planned.is_file():
-        return
-    new, old = _sorted(read_json(raw)), _sorted(read_json(planned))
-    if old[: len(new)] != new:
-        raise UserError(
-            f"{planned}: expected the folds of {raw}, found others: task {task.name!r} was collected again. Delete "
-            f"this file and what was trained with it."
-        )
-
-
-def _sorted(folds: Folds) -> list[list[list[str]]]:
-    return [[sorted(fold[key]) for key in ("train", "val")] for fold in folds]
-
-
-def _copy_fingerprint_to_part(task: ManifestTask) -> None:
-    """A part of a data set has that data set's fingerprint, hence its spacing and normalisation."""
-    whole = root_source(Path(nnUNet_raw), task.dataset) or task.source
-    if whole is None:
-        return
-    source, part = (Path(nnUNet_preprocessed) / name / FINGERPRINT for name in (whole, task.dataset))
-    if not source.is_file():
-        raise UserError(
-            f"{source}: expected the fingerprint of the source of task {task.name!r}, found no file. Plan with "
-            f"nnunet_ext plan_and_preprocess."
-        )
-    part.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, part)
-
-
 def _task(task: ManifestTask, member: Any) -> Task:
     labels = LabelManager(member.dataset_json["labels"], member.dataset_json.get("regions_class_order"))
     heads, channels = labels.num_segmentation_heads, len(_channel_names(member))
@@ -312,9 +267,3 @@ def _description(manifest: dict[str, Any], members: list[Any], table: TaskTable)
         "numTraining": sum(task.cases for task in table.tasks),
         "file_ending": members[0].dataset_json["file_ending"],
     }
-
-
-def _write_folds_of_few(folder: Path, cases: list[str]) -> None:
-    """Give a member that is too small for nnU-Net's five folds as many folds as it has cases."""
-    if len(cases) < STOCK_FOLDS and not (folder / FOLDS).exists():
-        write_json(folder / FOLDS, default_folds(cases))

@@ -1,14 +1,17 @@
-"""Patches and images with which a training of nnU-Net dies."""
+"""Plans and data with which a training of stock nnU-Net dies, or trains on NaN."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
+
 from nnunet_ext.errors import UserError
 
 SMALLEST = 4  # voxels: a Gaussian of sigma 1 has 7 weights, so nnU-Net's blur mirrors 3 voxels, which needs 4
 MOST_AXES = 3
+FEWEST_STAGES = 3
 
 
 def check_patch(patch_size: Iterable[int], plans_name: str, configuration: str) -> None:
@@ -31,6 +34,52 @@ def check_patch(patch_size: Iterable[int], plans_name: str, configuration: str) 
             f"plans {plans_name!r}, configuration {configuration!r}: expected a patch of at least {SMALLEST} "
             f"voxels along each axis, got {patch}: nnU-Net's blur would end the training at a random step. {other} "
             f"with a finer spacing along the short axis (-overwrite_target_spacing)."
+        )
+
+
+def check_deep_supervision(plan: ConfigurationManager, plans_name: str, configuration: str) -> None:
+    """Refuse plans that leave a single scale of deep supervision, whose weight in stock nnU-Net is 0.
+
+    Args:
+        plan: The configuration's plan.
+        plans_name: Name of the plans.
+        configuration: Name of the configuration.
+
+    Raises:
+        UserError: The network has fewer than 3 stages.
+    """
+    stages = len(plan.pool_op_kernel_sizes)
+    if stages < FEWEST_STAGES:
+        raise UserError(
+            f"plans {plans_name!r}, configuration {configuration!r}: expected at least {FEWEST_STAGES} network stages, "
+            f"got {stages} for patch {list(plan.patch_size)}: a single deep-supervision scale has weight 0 and the "
+            f"loss is NaN. Plan with a larger patch (-overwrite_target_spacing with a finer spacing, or more GPU "
+            f"memory)."
+        )
+
+
+def check_ddp_batch(plan: ConfigurationManager, ranks: int) -> None:
+    """Refuse a batch that the ranks of a distributed training cannot share.
+
+    Args:
+        plan: The configuration's plan.
+        ranks: Number of ranks.
+
+    Raises:
+        UserError: A rank would have no sample; or batch Dice and ranks of different batch sizes.
+    """
+    batch = plan.batch_size
+    if plan.batch_dice:
+        fits, expected = batch % ranks == 0, f"a divisor of the plans' batch size {batch}"
+        why = "stock batch Dice hangs on uneven batches"
+    else:
+        fits, expected = batch >= ranks, f"at most the plans' batch size {batch}"
+        why = "each rank needs a sample"
+    if not fits:
+        most = max(n for n in range(1, ranks + 1) if batch % n == 0)
+        raise UserError(
+            f"-num_gpus {ranks}: expected {expected}; {why}. Use -num_gpus {most}, or plan with more memory "
+            f"(-gpu_memory_target)."
         )
 
 

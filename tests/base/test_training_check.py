@@ -9,8 +9,8 @@ from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransfo
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_ext.base.patch_check import SMALLEST, check_patch, check_sample
 from nnunet_ext.base.trainer import ExtTrainer
+from nnunet_ext.base.training_check import SMALLEST, check_patch, check_sample
 from nnunet_ext.errors import UserError
 
 
