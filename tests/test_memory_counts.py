@@ -19,10 +19,10 @@ from nnunet_ext.collection.network.task_network import TaskNetwork
 from nnunet_ext.methods.ba_net.architecture import BANet
 from nnunet_ext.methods.cotr.architecture import CoTr
 from nnunet_ext.methods.dodnet.architecture import DoDNet
-from nnunet_ext.methods.lefed.architecture import Fed, LeFeD
-from nnunet_ext.methods.lefed.loss import LeFeDLoss
+from nnunet_ext.methods.lefed.architecture import Fed, LeFeD, LeFeDOutput
+from nnunet_ext.methods.lefed.loss import LeFeDLoss, LeFeDStep
 from nnunet_ext.methods.mc_net_plus.architecture import MCNetPlus
-from nnunet_ext.methods.mc_net_plus.loss import MCNetPlusLoss
+from nnunet_ext.methods.mc_net_plus.loss import MCNetPlusLoss, MCNetPlusStep
 from nnunet_ext.methods.multi_head.architecture import MultiHead
 from nnunet_ext.methods.transdodnet.architecture import TransDoDNet
 from nnunet_ext.methods.uniseg.architecture import UniSeg
@@ -86,6 +86,10 @@ class Supervised(nn.Module):
         return supervised(logits, target)
 
 
+def lefed_loss(output: LeFeDOutput, **options: Any) -> Tensor:
+    return LeFeDLoss(Supervised(), regions=False, **options)(output, LeFeDStep(target_of(output.first)))
+
+
 def with_feedback(form: str, images: Tensor) -> Fed:
     size, feedback = list(images.shape[2:]), []
     for features, strides in zip(FORMS[form]["features"], FORMS[form]["strides"], strict=True):
@@ -111,15 +115,17 @@ ROWS: dict[str, Row] = {
     "CoTr": (lambda form: CoTr(unet(form)), supervised),
     "LeFeD": (
         lambda form: LeFeD(unet(form, deep_supervision=False)),
-        lambda output: LeFeDLoss(Supervised(), regions=False)(output, target_of(output.first)),
+        lefed_loss,
     ),
     "LeFeD, side heads at full size": (
         lambda form: LeFeD(unet(form, deep_supervision=False), side_at_full_size=True),
-        lambda output: LeFeDLoss(Supervised(), regions=False, side_at_full_size=True)(output, target_of(output.first)),
+        lambda output: LeFeDLoss(Supervised(), regions=False, side_at_full_size=True)(
+            output, LeFeDStep(target_of(output.first))
+        ),
     ),
     "MC-Net+": (
         lambda form: MCNetPlus(unet(form, deep_supervision=False)),
-        lambda output: MCNetPlusLoss(Supervised(), regions=False)(output, target_of(output.logits[0])),
+        lambda output: MCNetPlusLoss(Supervised(), regions=False)(output, MCNetPlusStep(target_of(output.logits[0]))),
     ),
     "UniSeg": (lambda form: of_tasks(UniSeg, form, patch_size=FORMS[form]["patch"]), supervised),
     "DoDNet": (lambda form: of_tasks(DoDNet, form, HEAD_WIDTH), supervised),

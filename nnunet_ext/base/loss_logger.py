@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,15 @@ class PartsLogger(LocalLogger):
 
     The values travel in the checkpoint like nnU-Net's own. ``progress.png`` stays as it is; the parts are drawn into
     ``progress_parts.png`` beside it, with the validation loss for comparison.
-
-    Args:
-        parts: Names of the parts.
     """
 
-    def __init__(self, parts: tuple[str, ...]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.parts = parts
+        self.parts: tuple[str, ...] = ()
+
+    def add(self, parts: Sequence[str]) -> None:
+        """Take these parts from now on."""
+        self.parts = (*self.parts, *parts)
         self.my_fantastic_logging.update({name: [] for name in parts})
 
     def log(self, key: str, value: Any, epoch: int) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import nnunet_ext
+from nnunet_ext.errors import UserError, nearest
 
 ROOT = Path(nnunet_ext.__file__).parent
 
@@ -64,6 +65,22 @@ class Method:
     supports: tuple[str, ...] = ()
     knobs: tuple[Knob, ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+def check_method(trainer: type) -> None:
+    """Refuse a trainer whose method has no card.
+
+    Args:
+        trainer: A class with the attribute ``method``.
+
+    Raises:
+        UserError: No card has that key.
+    """
+    key = getattr(trainer, "method", "")
+    if key and key not in methods():
+        raise UserError(
+            f"{trainer.__name__}: expected a card for its method {key!r}, found none. {nearest(key, methods())}"
+        )
 
 
 def integer(minimum: int) -> Callable[[Any], bool]:

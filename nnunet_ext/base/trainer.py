@@ -12,31 +12,33 @@ import torch
 from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.collate_outputs import collate_outputs
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import distributed, nn
 from torch._dynamo import OptimizedModule
 
+from nnunet_ext.base.checked_data import CheckedData
 from nnunet_ext.base.checkpoints import SafeCheckpoints
 from nnunet_ext.base.gpu_memory import ChecksMemory
 from nnunet_ext.base.init_from import init_from
-from nnunet_ext.base.knobs import BLOCK, is_set, resolve
+from nnunet_ext.base.knobs import BLOCK, is_set, resolve, resolve_for
 from nnunet_ext.base.loss_logger import PartsLogger
-from nnunet_ext.base.optimizers import Schedule, kind_of, make_optimizer, make_schedule
-from nnunet_ext.base.trained_on import KEY, check_trained_on, data_record, of_methods, recorded
-from nnunet_ext.base.training_check import check_ddp_batch, check_deep_supervision, check_patch, check_sample
+from nnunet_ext.base.method import check_method
+from nnunet_ext.base.method_loss import MethodLoss, TrainingStep
+from nnunet_ext.base.optimizers import Schedule, make_optimizer, make_schedule
+from nnunet_ext.base.trained_on import KEY
+from nnunet_ext.base.training_check import check_ddp_batch, check_deep_supervision, check_patch
 from nnunet_ext.base.validated_checkpoint import FINAL, write_validated_checkpoint
 from nnunet_ext.data.environment import check_variables
-from nnunet_ext.data.folds import check_fold
-from nnunet_ext.data.preprocessed.state import PreprocessedState, preprocessed_cases
-from nnunet_ext.data.preprocessed.use import release_data, use_data
-from nnunet_ext.data.same_images import raw_folder
+from nnunet_ext.data.preprocessed.use import release_data
 from nnunet_ext.errors import UserError
+from nnunet_ext.networks.unet import planned_unet
 from nnunet_ext.processes.ranks import Ranks
 from nnunet_ext.processes.run_lock import release_lock
 from nnunet_ext.seeding.seeded_training import SeededTraining
 from nnunet_ext.seeding.seeds import Purpose
 
 
-class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
+class ExtTrainer(CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
     """Stock nnU-Net plus the plans' knobs (:mod:`nnunet_ext.base.knobs`) and :class:`SafeCheckpoints`.
 
     With no knob set it trains exactly as ``nnUNetTrainer`` does; only checkpoints are written more often
@@ -46,8 +48,8 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
     seed, rank and epoch (:mod:`nnunet_ext.seeding.seeds`): a training that was killed and continued repeats an
     uninterrupted one, with any number of workers.
 
-    A method's trainer declares in ``loss_parts`` the names of the parts of its loss, and its loss module leaves their
-    values of the last training step in the dict ``parts``; they are then logged, saved and drawn. ``recipe`` holds the
+    A method's trainer names its card in ``method``, puts its network on the plans' U-Net in :meth:`network_on`, and
+    returns a :class:`MethodLoss` from ``_build_loss``, whose terms are logged, saved and drawn. ``recipe`` holds the
     general knobs that it takes, instead of the defaults, where the plans name no optimiser.
 
     Raises:
@@ -59,7 +61,7 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
             other knobs, plans or data than the checkpoint's, or from another trainer's checkpoint.
     """
 
-    loss_parts: tuple[str, ...] = ()
+    method: ClassVar[str] = ""  # key of its card and of its block of knobs
     recipe: ClassVar[Mapping[str, Any]] = {}
     batch_size: int  # of this rank; stock code sets it
 
@@ -72,6 +74,7 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008  (nnU-Net's signature)
     ) -> None:
         check_variables()
+        check_method(type(self))
         knobs = resolve(plans, configuration, self.recipe)
         self.continue_training = plans.get("continue_training", False)
         try:
@@ -88,11 +91,8 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
         self.initial_lr = knobs["initial_lr"]
         self.weight_decay = knobs["weight_decay"]
         self.save_every = knobs["save_every"]
-        self.logger.local_logger = PartsLogger(self.loss_parts)
+        self.logger.local_logger = PartsLogger()
         self._starts_from_checkpoint = False
-        self._data_checked = False
-        self._data_record: dict[str, Any] | None = None
-        self._splits: dict[str, tuple[list[str], list[str]]] = {}  # by the folder of the data
         self._weights_of = FINAL
         self._warn_if_knobs_were_lost()
         if self.recipe and not is_set(plans, configuration, "optimizer"):
@@ -103,11 +103,49 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
         """Build network, optimiser and loss, after refusing what stock nnU-Net would crash on."""
         if self.enable_deep_supervision:
             check_deep_supervision(self.configuration_manager, self.plans_manager.plans_name, self.configuration_name)
-        if self.is_ddp:
-            check_ddp_batch(self.configuration_manager, distributed.get_world_size())
-        self._check_any_data()
+        self._check_batch()
+        self.check_any_data()
         self.seed(Purpose.WEIGHTS)
         super().initialize()
+        self.logger.local_logger.add(self.loss_parts)
+
+    @classmethod
+    def network_on(cls, unet: Any, knobs: Mapping[str, Any]) -> nn.Module:
+        """Return the method's network; by default the U-Net itself.
+
+        Args:
+            unet: The PlainConvUNet or ResidualEncoderUNet that the plans describe.
+            knobs: The method's own.
+        """
+        return unet
+
+    @classmethod
+    def has_own_network(cls) -> bool:
+        """Whether the network is another one than the plans'."""
+        return cls.network_on.__func__ is not ExtTrainer.network_on.__func__  # type: ignore[attr-defined]
+
+    @classmethod
+    def build_network_architecture(
+        cls,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        """Build the network that the plans describe, and the method's on it (:meth:`network_on`).
+
+        Raises:
+            UserError: The method needs another kind of network, or its knobs do not fit each other.
+        """
+        sizes = num_input_channels, num_output_channels, enable_deep_supervision
+        if not cls.has_own_network():
+            return super().build_network_architecture(plans_manager, configuration_manager, *sizes)
+        unet = planned_unet(plans_manager, configuration_manager, *sizes)
+        try:
+            return cls.network_on(unet, resolve_for(plans_manager, configuration_manager)[cls.method])
+        except ValueError as error:
+            raise UserError(f"plans {plans_manager.plans_name!r}, knobs {cls.method}.*: {error}.") from error
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Schedule]:
         """Stock SGD with its polynomial decay, or what the knobs ``optimizer``, ``lr_schedule`` and ``warm_up`` say."""
@@ -115,48 +153,6 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
         weights, kind = self.network.parameters(), self.knobs["optimizer"]
         optimizer = make_optimizer(weights, stock, kind, self.initial_lr, self.weight_decay)
         return optimizer, make_schedule(optimizer, self.knobs, self.initial_lr, self.num_epochs)
-
-    def do_split(self) -> tuple[list[str], list[str]]:
-        """Stock split after :func:`check_fold`, read once: what is validated at the end is what was not trained on.
-
-        Of several ranks the first one writes ``splits_final.json`` before the others read it.
-        """
-        place = self.preprocessed_dataset_folder
-        if place not in self._splits:
-            ranks = Ranks.now()
-            if not ranks.is_first:
-                ranks.wait()
-            self.check_fold()
-            self._splits[place] = super().do_split()
-            if ranks.is_first:
-                ranks.wait()
-        train, val = self._splits[place]
-        return list(train), list(val)
-
-    def check_preprocessed(self) -> None:
-        """Refuse preprocessed data that are not all there; looked at once, as a training may take days."""
-        if not self._data_checked:
-            state = self.preprocessed_state()
-            use_data(state.place)
-            state.check()
-            self._data_checked = True
-
-    def preprocessed_state(self) -> PreprocessedState:
-        """Return the state of the data that are trained on."""
-        folder = Path(self.preprocessed_dataset_folder_base)
-        raw = raw_folder() / folder.name
-        return PreprocessedState(folder, self.plans_manager.plans, self.configuration_name, raw)
-
-    def check_fold(self) -> None:
-        """Refuse a fold that does not fit the preprocessed cases."""
-        folder, data = Path(self.preprocessed_dataset_folder_base), Path(self.preprocessed_dataset_folder)
-        check_fold(folder, preprocessed_cases(data), self.fold)
-
-    def get_tr_and_val_datasets(self) -> tuple[Any, Any]:
-        """Stock datasets, after refusing data that nnU-Net could not write a prediction of."""
-        train, val = super().get_tr_and_val_datasets()
-        check_sample(train)
-        return train, val
 
     def run_training(self) -> None:
         """Train as stock does, alone in the fold's folder."""
@@ -194,9 +190,26 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
         return checkpoint["network_weights"]
 
     def train_step(self, batch: dict) -> dict:
-        """Stock step; adds the loss's parts to what it returns."""
-        output = super().train_step(batch)
-        return output | {name: self.loss.parts[name].cpu().numpy() for name in self.loss_parts}
+        """Stock step; a method's loss gets a :class:`TrainingStep`, and its terms are added to what is returned."""
+        if not isinstance(self.loss, MethodLoss):
+            return super().train_step(batch)
+        step = self.training_step(batch)
+        output = super().train_step(batch | {"target": step})
+        return output | {name: step.parts[name].cpu().numpy() for name in self.loss.parts}
+
+    def training_step(self, batch: dict) -> TrainingStep:
+        """Return what the method's loss gets beside the network's output; a method may add to the labels.
+
+        Args:
+            batch: What :meth:`train_step` was given.
+        """
+        target = batch["target"]
+        return target if isinstance(target, TrainingStep) else TrainingStep(target)
+
+    @property
+    def loss_parts(self) -> tuple[str, ...]:
+        """Names of the terms of the loss that are logged."""
+        return self.loss.parts if isinstance(self.loss, MethodLoss) else ()
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         """Log the loss as stock does, and each of its parts (mean over steps and ranks)."""
@@ -204,11 +217,7 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
         outputs = collate_outputs(train_outputs)
         for name in self.loss_parts:
             values = outputs[name]
-            if self.is_ddp:
-                gathered: list[Any] = [None] * distributed.get_world_size()
-                distributed.all_gather_object(gathered, values)
-                values = np.concatenate(gathered)
-            mean = float(np.mean(values))
+            mean = float(np.mean(np.concatenate(Ranks.now().gather(np.atleast_1d(values)))))
             self.logger.log(name, mean, self.current_epoch)
             self.print_to_log_file(f"{name} {mean:.4f}")
 
@@ -239,47 +248,16 @@ class ExtTrainer(SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
             if Ranks.now().is_first:
                 write_validated_checkpoint(Path(self.output_folder) / "validation", self._weights_of)
 
-    def check_checkpoint(self, checkpoint: dict[str, Any], filename: str) -> None:
-        """Refuse another trainer's checkpoint, and one of other knobs, plans or data than today's."""
-        super().check_checkpoint(checkpoint, filename)
-        self.check_trained_on(checkpoint, filename)
-
-    def check_trained_on(self, checkpoint: dict[str, Any], filename: str) -> None:
-        """Refuse to go on with a checkpoint, or to validate it, on other plans or data than it was trained on."""
-        data = self.data_record() if recorded(checkpoint) is not None else None
-        plans, configuration = self.plans_manager.plans, self.configuration_name
-        knobs = self._began_with(checkpoint), self.knobs
-        if not self.continue_training:  # length, rate and the like do not change what is validated
-            knobs = of_methods(knobs[0]), of_methods(knobs[1])
-        check_trained_on(checkpoint, filename, plans, configuration, self.dataset_json, data, knobs)
-
-    def _began_with(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
-        """The knobs of a checkpoint."""
-        arguments, recipe = checkpoint["init_args"], self.recipe
-        if recipe and kind_of(checkpoint["optimizer_state"]) != recipe["optimizer"]:
-            recipe = {}  # the run is older than the recipe, or its plans name an optimizer
-        return resolve(arguments["plans"], arguments["configuration"], recipe)
-
-    def data_record(self) -> dict[str, Any]:
-        """Return what a checkpoint records of the data, as they were when this process first looked."""
-        if self._data_record is None:
-            self._data_record = data_record(Path(self.preprocessed_dataset_folder_base), self.splits())
-        return self._data_record
-
-    def splits(self) -> dict[str, tuple[list[str], list[str]]]:
-        """Return training and validation cases by dataset."""
-        return {self.plans_manager.dataset_name: self.do_split()}
-
     @property
     def bare_network(self) -> nn.Module:
         """The network without the wrappers of DDP and torch.compile."""
         network = self.network.module if self.is_ddp else self.network
         return network._orig_mod if isinstance(network, OptimizedModule) else network
 
-    def _check_any_data(self) -> None:
-        """Stock code looks into the folder for the kind of data, before anything is trained."""
-        if not preprocessed_cases(Path(self.preprocessed_dataset_folder)):
-            self.check_preprocessed()
+    def _check_batch(self) -> None:
+        """Refuse a batch that ranks cannot share."""
+        if self.is_ddp:
+            check_ddp_batch(self.configuration_manager, distributed.get_world_size())
 
     def _warn_if_knobs_were_lost(self) -> None:
         earlier = Path(self.output_folder_base) / "plans.json" if self.output_folder_base else None

@@ -135,6 +135,21 @@ class TaskTable:
         return tuple(sorted({task.channels for task in self.tasks}))
 
 
+def read_table(trainer: str, plans: Mapping[str, Any]) -> TaskTable:
+    """Return the task table of some plans.
+
+    Raises:
+        UserError: They belong to no collection.
+    """
+    table = TaskTable.read(plans)
+    if table is None:
+        raise UserError(
+            f"{trainer}: expected plans of a collection, got {plans.get('plans_name')!r}, which have no task table. "
+            f"Make a collection (nnunet_ext collect) and plan it (nnunet_ext plan_and_preprocess)."
+        )
+    return table
+
+
 def member_plans_name(plans_name: str, collection: str) -> str:
     """Return the name of the members' plans: it says which collection they belong to."""
     return f"{plans_name}_{collection}"

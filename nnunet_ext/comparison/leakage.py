@@ -13,7 +13,7 @@ from nnunet_ext.semi_supervised.hidden_labels import HIDDEN
 from nnunet_ext.stock import folders
 
 if TYPE_CHECKING:
-    from nnunet_ext.comparison.run import Setting
+    from nnunet_ext.comparison.setting import Setting
 
 
 def check_scored_apart(setting: Setting, trainer: str, fold: str) -> None:

@@ -17,8 +17,9 @@ from nnunet_ext.comparison.arm import Arm
 from nnunet_ext.comparison.differences import changed_keys, changed_settings, differences, few
 from nnunet_ext.comparison.digest import plans_digest
 from nnunet_ext.comparison.record import DATA, FORMAT, hardware, read_record, versions
-from nnunet_ext.comparison.scored_cases import VALIDATION, ScoredCases
+from nnunet_ext.comparison.scored_cases import VALIDATION
 from nnunet_ext.comparison.scoring import score
+from nnunet_ext.comparison.setting import Setting
 from nnunet_ext.comparison.variants import write_variant
 from nnunet_ext.data.folds import folds_of, split_of
 from nnunet_ext.data.plans_file import check_plans_name
@@ -31,29 +32,6 @@ if TYPE_CHECKING:
     from nnunet_ext.stock.shell import Shell
 
 FINAL = "checkpoint_final.pth"
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all runs of a comparison share.
-
-    Args:
-        d: Data set, number or name.
-        p: Plans' name.
-        c: Configuration.
-        device: ``cpu``, ``cuda`` or ``mps``.
-        out: The comparison's folder.
-        knobs: ``KEY=VALUE`` for all runs.
-        scored: The cases to score.
-    """
-
-    d: str
-    p: str
-    c: str
-    device: str
-    out: Path
-    knobs: tuple[str, ...]
-    scored: ScoredCases
 
 
 @dataclass(frozen=True)

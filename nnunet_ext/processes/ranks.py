@@ -44,6 +44,14 @@ class Ranks:
         """Return this process's part of some items: one of ``world_size``, beginning with its own."""
         return items[self.rank :: self.world_size]
 
+    def gather(self, value: Any) -> list[Any]:
+        """Return every process's value, in the order of ranks; all processes must call it."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        distributed.all_gather_object(values, value)
+        return values
+
     def wait(self) -> None:
         """Wait until all processes are here."""
         if self.world_size > 1:

@@ -68,8 +68,8 @@ class SemiSupervisedTrainer(TwoPartTrainer):
             )
         super().initialize()
 
-    def _check_ddp_batch(self) -> None:
-        super()._check_ddp_batch()
+    def _check_batch(self) -> None:
+        super()._check_batch()
         if self.is_ddp and self._unlabelled_batch_size() < 1:
             samples = self._joint_unlabelled_batch_size()
             raise UserError(
@@ -203,13 +203,14 @@ class SemiSupervisedTrainer(TwoPartTrainer):
         images = [batch[name].to(self.device, non_blocking=True) for name in ("data", "unlabelled")]
         sizes = [len(part) for part in images if len(part)]
         with self._parts_one_by_one(sizes):
-            return super().train_step(batch | {"data": self.network_input(torch.cat(images))})
+            return super().train_step(batch | {"data": self.network_input(torch.cat(images), batch)})
 
-    def network_input(self, images: Tensor) -> Any:
+    def network_input(self, images: Tensor, batch: dict) -> Any:
         """Return what the network gets in a training step; it needs a ``to(device, non_blocking=)``.
 
         Args:
             images: Labelled and unlabelled samples (B + Bu, C, D, H, W).
+            batch: What else the step was given.
         """
         return images
 

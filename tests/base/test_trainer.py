@@ -436,6 +436,7 @@ def test_a_checkpoint_loads_by_either_name_of_the_argument_and_as_a_dict(tmp_pat
 
 def test_a_log_from_before_the_parts_is_filled_up():
     trainer = make(BANetTrainer)
+    trainer.initialize()
     older = copy.deepcopy(trainer.logger.get_checkpoint())
     for part in trainer.loss_parts:
         del older[part]
@@ -498,12 +499,12 @@ def test_batches_that_ranks_cannot_share_are_refused(monkeypatch, ranks, batch_d
     trainer.configuration_manager.configuration["batch_dice"] = batch_dice
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: ranks)
     if expected is None:
-        trainer._check_ddp_batch()
+        trainer._check_batch()
         return
     with pytest.raises(
         UserError, match=rf"-num_gpus 3: expected {expected}' batch size 2; .*Use -num_gpus 2"
     ) as caught:
-        trainer._check_ddp_batch()
+        trainer._check_batch()
     assert ("Dice" in str(caught.value)) is batch_dice
 
 

@@ -9,8 +9,10 @@ import SimpleITK
 import tifffile
 
 from nnunet_ext.comparison.arm import Arm
-from nnunet_ext.comparison.run import Run, Setting
+from nnunet_ext.comparison.run import Run
 from nnunet_ext.comparison.scored_cases import ScoredCases
+from nnunet_ext.comparison.scoring import score
+from nnunet_ext.comparison.setting import Setting
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.errors import UserError
 
@@ -73,8 +75,7 @@ def test_distances_are_in_the_predictions_millimetres(scored, tmp_path):
     (tmp_path / "cmp").mkdir()
     (tmp_path / "cmp" / "predictions").mkdir()
     tif(tmp_path / "cmp" / "predictions" / run.key / "a.tif", moved, (3.0, 1.0, 1.0), "a")
-    run.__dict__["_plans"] = TIFF
-    assert run._score() == {"a": {"organ": {"dice": 0.0, "hd95_mm": 3.0}}}
+    assert score(run._pairs(), scored, TIFF) == {"a": {"organ": {"dice": 0.0, "hd95_mm": 3.0}}}
 
 
 @pytest.mark.parametrize("labels", [{"background": "0", "organ": "1"}, {"background": 0, "organ": [1]}])

@@ -325,6 +325,13 @@ def on_batch(trainer: nnUNetTrainer, batch: dict[str, Any]) -> contextlib.Abstra
     return trainer.on_task(batch["task"]) if "task" in batch else contextlib.nullcontext()
 
 
+def loss_of(trainer: nnUNetTrainer, batch: dict[str, Any]) -> torch.Tensor:
+    """Return the loss of a batch's labelled images; where train mode returns more than logits, that of a step."""
+    output = trainer.network(batch["data"])
+    logits = isinstance(output, torch.Tensor | list)
+    return trainer.loss(output, batch["target"] if logits else trainer.training_step(batch))
+
+
 def read_checkpoint(file: Path) -> dict[str, Any]:
     """Return what a checkpoint holds."""
     return torch.load(file, map_location="cpu", weights_only=False)

@@ -15,7 +15,7 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from stock import PLANS, batch_of_each_task, initialized, on_batch, prepare_residual_encoder, read_model_plans
+from stock import PLANS, batch_of_each_task, initialized, loss_of, on_batch, prepare_residual_encoder, read_model_plans
 from torch import nn
 
 CONTRACT = "no training"
@@ -70,7 +70,7 @@ def test_signatures(trainer: str) -> None:
     for name in ("__init__", "build_network_architecture"):
         own, stock = (inspect.signature(getattr(of, name)).parameters.values() for of in (found, nnUNetTrainer))
         assert [(p.name, p.kind, p.default) for p in own] == [(p.name, p.kind, p.default) for p in stock]
-    assert isinstance(inspect.getattr_static(found, "build_network_architecture"), staticmethod)
+    assert isinstance(inspect.getattr_static(found, "build_network_architecture"), (staticmethod, classmethod))
 
 
 @pytest.mark.row("same names with deep supervision on and off, no buffers, no wrapper names; {form}", level=CONTRACT)
@@ -123,7 +123,7 @@ def test_gradients(trainer: str, form: str) -> None:
             for module in ready.loss.modules():
                 if isinstance(module, DeepSupervisionWrapper):
                     module.weight_factors = [1.0] * len(module.weight_factors)  # stock leaves the last scale out
-            ready.loss(ready.network(of_task["data"]), of_task["target"]).backward()
+            loss_of(ready, of_task).backward()
     for name, parameter in ready.network.named_parameters():
         if not parameter.requires_grad:  # a head that is there for stock's state dict only
             assert ".seg_layers." in name

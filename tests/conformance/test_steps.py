@@ -17,6 +17,7 @@ from stock import (
     PLANS,
     cheapest,
     initialized,
+    loss_of,
     on_batch,
     prepare_for,
     read_checkpoint,
@@ -167,7 +168,7 @@ def check_compiled(
 def test_autocast(trainer: str, dtype: str, configuration: str) -> None:
     ready, batch = initialized(trainer, "plain", configuration)
     with torch.autocast("cpu", dtype=getattr(torch, dtype)), on_batch(ready, batch):
-        loss = ready.loss(ready.network(batch["data"]), batch["target"])
+        loss = loss_of(ready, batch)
     (loss * 1024).backward()  # as a gradient scaler does
     assert loss.isfinite()
     check_gradients(ready.network)

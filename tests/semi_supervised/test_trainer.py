@@ -197,7 +197,7 @@ def test_a_training_ends_with_its_workers_stopped_and_everything_written(half_la
 def test_an_error_in_a_step_stops_the_workers(half_labelled: Make, monkeypatch):
     monkeypatch.setenv("nnUNet_n_proc_DA", "2")
     trainer = half_labelled(IdleTrainer)
-    monkeypatch.setattr(trainer, "network_input", lambda _: 1 / 0)
+    monkeypatch.setattr(trainer, "network_input", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         trainer.run_training()
     assert running_children() == 0
@@ -272,12 +272,12 @@ def test_ranks_share_the_unlabelled_batch(half_labelled: Make, size, of_ranks):
     if of_ranks is None:
         message = r"-num_gpus 3: expected an unlabelled sample for each, got 2 .*-num_gpus 2"
         with process_group(2, 3), pytest.raises(UserError, match=message):
-            trainer._check_ddp_batch()
+            trainer._check_batch()
         return
     found = []
     for rank in range(3):
         with process_group(rank, 3):
-            trainer._check_ddp_batch()
+            trainer._check_batch()
             found.append(trainer._unlabelled_batch_size())
     assert found == of_ranks
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from nnunet_ext import sockets
 from nnunet_ext.collection.manifest import Manifest
-from nnunet_ext.collection.members import read_manifest
 from nnunet_ext.collection.task_table import CONFIGURATION, TaskTable, member_plans_name
 from nnunet_ext.data.dataset_json import is_collection
 from nnunet_ext.errors import UserError
@@ -25,6 +24,8 @@ def read(place: Path) -> Manifest | None:
     Raises:
         UserError: There is a manifest with a mistake.
     """
+    from nnunet_ext.collection.members import read_manifest
+
     file = place / "dataset.json"
     description = read_json(file) if file.is_file() else {}
     return read_manifest(place) if isinstance(description, dict) and is_collection(description) else None

@@ -22,7 +22,8 @@ from nnunet_ext.processes.run_lock import run_lock
 from nnunet_ext.stock import folders
 
 if TYPE_CHECKING:
-    from nnunet_ext.comparison.run import Run, Setting
+    from nnunet_ext.comparison.run import Run
+    from nnunet_ext.comparison.setting import Setting
 
 
 @dataclass
@@ -117,8 +118,9 @@ class Compare(Command):
             raise UserError("--seeds, -f: expected each once, and seeds from 0 up, got another. Correct them.")
         for arm in arms:
             self._check_arm(arm)
-        from nnunet_ext.comparison.run import Run, Setting
+        from nnunet_ext.comparison.run import Run
         from nnunet_ext.comparison.scored_cases import VALIDATION, ScoredCases
+        from nnunet_ext.comparison.setting import Setting
 
         scored = ScoredCases.find(self.d, self.score, self.test_images, self.test_labels)
         if scored.origin == VALIDATION and "all" in self.f:

@@ -111,7 +111,7 @@ def _check_collection_trainer(name: str, table: TaskTable) -> None:
 def _check_members(table: TaskTable, plans: dict[str, Any], fold: str) -> None:
     """A collection has no data of its own: its members' are trained on."""
     from nnunet_ext.collection.planning.member_state import check_complete, marked_cases
-    from nnunet_ext.collection.training.leakage import Split, check_leakage
+    from nnunet_ext.collection.training.leakage import Split, check_splits
     from nnunet_ext.data.same_images import raw_folder
 
     splits = []
@@ -127,7 +127,7 @@ def _check_members(table: TaskTable, plans: dict[str, Any], fold: str) -> None:
             train, val = (folds[int(fold)][key] for key in ("train", "val"))
             splits.append(Split(task.dataset, description, train, val, len(folds)))
     if fold.isdecimal():
-        check_leakage(raw_folder(), table.collection, int(fold), splits)
+        check_splits(raw_folder(), table.collection, int(fold), splits)
 
 
 def _check_preprocessed(dataset: str, plans: dict[str, Any], configuration: str, fold: str) -> None:
@@ -159,15 +159,13 @@ def _check_unlabelled(trainer: str, dataset: str, plans: dict[str, Any], configu
 
 def _check_pretrained(trainer: str, file: str) -> None:
     """Refuse what nnU-Net's all-or-nothing loader would break on: it runs outside of any trainer."""
-    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     from nnunet_ext.base.checkpoints import read_checkpoint
 
     wrote = read_checkpoint(file).get("trainer_name")
     if trainer not in sockets.names("trainers") or wrote == trainer:
         return
-    builds_its_own = sockets.load("trainers", trainer).build_network_architecture  # type: ignore[attr-defined]
-    if builds_its_own is not nnUNetTrainer.build_network_architecture:
+    if sockets.load("trainers", trainer).has_own_network():  # type: ignore[attr-defined]
         raise UserError(
             f"-pretrained_weights {file}: expected a checkpoint of {trainer}, found one of {wrote}. Set the knob "
             f"init_from to this file instead: it takes what fits."

@@ -55,7 +55,7 @@ def as_trained(
         if plans is not None and _of_every_run(trained) == _of_every_run(plans):
             return {}
         members = trained_members(trained, checkpoint["trainer_name"], configuration)
-        data = members[0].attributes["preprocessed_dataset_folder"]
+        data = members[0].context.preprocessed_dataset_folder
         return _attributes(trained, dataset_json, configuration) | {
             "members": members,
             "preprocessed_dataset_folder": data,

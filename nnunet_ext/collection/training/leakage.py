@@ -30,7 +30,7 @@ class Split:
     folds: int
 
 
-def check_leakage(raw: Path, collection: str, fold: int, splits: Sequence[Split]) -> None:
+def check_splits(raw: Path, collection: str, fold: int, splits: Sequence[Split]) -> None:
     """Refuse a fold in which a case trains in one member and validates in another, under whatever name.
 
     Args:

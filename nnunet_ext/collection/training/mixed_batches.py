@@ -29,7 +29,7 @@ def check_mixed_batches(
             f"{table.collection}: {KNOB} expects tasks with one number of channels, found {channels}. Set it to false, "
             f"or leave tasks out."
         )
-    with_batch_dice = [member for member in members if member.attributes["configuration_manager"].batch_dice]
+    with_batch_dice = [member for member in members if member.context.configuration_manager.batch_dice]
     if with_batch_dice:
         raise UserError(
             f"{table.collection}: {KNOB} expects batch_dice false in the plans of all members, found true for "

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_ext.collection.planning.member_state import check_complete, member_state
 from nnunet_ext.collection.prediction.member_files import MemberFiles
@@ -19,18 +21,49 @@ from nnunet_ext.data.preprocessed.use import use_data
 from nnunet_ext.errors import UserError
 
 
+@dataclass(frozen=True)
+class MemberContext:
+    """The attributes of nnU-Net's trainer that say which dataset it works on."""
+
+    plans_manager: PlansManager
+    configuration_manager: ConfigurationManager
+    dataset_json: dict[str, Any]
+    label_manager: LabelManager
+    preprocessed_dataset_folder_base: str
+    preprocessed_dataset_folder: str
+    dataset_class: type
+
+    @contextlib.contextmanager
+    def on(self, trainer: Any, **further: Any) -> Iterator[None]:
+        """``with context.on(trainer):`` the trainer works on this dataset, and is what it was afterwards.
+
+        Args:
+            trainer: A trainer of nnU-Net.
+            further: More attributes to set for that while; methods, too.
+        """
+        during = {each.name: getattr(self, each.name) for each in fields(self)} | further
+        before = {name: trainer.__dict__[name] for name in during.keys() & trainer.__dict__.keys()}
+        trainer.__dict__.update(during)
+        try:
+            yield
+        finally:
+            for name in during.keys() - before.keys():  # methods
+                del trainer.__dict__[name]
+            trainer.__dict__.update(before)
+
+
 @dataclass(frozen=True, repr=False)
 class PreparedMember:
     """One member.
 
     Args:
         task: Its line of the task table.
-        attributes: The attributes of nnU-Net's trainer that tell it which data set it works on.
+        context: What nnU-Net's trainer knows of it.
         files: What its task view holds.
     """
 
     task: Task
-    attributes: Mapping[str, Any]
+    context: MemberContext
     files: MemberFiles
 
     @classmethod
@@ -73,22 +106,22 @@ class PreparedMember:
         data = str(folder / configuration_manager.data_identifier)
         return cls(
             task,
-            {
-                "plans_manager": plans_manager,
-                "configuration_manager": configuration_manager,
-                "dataset_json": dataset_json,
-                "label_manager": plans_manager.get_label_manager(dataset_json),
-                "preprocessed_dataset_folder_base": str(folder),
-                "preprocessed_dataset_folder": data,
-                "dataset_class": infer_dataset_class(data),
-            },
+            MemberContext(
+                plans_manager=plans_manager,
+                configuration_manager=configuration_manager,
+                dataset_json=dataset_json,
+                label_manager=plans_manager.get_label_manager(dataset_json),
+                preprocessed_dataset_folder_base=str(folder),
+                preprocessed_dataset_folder=data,
+                dataset_class=infer_dataset_class(data),
+            ),
             files,
         )
 
     @property
     def classes(self) -> dict[str, int | tuple[int, ...]]:
         """Return {name: label or region} of the foreground classes, in the order of nnU-Net's statistics."""
-        return foreground_classes(self.attributes["dataset_json"])
+        return foreground_classes(self.context.dataset_json)
 
     def __repr__(self) -> str:
         return f"{self.task.name} ({self.task.dataset})"

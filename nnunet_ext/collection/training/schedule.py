@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_ext.processes.ranks import Ranks
 from nnunet_ext.seeding.seeds import Purpose, seed_sequence
 
 
@@ -56,3 +57,10 @@ class RoundRobin:
     def __call__(self, step: int) -> int:
         """Return the task of a step."""
         return self._tasks[step % len(self._tasks)]
+
+
+def shared_seed(seed: int | None) -> int:
+    """Return a seed that all ranks have: the given one, or one that rank 0 draws for all."""
+    if seed is not None:
+        return seed
+    return Ranks.now().gather(int(np.random.SeedSequence().generate_state(1)[0]))[0]

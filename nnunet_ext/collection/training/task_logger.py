@@ -32,7 +32,8 @@ class TaskLogger(PartsLogger):
         for name, classes in self.tasks.items():
             self.places[name] = slice(self.total, self.total + len(classes))
             self.total += len(classes)
-        super().__init__(tuple(f"loss of {name}" for name in self.tasks))
+        super().__init__()
+        self.add([f"loss of {name}" for name in self.tasks])
 
     def log_loss(self, task: str, losses: Sequence[float], epoch: int) -> None:
         """Log a task's mean training loss of an epoch, NaN if it was not trained in it."""

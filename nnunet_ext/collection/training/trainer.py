@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,30 +11,26 @@ from typing import Any
 import numpy as np
 import torch
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from nnunet_ext.base.checkpoints import read_checkpoint
 from nnunet_ext.base.knobs import is_set
-from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.collection.network.graph_limit import raise_graph_limit
-from nnunet_ext.collection.network.task_network import TaskNetwork
-from nnunet_ext.collection.prediction.task_views import renew_weights, write_views
-from nnunet_ext.collection.prediction.view_weights import disk_cost
-from nnunet_ext.collection.task_table import CONFIGURATION, TaskTable
+from nnunet_ext.collection.task_table import TaskTable, read_table
 from nnunet_ext.collection.training.as_trained import as_trained, is_trained
-from nnunet_ext.collection.training.final_validation import final_validation
-from nnunet_ext.collection.training.leakage import Split, check_leakage
+from nnunet_ext.collection.training.leakage import Split, check_splits
 from nnunet_ext.collection.training.loaders import MixedLoader, TaskLoader
-from nnunet_ext.collection.training.mixed_loss import MixedLoss
+from nnunet_ext.collection.training.mixed_loss import MixedLoss, MixedStep
 from nnunet_ext.collection.training.prepared_member import PreparedMember
 from nnunet_ext.collection.training.prepared_members import planned_members
 from nnunet_ext.collection.training.sampling import sampling_shares
-from nnunet_ext.collection.training.schedule import RoundRobin, TaskSchedule
+from nnunet_ext.collection.training.schedule import RoundRobin, TaskSchedule, shared_seed
+from nnunet_ext.collection.training.table_check import check_configuration, check_table
 from nnunet_ext.collection.training.task_logger import TaskLogger
+from nnunet_ext.collection.training.viewed_training import ViewedTraining
 from nnunet_ext.data.folds import FILE as FOLDS
 from nnunet_ext.data.folds import check_fold
 from nnunet_ext.data.preprocessed.state import preprocessed_cases
-from nnunet_ext.data.preprocessed.use import release_data
 from nnunet_ext.data.same_images import raw_folder
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_json
@@ -46,7 +40,7 @@ from nnunet_ext.seeding.seeds import Purpose
 STEPS_PER_TASK = 50  # in an epoch, as UniSeg
 
 
-class MultiTaskTrainer(ExtTrainer):
+class MultiTaskTrainer(ViewedTraining):
     """One network for all tasks of a collection; a method derives from it and builds its :class:`TaskNetwork`.
 
     A batch holds one task. In its step the trainer *is* a trainer of that member: :meth:`on_task` gives it the
@@ -78,7 +72,7 @@ class MultiTaskTrainer(ExtTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008  (nnU-Net's signature)
     ) -> None:
         self.table = read_table(type(self).__name__, plans)
-        _check_configuration(plans, configuration)
+        check_configuration(plans, configuration)
         self.members: tuple[PreparedMember, ...] = ()
         self._mixed: MixedLoss | None = None
         self._refusal: UserError | None = None
@@ -95,17 +89,12 @@ class MultiTaskTrainer(ExtTrainer):
         if not self.members:
             return
         # where nnU-Net looks for the kind of data files
-        self.preprocessed_dataset_folder = self.members[0].attributes["preprocessed_dataset_folder"]
+        self.preprocessed_dataset_folder = self.members[0].context.preprocessed_dataset_folder
         if not is_set(plans, configuration, "num_iterations_per_epoch"):
             self.num_iterations_per_epoch = STEPS_PER_TASK * len(self.members)
         self.num_val_iterations_per_epoch = max(self.num_val_iterations_per_epoch, len(self.members))
         self.task_logger = TaskLogger({member.task.name: tuple(member.classes) for member in self.members})
         self.logger.local_logger = self.task_logger
-
-    @property
-    def task_network(self) -> TaskNetwork:
-        """The network without wrappers."""
-        return self.bare_network  # type: ignore[return-value]
 
     @contextlib.contextmanager
     def on_task(self, number: int, **attributes: Any) -> Iterator[PreparedMember]:
@@ -117,24 +106,17 @@ class MultiTaskTrainer(ExtTrainer):
         """
         member = self.members[number]
         loss = {"loss": self._losses[number]} if number < len(self._losses) else {}
-        during = {**member.attributes, **loss, **attributes}
-        before = {name: self.__dict__[name] for name in during.keys() & self.__dict__.keys()}
-        self.__dict__.update(during)
         if self.network is not None:
             self.task_network.set_task(number)
-        try:
+        with member.context.on(self, **loss, **attributes):
             yield member
-        finally:
-            for name in during.keys() - before.keys():  # methods
-                del self.__dict__[name]
-            self.__dict__.update(before)
 
     # before the training
 
     def initialize(self) -> None:
         """Prepare as stock does; torch.compile may make a graph for each kind of task in each mode."""
         self._refuse()
-        managers = [member.attributes["label_manager"] for member in self.members] or [self.label_manager]
+        managers = [member.context.label_manager for member in self.members] or [self.label_manager]
         kinds = [(each.num_segmentation_heads, each.has_regions, each.has_ignore_label) for each in managers]
         raise_graph_limit(self.table.channel_numbers, kinds)
         super().initialize()
@@ -149,11 +131,6 @@ class MultiTaskTrainer(ExtTrainer):
             )
         self._refuse()
         super().on_train_start()
-        self._write_views(finished=False)
-        weights = sum(weight.numel() * weight.element_size() for weight in self.network.parameters())
-        sizes = [weights * (3 if self.knobs["optimizer"] == "AdamW" else 2)] * 2  # final and best, with the optimizer's
-        how = self.knobs["multi_dataset"]["view_weights"]
-        self.print_to_log_file(disk_cost(sizes, len(self.members), how, Path(self.output_folder)))
 
     def _refuse(self) -> None:
         """Raise what was found wrong with the members, if anything was."""
@@ -162,7 +139,7 @@ class MultiTaskTrainer(ExtTrainer):
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """One stock loader and transform chain for each member, behind one ordered pool of workers each way."""
-        self._check_leakage()
+        self.check_leakage()
         train, val, validated = [], [], []
         for number in range(len(self.members)):
             with self.on_task(number):
@@ -188,21 +165,17 @@ class MultiTaskTrainer(ExtTrainer):
         steps = self.num_iterations_per_epoch
         make: Callable[..., TaskLoader] = TaskLoader
         if self._mixed is not None:
-            sizes, rank = self._batch_sizes()
-            before, together = sum(sizes[:rank]), sum(sizes)
-            make = partial(
-                MixedLoader, batch_size=self.batch_size, before=before, together=together, heads=self.table.heads
-            )
+            ranks = Ranks.now()
+            sizes = ranks.gather(int(self.batch_size))
+            before, together = sum(sizes[: ranks.rank]), sum(sizes)
+            mine = {"batch_size": self.batch_size, "before": before, "together": together}
+            make = partial(MixedLoader, **mine, heads=self.table.heads)
             steps *= together
-        schedule = TaskSchedule(shares, steps, self._shared_seed())
+        schedule = TaskSchedule(shares, steps, shared_seed(self.knobs["seed"]))
+        training, validation = partial(make, train, schedule), partial(TaskLoader, val, RoundRobin(validated))
         return (
-            self.pool(partial(make, train, schedule), Purpose.TRAINING, self.num_iterations_per_epoch),
-            self.pool(
-                partial(TaskLoader, val, RoundRobin(validated)),
-                Purpose.VALIDATION,
-                self.num_val_iterations_per_epoch,
-                share=2,
-            ),
+            self.pool(training, Purpose.TRAINING, self.num_iterations_per_epoch),
+            self.pool(validation, Purpose.VALIDATION, self.num_val_iterations_per_epoch, share=2),
         )
 
     def check_preprocessed(self) -> None:
@@ -215,7 +188,7 @@ class MultiTaskTrainer(ExtTrainer):
         folder, data = Path(self.preprocessed_dataset_folder_base), Path(self.preprocessed_dataset_folder)
         check_fold(folder, preprocessed_cases(data), self.fold, of_member=bool(self.members))
 
-    def _check_leakage(self) -> None:
+    def check_leakage(self) -> None:
         """Refuse a fold that trains on a case in one member and validates on it in another; looked at once."""
         if self.fold == "all" or self._leakage_checked:
             return
@@ -225,30 +198,13 @@ class MultiTaskTrainer(ExtTrainer):
                 train, val = self.do_split()
                 folds = read_json(Path(self.preprocessed_dataset_folder_base) / FOLDS)
                 splits.append(Split(member.task.dataset, self.dataset_json, train, val, len(folds)))
-        check_leakage(raw_folder(), self.table.collection, self.fold, splits)
+        check_splits(raw_folder(), self.table.collection, self.fold, splits)
         self._leakage_checked = True
 
     def get_tr_and_val_datasets(self) -> tuple[nnUNetBaseDataset, nnUNetBaseDataset]:
         """Stock data sets; where a fold has no validation case the second is a stand-in that is never drawn from."""
         train, val = super().get_tr_and_val_datasets()
         return train, val if val.identifiers else train
-
-    def _batch_sizes(self) -> tuple[list[int], int]:
-        """Return the batch sizes of all ranks, and this rank."""
-        if not self.is_ddp:
-            return [self.batch_size], 0
-        sizes: list[Any] = [None] * distributed.get_world_size()
-        distributed.all_gather_object(sizes, int(self.batch_size))
-        return sizes, distributed.get_rank()
-
-    def _shared_seed(self) -> int:
-        """Seed of the task schedule: the knob's, or one that rank 0 draws for all."""
-        if self.knobs["seed"] is not None:
-            return self.knobs["seed"]
-        drawn = [int(np.random.SeedSequence().generate_state(1)[0])]
-        if self.is_ddp:
-            distributed.broadcast_object_list(drawn)
-        return drawn[0]
 
     def _build_loss(self) -> nn.Module:
         """Stock loss of every task; the steps take their own."""
@@ -270,8 +226,8 @@ class MultiTaskTrainer(ExtTrainer):
         """Stock step of the batch's task, or of its tasks."""
         if self._mixed is not None:
             self.task_network.set_sample_tasks(batch["task"])
-            self._mixed.on_batch(batch["task"], batch["valid"])
-            return super().train_step(batch) | {"by_task": self._mixed.by_task}
+            step = MixedStep(batch["target"], batch["task"], batch["valid"])
+            return super().train_step(batch | {"target": step}) | {"by_task": list(step.by_task.items())}
         with self.on_task(batch["task"]):
             return super().train_step(batch) | {"task": batch["task"]}
 
@@ -281,12 +237,8 @@ class MultiTaskTrainer(ExtTrainer):
         if self._mixed is None:
             losses = [(output["task"], float(output["loss"])) for output in train_outputs]
         else:
-            found = [(task, float(loss)) for output in train_outputs for task, loss in enumerate(output["by_task"])]
-            losses = [(task, loss) for task, loss in found if not math.isnan(loss)]
-        if self.is_ddp:
-            gathered: list[Any] = [None] * distributed.get_world_size()
-            distributed.all_gather_object(gathered, losses)
-            losses = [pair for of_rank in gathered for pair in of_rank]
+            losses = [pair for output in train_outputs for pair in output["by_task"]]
+        losses = [pair for of_rank in Ranks.now().gather(losses) for pair in of_rank]
         for number, member in enumerate(self.members):
             theirs = [loss for task, loss in losses if task == number]
             self.task_logger.log_loss(member.task.name, theirs, self.current_epoch)
@@ -308,50 +260,6 @@ class MultiTaskTrainer(ExtTrainer):
             super().on_validation_epoch_end(val_outputs)
         for line in self.task_logger.lines():
             self.print_to_log_file(line)
-
-    # checkpoints and views
-
-    def save_checkpoint(self, filename: str) -> None:
-        """Save, and let the task views follow."""
-        super().save_checkpoint(filename)
-        if self.members and Ranks.now().is_first:
-            renew_weights(self.plans_manager.plans, type(self).__name__, self.configuration_name, self.fold)
-
-    def on_train_end(self) -> None:
-        """Finish as stock does, and write the task views."""
-        super().on_train_end()
-        self._write_views(finished=True)
-
-    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """Stock validation of every member, into its task view; then one table over all tasks."""
-        if not self.members:
-            super().perform_actual_validation(save_probabilities)
-            return
-        try:
-            with self.fold_locked():
-                self._validate_members(save_probabilities)
-        finally:
-            release_data()
-
-    def _validate_members(self, save_probabilities: bool) -> None:
-        self._check_leakage()  # of --val; a training has checked it
-        self._write_views(finished=True)
-        final_validation(self, partial(self.validate_dataset, save_probabilities))
-
-    def _write_views(self, *, finished: bool) -> None:
-        """Write the views; at the end a full disk must not cost the validation."""
-        ranks, files = Ranks.now(), [member.files for member in self.members]
-        ranks.wait()  # every rank writes the model's dataset.json, to which the first one adds
-        wait = ranks.patient_wait()  # checkpoints of many views may be copied
-        if ranks.is_first:
-            model = self.plans_manager.plans, type(self).__name__, self.configuration_name, self.fold
-            try:
-                write_views(*model, files, finished=finished)
-            except UserError as error:
-                if not finished:
-                    raise
-                self.print_to_log_file(f"WARNING: {error}")
-        wait()
 
     def _load_file(self, file: Path, told: str | None = None) -> None:
         """Load a checkpoint; to validate a model (``--val``), be as it was trained, whatever was planned since."""
@@ -376,15 +284,7 @@ class MultiTaskTrainer(ExtTrainer):
 
     def check_trained_on(self, checkpoint: dict[str, Any], filename: str) -> None:
         """Refuse another task table; and, but for a view, whose plans are its own, other knobs, plans or data."""
-        written = TaskTable.read(checkpoint["init_args"]["plans"])
-        if written is not None:
-            written = replace(written, bound=self.table.bound)  # a view's checkpoint is the collection's
-        if not self.table.fits(written):
-            what = "tasks" if _names(written) != _names(self.table) else "channels, heads or preprocessing of the tasks"
-            raise UserError(
-                f"{filename}: expected a checkpoint of the {what} {_names(self.table)} as planned now, found one of "
-                f"{_names(written)} as planned before. To go on from its weights, set the knob init_from to this file."
-            )
+        check_table(self.table, checkpoint["init_args"]["plans"], filename)
         if self.table.bound is None:
             super().check_trained_on(checkpoint, filename)
 
@@ -397,38 +297,3 @@ class MultiTaskTrainer(ExtTrainer):
         names = [task.name for task in theirs.tasks]
         places = [names.index(task.name) if task.name in names else None for task in self.table.tasks]
         return self.task_network.adopt(weights, theirs.heads, places)
-
-
-def read_table(trainer: str, plans: Mapping[str, Any]) -> TaskTable:
-    """Return the task table of some plans.
-
-    Raises:
-        UserError: They belong to no collection.
-    """
-    table = TaskTable.read(plans)
-    if table is None:
-        raise UserError(
-            f"{trainer}: expected plans of a collection, got {plans.get('plans_name')!r}, which have no task table. "
-            f"Make a collection (nnunet_ext collect) and plan it (nnunet_ext plan_and_preprocess)."
-        )
-    return table
-
-
-def bind(network: TaskNetwork, table: TaskTable) -> TaskNetwork:
-    """Bind a network to the task that a view's plans name, if they name one."""
-    if table.bound is not None:
-        network.set_task(table.index(table.bound))
-    return network
-
-
-def _names(table: TaskTable | None) -> str:
-    return "no collection" if table is None else ", ".join(task.name for task in table.tasks)
-
-
-def _check_configuration(plans: Mapping[str, Any], configuration: str) -> None:
-    if configuration not in plans["configurations"]:
-        raise UserError(
-            f"plans {plans['plans_name']!r}: expected configuration {CONFIGURATION}, got {configuration!r}. The "
-            f"members of a collection share one 3d network; 2d and cascades do not exist for them. Train "
-            f"{CONFIGURATION}."
-        )

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
+from nnunet_ext.base.method_loss import MethodLoss, TrainingStep
 from nnunet_ext.methods.ba_net.architecture import BANetOutput
 
 IGNORED = 2  # value of ignored voxels in a boundary target
@@ -117,11 +120,8 @@ class BoundaryLoss(nn.Module):
         return self.loss(logits, self.target(target))
 
 
-class BANetLoss(nn.Module):
+class BANetLoss(MethodLoss):
     """Segmentation loss + ``weight`` x boundary loss [0].
-
-    In eval mode the network returns no boundaries, and the loss is the segmentation's alone: that is the validation
-    loss in nnU-Net's log.
 
     Args:
         segmentation: nnU-Net's own loss, with its deep supervision.
@@ -129,18 +129,15 @@ class BANetLoss(nn.Module):
         weight: The authors' is 1.
     """
 
+    parts: ClassVar = ("segmentation_loss", "boundary_loss")
+
     def __init__(self, segmentation: nn.Module, boundary: nn.Module, weight: float = 1.0) -> None:
-        super().__init__()
-        self.segmentation = segmentation
+        super().__init__(segmentation)
         self.boundary = boundary
         self.weight = weight
-        self.parts: dict[str, Tensor] = {}
 
-    def forward(self, output: BANetOutput | Tensor | list[Tensor], target: Tensor | list[Tensor]) -> Tensor:
-        """Return the loss; in train mode leave its two parts, detached, in ``parts``."""
-        if not isinstance(output, BANetOutput):
-            return self.segmentation(output, target)
-        segmentation = self.segmentation(output.segmentation, target)
-        boundary = self.boundary(output.boundary, target)
-        self.parts = {"segmentation_loss": segmentation.detach(), "boundary_loss": boundary.detach()}
-        return segmentation + self.weight * boundary
+    def training_loss(self, output: BANetOutput, step: TrainingStep) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its two terms."""
+        segmentation = self.supervised(output.segmentation, step.target)
+        boundary = self.boundary(output.boundary, step.target)
+        return segmentation + self.weight * boundary, {"segmentation_loss": segmentation, "boundary_loss": boundary}

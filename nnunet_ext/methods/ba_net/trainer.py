@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
-from nnunet_ext.base.knobs import resolve_for
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.methods.ba_net.architecture import BANet
 from nnunet_ext.methods.ba_net.loss import IGNORED, BANetLoss, BoundaryLoss
-from nnunet_ext.networks.unet import planned_unet
 
 
 class BANetTrainer(ExtTrainer):
@@ -27,22 +28,12 @@ class BANetTrainer(ExtTrainer):
     [0] Hu et al., Boundary-aware network for kidney parsing, KiPA22 challenge, MICCAI 2022
     """
 
-    loss_parts = ("segmentation_loss", "boundary_loss")
+    method: ClassVar = "ba_net"
 
-    @staticmethod
-    def build_network_architecture(
-        plans_manager: PlansManager,
-        configuration_manager: ConfigurationManager,
-        num_input_channels: int,
-        num_output_channels: int,
-        enable_deep_supervision: bool = True,
-    ) -> nn.Module:
-        """Build the plans' U-Net and put the boundary decoder beside its decoder."""
-        unet = planned_unet(
-            plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
-        )
-        shifted = resolve_for(plans_manager, configuration_manager)["ba_net"]["v1_decoder_kernels"]
-        return BANet(unet, decoder_kernel_sizes=unet.encoder.kernel_sizes[1:] if shifted else None)
+    @classmethod
+    def network_on(cls, unet: PlainConvUNet | ResidualEncoderUNet, knobs: Mapping[str, Any]) -> BANet:
+        """Put the boundary decoder beside the U-Net's own."""
+        return BANet(unet, decoder_kernel_sizes=unet.encoder.kernel_sizes[1:] if knobs["v1_decoder_kernels"] else None)
 
     def _build_loss(self) -> BANetLoss:
         knobs = self.knobs["ba_net"]

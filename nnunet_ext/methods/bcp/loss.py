@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss
 from torch import Tensor, nn
 
+from nnunet_ext.base.method_loss import MethodLoss, Target, TrainingStep
 from nnunet_ext.semi_supervised.losses import target_at
 
-Scales = Tensor | list[Tensor]
 HIDDEN = -1  # of a data set without ignore label; nnU-Net's loaders give no such label
 
 
-class BCPLoss(nn.Module):
+@dataclass
+class BCPStep(TrainingStep):
+    """A training step.
+
+    Args:
+        target: Labels and pseudo-labels pasted alike, (B, 1 or R, D, H, W), or their list over scales.
+        box: True inside the box, (1, 1, D, H, W) or (1, 1, H, W); None in the warm-up, whose images are all labelled.
+    """
+
+    box: Tensor | None = None
+
+
+class BCPLoss(MethodLoss):
     """nnU-Net's loss of the labelled part and, with less weight, of the pseudo-labelled part of pasted images [0].
 
     The first half of a batch are labelled images with an unlabelled box, the other half unlabelled images with a
@@ -23,7 +37,7 @@ class BCPLoss(nn.Module):
 
         loss of the labelled part + ``weight`` x loss of the pseudo-labelled part.
 
-    Without :meth:`expect`, as in warm-up and validation, it is ``supervised`` alone.
+    In the warm-up it is ``supervised`` alone.
 
     Args:
         supervised: nnU-Net's own loss, with its deep supervision.
@@ -36,6 +50,8 @@ class BCPLoss(nn.Module):
     https://arxiv.org/abs/2305.00673
     """
 
+    parts: ClassVar = ("supervised_loss", "pseudo_label_loss")
+
     def __init__(
         self,
         supervised: nn.Module,
@@ -45,44 +61,30 @@ class BCPLoss(nn.Module):
         ignore_label: int | None = None,
         weight: float = 0.5,
     ) -> None:
-        super().__init__()
-        self.supervised = supervised
+        super().__init__(supervised)
         self.partial = partial
         self.regions = regions
         self.hidden = HIDDEN if ignore_label is None else ignore_label
         self.weight = weight
-        self.parts: dict[str, Tensor] = {}
-        self._box: Tensor | None = None
         for module in partial.modules():
             _ignore(module, self.hidden)
 
-    def expect(self, box: Tensor) -> None:
-        """Tell for the next call where the box is.
-
-        Args:
-            box: True inside, (1, 1, D, H, W) or (1, 1, H, W).
-        """
-        self._box = box
-
-    def forward(self, output: Scales, target: Scales) -> Tensor:
-        """Return the loss and leave its two parts, detached, in ``parts``.
+    def training_loss(self, output: Target, step: BCPStep) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its two terms.
 
         Args:
             output: Logits of the pasted images (B, K, D, H, W), or their list over scales.
-            target: Labels and pseudo-labels pasted alike, (B, 1 or R, D, H, W), or their list over scales.
+            step: Labels and box.
         """
-        if self._box is None:
-            value = self.supervised(output, target)
-            self.parts = {"supervised_loss": value.detach(), "pseudo_label_loss": value.new_zeros(())}
-            return value
-        box, self._box = self._box, None
-        (frame, boxed), (frame_target, boxed_target) = _halves(output), _halves(target)
-        known = self._except(box, frame, frame_target) + self._except(~box, boxed, boxed_target)
-        guessed = self._except(~box, frame, frame_target) + self._except(box, boxed, boxed_target)
-        self.parts = {"supervised_loss": known.detach() / 2, "pseudo_label_loss": guessed.detach() / 2}
-        return (known + self.weight * guessed) / 2
+        if step.box is None:
+            value = self.supervised(output, step.target)
+            return value, {"supervised_loss": value, "pseudo_label_loss": value.new_zeros(())}
+        (frame, boxed), (frame_target, boxed_target) = _halves(output), _halves(step.target)
+        known = self._except(step.box, frame, frame_target) + self._except(~step.box, boxed, boxed_target)
+        guessed = self._except(~step.box, frame, frame_target) + self._except(step.box, boxed, boxed_target)
+        return (known + self.weight * guessed) / 2, {"supervised_loss": known / 2, "pseudo_label_loss": guessed / 2}
 
-    def _except(self, hidden: Tensor, output: Scales, target: Scales) -> Tensor:
+    def _except(self, hidden: Tensor, output: Target, target: Target) -> Tensor:
         return self.partial(output, _each(lambda scale: self._hide(scale, target_at(hidden, scale.shape[2:])), target))
 
     def _hide(self, target: Tensor, hidden: Tensor) -> Tensor:
@@ -92,11 +94,11 @@ class BCPLoss(nn.Module):
         return torch.cat((target[:, : self.regions].bool(), ignored), 1)
 
 
-def _halves(scales: Scales) -> tuple[Scales, Scales]:
+def _halves(scales: Target) -> tuple[Target, Target]:
     return _each(lambda scale: scale.chunk(2)[0], scales), _each(lambda scale: scale.chunk(2)[1], scales)
 
 
-def _each(function: Callable[[Tensor], Tensor], scales: Scales) -> Scales:
+def _each(function: Callable[[Tensor], Tensor], scales: Target) -> Target:
     return [function(scale) for scale in scales] if isinstance(scales, list) else function(scales)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import Tensor, distributed
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.methods.bcp.loss import BCPLoss
+from nnunet_ext.methods.bcp.loss import BCPLoss, BCPStep
 from nnunet_ext.methods.bcp.pseudo_labels import pseudo_labels
 from nnunet_ext.methods.bcp.random_box import random_box
 from nnunet_ext.seeding.seeds import Purpose
@@ -50,11 +52,10 @@ class BCPTrainer(TeacherTrainer):
     https://arxiv.org/abs/2305.00673 (https://github.com/DeepMed-Lab-ECNU/BCP at 7879f98; nothing of it is used here)
     """
 
-    loss_parts = ("supervised_loss", "pseudo_label_loss")
-    loss: BCPLoss
+    method: ClassVar = "bcp"
 
-    def _check_ddp_batch(self) -> None:
-        super()._check_ddp_batch()
+    def _check_batch(self) -> None:
+        super()._check_batch()
         plans, batch = self.plans_manager.plans_name, self.configuration_manager.batch_size
         on_each = batch // distributed.get_world_size() if self.is_ddp else batch
         if on_each < 2:
@@ -93,7 +94,8 @@ class BCPTrainer(TeacherTrainer):
         half = len(images) // 2
         order = torch.from_numpy(generator.permutation(len(images))[: 2 * half]).to(self.device)
         box = random_box(images.shape[2:], self.knobs["bcp"]["box"], generator).to(self.device)
-        if self._warms_up(batch["step"]):
+        warms_up = self._warms_up(batch["step"])
+        if warms_up:
             images, target = (_paste(each[order], each[order].roll(half, 0), box) for each in (images, target))
         else:
             unlabelled = batch["unlabelled"][: 2 * half].to(self.device, non_blocking=True)
@@ -102,10 +104,14 @@ class BCPTrainer(TeacherTrainer):
                 _paste(torch.cat((known[:half], other[half:])), torch.cat((other[:half], known[half:])), box)
                 for known, other in ((images[order], unlabelled), (target[order], guessed))
             )
-            self.loss.expect(box)
         if isinstance(scales, list):
             target = [target_at(target, scale.shape[2:]) for scale in scales]
-        return super().train_step(batch | {"data": images[:half], "unlabelled": images[half:], "target": target})
+        pasted = {"data": images[:half], "unlabelled": images[half:], "target": target}
+        return super().train_step(batch | pasted | {"box": None if warms_up else box})
+
+    def training_step(self, batch: dict) -> BCPStep:
+        """Return labels and pseudo-labels pasted alike, and where."""
+        return BCPStep(batch["target"], batch["box"])
 
     def _generator(self, step: int) -> np.random.Generator:
         """With a seed, what a step draws depends on nothing but seed, rank and step."""

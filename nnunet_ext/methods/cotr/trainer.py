@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
-from torch import nn
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from nnunet_ext.base.knobs import resolve_for
+from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
+
 from nnunet_ext.base.trainer import ExtTrainer
-from nnunet_ext.errors import UserError
 from nnunet_ext.methods.cotr.architecture import CoTr
-from nnunet_ext.networks.unet import planned_unet
 
 
 class CoTrTrainer(ExtTrainer):
@@ -23,19 +22,9 @@ class CoTrTrainer(ExtTrainer):
     [0] Xie et al., CoTr, MICCAI 2021, https://arxiv.org/abs/2103.03024
     """
 
-    @staticmethod
-    def build_network_architecture(
-        plans_manager: PlansManager,
-        configuration_manager: ConfigurationManager,
-        num_input_channels: int,
-        num_output_channels: int,
-        enable_deep_supervision: bool = True,
-    ) -> nn.Module:
-        """Build the plans' U-Net and put the transformer between its encoder and decoder."""
-        unet = planned_unet(
-            plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
-        )
-        try:
-            return CoTr(unet, **resolve_for(plans_manager, configuration_manager)["cotr"])
-        except ValueError as error:
-            raise UserError(f"plans {plans_manager.plans_name!r}, knobs cotr.width and cotr.heads: {error}.") from error
+    method: ClassVar = "cotr"
+
+    @classmethod
+    def network_on(cls, unet: PlainConvUNet | ResidualEncoderUNet, knobs: Mapping[str, Any]) -> CoTr:
+        """Put the transformer between the U-Net's encoder and decoder."""
+        return CoTr(unet, **knobs)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
-from nnunet_ext.base.knobs import resolve_for
-from nnunet_ext.collection.network.task_network import TaskNetwork
-from nnunet_ext.collection.training.trainer import MultiTaskTrainer, bind, read_table
+import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
+
+from nnunet_ext.collection.task_table import TaskTable
+from nnunet_ext.collection.training.trainer import MultiTaskTrainer
 from nnunet_ext.methods.dodnet.architecture import DoDNet
-from nnunet_ext.networks.unet import planned_unet
 
 
 class DoDNetTrainer(MultiTaskTrainer):
@@ -27,6 +28,8 @@ class DoDNetTrainer(MultiTaskTrainer):
     [0] Zhang et al., DoDNet, CVPR 2021, https://arxiv.org/abs/2011.10217
     """
 
+    method: ClassVar = "dodnet"
+
     def __init__(
         self,
         plans: dict,
@@ -38,19 +41,16 @@ class DoDNetTrainer(MultiTaskTrainer):
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.enable_deep_supervision = self.knobs["dodnet"]["deep_supervision"]
 
-    @staticmethod
-    def build_network_architecture(
-        plans_manager: PlansManager,
-        configuration_manager: ConfigurationManager,
-        num_input_channels: int,
-        num_output_channels: int,
-        enable_deep_supervision: bool = True,
-    ) -> TaskNetwork:
-        """Build DoDNet for the tasks in the plans, bound to the one that a view's plans name."""
-        table = read_table(DoDNetTrainer.__name__, plans_manager.plans)
-        knobs = resolve_for(plans_manager, configuration_manager)["dodnet"]
-        unet = planned_unet(plans_manager, configuration_manager, 1, knobs["head_width"], enable_deep_supervision)
-        network = DoDNet(
+    @classmethod
+    def task_network_on(
+        cls,
+        unet: PlainConvUNet | ResidualEncoderUNet,
+        knobs: Mapping[str, Any],
+        table: TaskTable,
+        patch_size: Sequence[int],
+    ) -> DoDNet:
+        """Build DoDNet for the tasks of the table."""
+        return DoDNet(
             unet,
             heads=table.heads,
             channels=table.channel_numbers,
@@ -58,4 +58,8 @@ class DoDNetTrainer(MultiTaskTrainer):
             deep_supervision=knobs["deep_supervision"],
             condition=knobs["condition"],
         )
-        return bind(network, table)
+
+    @classmethod
+    def unet_outputs(cls, knobs: Mapping[str, Any], table: TaskTable) -> int:
+        """What the dynamic head works on."""
+        return knobs["head_width"]

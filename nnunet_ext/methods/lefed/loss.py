@@ -7,11 +7,14 @@ Transactions on Medical Imaging 44, 2025, https://doi.org/10.1109/TMI.2024.34293
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nnunet_ext.base.method_loss import MethodLoss, TrainingStep
 from nnunet_ext.methods.lefed.architecture import LeFeDOutput
 from nnunet_ext.methods.lefed.card import MOST_CLASSES_AT_FULL_SIZE
 from nnunet_ext.semi_supervised.losses import discrepancy, probabilities, target_at
@@ -20,7 +23,18 @@ SMOOTH = 1e-5
 SIDE_WEIGHTS = (0.8, 0.6, 0.4, 0.2, 0.1)
 
 
-class LeFeDLoss(nn.Module):
+@dataclass
+class LeFeDStep(TrainingStep):
+    """One pass over a batch.
+
+    Attributes:
+        feedback: For the next pass over the same images; written by :class:`LeFeDLoss`.
+    """
+
+    feedback: list[Tensor] = field(default_factory=list, init=False)
+
+
+class LeFeDLoss(MethodLoss):
     """Supervised loss of both decoders and of the side heads, and the discrepancy of the decoders [0].
 
     The supervised terms see the labelled samples only, which come first and have a target. The discrepancy sees all
@@ -30,9 +44,6 @@ class LeFeDLoss(nn.Module):
     classes so do we, from level to level of the network; else each head is compared at its own size with the target
     resized as nnU-Net does for deep supervision, and the bottleneck's at the next larger one.
 
-    In eval mode the network returns the first decoder's logits, and the loss is the supervised one alone: that is the
-    validation loss in nnU-Net's log.
-
     Args:
         supervised: Takes logits (B, K, D, H, W) and a target, of one scale.
         regions: The channels are regions, and not classes.
@@ -40,6 +51,8 @@ class LeFeDLoss(nn.Module):
         side_weights: Of the side heads, full resolution first; the last one is for all lower resolutions, too.
         side_at_full_size: Resize side logits to the image; None does so for up to 4 channels.
     """
+
+    parts: ClassVar = ("supervised_loss", "side_loss", "consistency_loss")
 
     def __init__(
         self,
@@ -50,36 +63,29 @@ class LeFeDLoss(nn.Module):
         side_weights: Sequence[float] = SIDE_WEIGHTS,
         side_at_full_size: bool | None = None,
     ) -> None:
-        super().__init__()
-        self.supervised = supervised
+        super().__init__(supervised)
         self.regions = regions
         self.consistency_weight = consistency_weight
         self.side_weights = tuple(side_weights)
         self.side_at_full_size = side_at_full_size
-        self.parts: dict[str, Tensor] = {}
-        self.feedback: list[Tensor] = []
 
-    def forward(self, output: LeFeDOutput | Tensor | list[Tensor], target: Tensor) -> Tensor:
-        """Return the loss; in train mode leave its parts, detached, in ``parts``, and the output's ``feedback``.
+    def training_loss(self, output: LeFeDOutput, step: LeFeDStep) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its terms; the step gets the output's feedback.
 
         Args:
             output: Of labelled samples, and perhaps unlabelled ones after them.
-            target: Of the labelled samples, (B, 1 or R, D, H, W).
+            step: Its target is a tensor, of the labelled samples.
         """
-        if not isinstance(output, LeFeDOutput):
-            return self.supervised(output, target)
+        target = step.target
+        assert isinstance(target, Tensor)  # no deep supervision
         labelled = len(target)
         supervised = sum(self.supervised(logits[:labelled], target) for logits in (output.first, output.second))
         side = self._side([logits[:labelled] for logits in output.side], target)
         first, second = (probabilities(logits, regions=self.regions) for logits in (output.first, output.second))
         consistency = discrepancy(first, second, regions=self.regions)
-        self.parts = {
-            "supervised_loss": supervised.detach(),
-            "side_loss": side.detach(),
-            "consistency_loss": consistency.detach(),
-        }
-        self.feedback = output.feedback
-        return supervised + side + self.consistency_weight * consistency
+        step.feedback = output.feedback
+        parts = {"supervised_loss": supervised, "side_loss": side, "consistency_loss": consistency}
+        return supervised + side + self.consistency_weight * consistency, parts
 
     def _side(self, side: list[Tensor], target: Tensor) -> Tensor:
         full = self.side_at_full_size

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
-from torch import Tensor, nn
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from nnunet_ext.base.knobs import resolve_for
+from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
+from torch import Tensor
+
 from nnunet_ext.methods.lefed.architecture import Fed, LeFeD
-from nnunet_ext.methods.lefed.loss import LeFeDLoss, SquaredDice
+from nnunet_ext.methods.lefed.loss import LeFeDLoss, LeFeDStep, SquaredDice
 from nnunet_ext.networks.channel_dropout import channel_dropout
-from nnunet_ext.networks.unet import planned_unet
 from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 
 
@@ -39,22 +40,11 @@ class LeFeDTrainer(SemiSupervisedTrainer):
     [0] Zeng et al., IEEE Transactions on Medical Imaging 44, 2025, https://doi.org/10.1109/TMI.2024.3429340
     """
 
-    loss_parts = ("supervised_loss", "side_loss", "consistency_loss")
-    _feedback: list[Tensor] | None = None
+    method: ClassVar = "lefed"
 
-    @staticmethod
-    def build_network_architecture(
-        plans_manager: PlansManager,
-        configuration_manager: ConfigurationManager,
-        num_input_channels: int,
-        num_output_channels: int,
-        enable_deep_supervision: bool = True,
-    ) -> nn.Module:
-        """Build the plans' U-Net and put the second decoder and the side heads beside its decoder."""
-        unet = planned_unet(
-            plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
-        )
-        knobs = resolve_for(plans_manager, configuration_manager)["lefed"]
+    @classmethod
+    def network_on(cls, unet: PlainConvUNet | ResidualEncoderUNet, knobs: Mapping[str, Any]) -> LeFeD:
+        """Put the second decoder and the side heads beside the U-Net's decoder."""
         return LeFeD(
             unet,
             own_decoder=knobs["own_decoder"],
@@ -72,21 +62,27 @@ class LeFeDTrainer(SemiSupervisedTrainer):
         self.enable_deep_supervision = False
         super().initialize()
 
-    def network_input(self, images: Tensor) -> Fed:
+    def network_input(self, images: Tensor, batch: dict) -> Fed:
         """Return the images with the feedback of the pass before."""
-        return Fed(images, self._feedback)
+        return Fed(images, batch["feedback"])
 
     def train_step(self, batch: dict) -> dict:
         """Take a stock step in each inner pass; the last one is logged."""
         names = ("data", "unlabelled", "target")
         batch = batch | {name: batch[name].to(self.device, non_blocking=True) for name in names}  # once, not each pass
+        feedback: list[Tensor] | None = None
         finite = True
         for _ in range(self.knobs["lefed"]["passes"]):
-            output = super().train_step(batch)
-            finite = finite and all(bool(level.isfinite().all()) for level in self.loss.feedback)
-            self._feedback = self.loss.feedback if finite else None
-        self._feedback, self.loss.feedback = None, []
+            step = self.training_step(batch)
+            output = super().train_step(batch | {"target": step, "feedback": feedback})
+            finite = finite and all(bool(level.isfinite().all()) for level in step.feedback)
+            feedback = step.feedback if finite else None
         return output
+
+    def training_step(self, batch: dict) -> LeFeDStep:
+        """Return the labels; the loss adds the feedback for the next pass."""
+        target = batch["target"]
+        return target if isinstance(target, LeFeDStep) else LeFeDStep(target)
 
     def _build_loss(self) -> LeFeDLoss:
         knobs, regions = self.knobs["lefed"], self.label_manager.has_regions

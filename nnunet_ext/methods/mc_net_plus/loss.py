@@ -7,21 +7,33 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
+from nnunet_ext.base.method_loss import MethodLoss, TrainingStep
 from nnunet_ext.methods.mc_net_plus.architecture import MCNetPlusOutput
 from nnunet_ext.semi_supervised.losses import discrepancy, probabilities
 
 
-class MCNetPlusLoss(nn.Module):
+@dataclass
+class MCNetPlusStep(TrainingStep):
+    """A training step.
+
+    Args:
+        target: Of the labelled samples, (B, 1 or R, D, H, W).
+        ramp: What the weight of the discrepancy is multiplied by.
+    """
+
+    ramp: float = 1.0
+
+
+class MCNetPlusLoss(MethodLoss):
     """Supervised loss of all decoders, and the discrepancy of each with the sharpened output of every other [0].
 
     The supervised terms see the labelled samples only, which come first and have a target; the discrepancy sees all.
     Sharpening is a softmax, or for regions a sigmoid, of the logits divided by ``temperature``.
-
-    In eval mode the network returns the first decoder's logits, and the loss is the supervised one alone: that is the
-    validation loss in nnU-Net's log.
 
     What differs from the authors: they sharpen each channel as if there were two, which for more classes leaves next to
     nothing of all of them; and they send gradients through the sharpened outputs, too (``detach=False``).
@@ -30,10 +42,12 @@ class MCNetPlusLoss(nn.Module):
         supervised: Takes logits (B, K, D, H, W) and a target, of one scale.
         regions: The channels are regions, and not classes.
         supervised_weight: The authors' is 0.5 in 3d.
-        consistency_weight: The authors' is 1 in 3d; multiplied by ``ramp``, which a trainer sets.
+        consistency_weight: The authors' is 1 in 3d; multiplied by the step's ``ramp``.
         temperature: The authors' is 0.1.
         detach: No gradient goes through the sharpened outputs.
     """
+
+    parts: ClassVar = ("supervised_loss", "consistency_loss")
 
     def __init__(
         self,
@@ -45,29 +59,25 @@ class MCNetPlusLoss(nn.Module):
         temperature: float = 0.1,
         detach: bool = True,
     ) -> None:
-        super().__init__()
-        self.supervised = supervised
+        super().__init__(supervised)
         self.regions = regions
         self.supervised_weight = supervised_weight
         self.consistency_weight = consistency_weight
         self.temperature = temperature
         self.detach = detach
-        self.ramp = 1.0
-        self.parts: dict[str, Tensor] = {}
 
-    def forward(self, output: MCNetPlusOutput | Tensor | list[Tensor], target: Tensor) -> Tensor:
-        """Return the loss; in train mode leave its parts, detached and without weights, in ``parts``.
+    def training_loss(self, output: MCNetPlusOutput, step: MCNetPlusStep) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its terms, without weights.
 
         Args:
             output: Of labelled samples, and perhaps unlabelled ones after them.
-            target: Of the labelled samples, (B, 1 or R, D, H, W).
+            step: Its target is that of the labelled samples.
         """
-        if not isinstance(output, MCNetPlusOutput):
-            return self.supervised(output, target)
+        target = step.target
         supervised = sum(self.supervised(logits[: len(target)], target) for logits in output.logits)
         consistency = self._consistency(output.logits)
-        self.parts = {"supervised_loss": supervised.detach(), "consistency_loss": consistency.detach()}
-        return self.supervised_weight * supervised + self.ramp * self.consistency_weight * consistency
+        value = self.supervised_weight * supervised + step.ramp * self.consistency_weight * consistency
+        return value, {"supervised_loss": supervised, "consistency_loss": consistency}
 
     def _consistency(self, logits: list[Tensor]) -> Tensor:
         plain = [probabilities(each, regions=self.regions) for each in logits]

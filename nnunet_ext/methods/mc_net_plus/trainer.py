@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
-from torch import nn
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from nnunet_ext.base.knobs import resolve_for
+from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
+
 from nnunet_ext.methods.mc_net_plus.architecture import MCNetPlus
-from nnunet_ext.methods.mc_net_plus.loss import MCNetPlusLoss
+from nnunet_ext.methods.mc_net_plus.loss import MCNetPlusLoss, MCNetPlusStep
 from nnunet_ext.networks.channel_dropout import channel_dropout
-from nnunet_ext.networks.unet import planned_unet
 from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 
 
@@ -35,21 +35,11 @@ class MCNetPlusTrainer(SemiSupervisedTrainer):
     [0] Wu et al., Medical Image Analysis 81, 2022, https://doi.org/10.1016/j.media.2022.102530
     """
 
-    loss_parts = ("supervised_loss", "consistency_loss")
+    method: ClassVar = "mc_net_plus"
 
-    @staticmethod
-    def build_network_architecture(
-        plans_manager: PlansManager,
-        configuration_manager: ConfigurationManager,
-        num_input_channels: int,
-        num_output_channels: int,
-        enable_deep_supervision: bool = True,
-    ) -> nn.Module:
-        """Build the plans' U-Net and put two further decoders beside its decoder."""
-        unet = planned_unet(
-            plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
-        )
-        knobs = resolve_for(plans_manager, configuration_manager)["mc_net_plus"]
+    @classmethod
+    def network_on(cls, unet: PlainConvUNet | ResidualEncoderUNet, knobs: Mapping[str, Any]) -> MCNetPlus:
+        """Put two further decoders beside the U-Net's own."""
         return MCNetPlus(unet, dropout=channel_dropout(knobs["dropout"], 0.5, unet))
 
     def initialize(self) -> None:
@@ -57,10 +47,9 @@ class MCNetPlusTrainer(SemiSupervisedTrainer):
         self.enable_deep_supervision = False
         super().initialize()
 
-    def train_step(self, batch: dict) -> dict:
-        """Take a stock step with this step's weight of the agreement."""
-        self.loss.ramp = self.ramped(batch["step"])
-        return super().train_step(batch)
+    def training_step(self, batch: dict) -> MCNetPlusStep:
+        """Return the labels, and what the weight of the agreement is multiplied by in this step."""
+        return MCNetPlusStep(batch["target"], self.ramped(batch["step"]))
 
     def _build_loss(self) -> MCNetPlusLoss:
         knobs = self.knobs["mc_net_plus"]

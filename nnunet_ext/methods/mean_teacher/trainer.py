@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from torch import Tensor
 
-from nnunet_ext.methods.mean_teacher.loss import MeanTeacherLoss
+from nnunet_ext.methods.mean_teacher.loss import MeanTeacherLoss, MeanTeacherStep
 from nnunet_ext.methods.mean_teacher.two_views import TwoViews
 from nnunet_ext.semi_supervised.losses import probabilities
 from nnunet_ext.semi_supervised.teacher import TeacherTrainer
@@ -42,23 +44,25 @@ class MeanTeacherTrainer(TeacherTrainer):
     (https://github.com/yulequan/UA-MT at 88ed29a; nothing of it is used here)
     """
 
-    loss_parts = ("supervised_loss", "consistency_loss")
-    loss: MeanTeacherLoss
+    method: ClassVar = "mean_teacher"
 
     def _build_loss(self) -> MeanTeacherLoss:
         return MeanTeacherLoss(super()._build_loss(), regions=self.label_manager.has_regions)
 
     def train_step(self, batch: dict) -> dict:
-        """Ask the teacher, then step."""
+        """Stock step; the teacher has its own view of the unlabelled images."""
         images = batch["unlabelled"].to(self.device, non_blocking=True)
         if self._has_two_views:
             images, teachers = images.chunk(2, 1)
         else:
             noise = self.knobs["mean_teacher"]["noise"]
             teachers = images + (noise * torch.randn_like(images)).clamp(-2 * noise, 2 * noise)
+        return super().train_step(batch | {"unlabelled": images, "teachers": teachers})
+
+    def training_step(self, batch: dict) -> MeanTeacherStep:
+        """Return the labels, and what the teacher says of the unlabelled images."""
         weight = self.knobs["mean_teacher"]["consistency_weight"] * self.ramped(batch["step"])
-        self.loss.expect(self._teachers_probabilities(teachers), weight)
-        return super().train_step(batch | {"unlabelled": images})
+        return MeanTeacherStep(batch["target"], self._teachers_probabilities(batch["teachers"]), weight)
 
     def unlabelled_transforms(self, stock: ComposeTransforms) -> ComposeTransforms:
         """Stock augmentation; with ``views=weak_strong`` in two views."""

@@ -2,48 +2,66 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
 from torch import Tensor, nn
 
-from nnunet_ext.semi_supervised.losses import split_output
+from nnunet_ext.base.method_loss import MethodLoss, Target, TrainingStep
+from nnunet_ext.semi_supervised.losses import Logits, split_output
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
-class PseudoLabelLoss(nn.Module):
+@dataclass
+class PseudoLabelStep(TrainingStep):
+    """A training step.
+
+    Args:
+        target: Of the labelled samples, (B, 1 or R, D, H, W), or its list over scales.
+        pseudo_target: Pseudo-labels of the unlabelled samples, in the form of a target; None before there are any.
+    """
+
+    pseudo_target: Target | None = None
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> Self:
+        """Move both targets."""
+        if self.pseudo_target is not None:
+            self.pseudo_target = TrainingStep(self.pseudo_target).to(device, non_blocking=non_blocking).target
+        return super().to(device, non_blocking=non_blocking)
+
+
+class PseudoLabelLoss(MethodLoss):
     """Mean of nnU-Net's loss over labelled samples, of weight 1 each, and pseudo-labelled ones.
-
-    Without :meth:`expect`, as before there are pseudo-labels and in validation, it is ``supervised`` alone.
 
     Args:
         supervised: nnU-Net's own loss, with its deep supervision.
         weight: Of a pseudo-labelled sample.
     """
 
+    parts: ClassVar = ("supervised_loss", "pseudo_label_loss")
+
     def __init__(self, supervised: nn.Module, weight: float) -> None:
-        super().__init__()
-        self.supervised = supervised
+        super().__init__(supervised)
         self.weight = weight
-        self.parts: dict[str, Tensor] = {}
-        self._expected: Tensor | list[Tensor] | None = None
 
-    def expect(self, pseudo_target: Tensor | list[Tensor]) -> None:
-        """Tell for the next call what the unlabelled samples are taken for, in the form of a target."""
-        self._expected = pseudo_target
-
-    def forward(self, output: Tensor | list[Tensor], target: Tensor | list[Tensor]) -> Tensor:
-        """Return the loss and leave its two parts, detached, in ``parts``.
+    def training_loss(self, output: Logits, step: PseudoLabelStep) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its two terms; before there are pseudo-labels it is ``supervised`` alone.
 
         Args:
             output: Logits of labelled and unlabelled samples (B + Bu, K, D, H, W), or their list over scales.
-            target: Of the labelled samples (B, 1 or R, D, H, W), or its list over scales.
+            step: Labels and pseudo-labels.
         """
-        if self._expected is None:
+        target, pseudo_target = step.target, step.pseudo_target
+        if pseudo_target is None:
             value = self.supervised(output, target)
-            self.parts = {"supervised_loss": value.detach(), "pseudo_label_loss": value.new_zeros(())}
-            return value
-        pseudo_target, self._expected = self._expected, None
+            return value, {"supervised_loss": value, "pseudo_label_loss": value.new_zeros(())}
         labelled, unlabelled = split_output(output, target)
         supervised = self.supervised(labelled, target)
         pseudo = self.supervised(unlabelled, pseudo_target)
-        self.parts = {"supervised_loss": supervised.detach(), "pseudo_label_loss": pseudo.detach()}
         counts = [len(part[0] if isinstance(part, list) else part) for part in (target, pseudo_target)]
         weights = counts[0], self.weight * counts[1]
-        return (weights[0] * supervised + weights[1] * pseudo) / sum(weights)
+        value = (weights[0] * supervised + weights[1] * pseudo) / sum(weights)
+        return value, {"supervised_loss": supervised, "pseudo_label_loss": pseudo}

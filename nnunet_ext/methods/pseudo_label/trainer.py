@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.methods.pseudo_label.loss import PseudoLabelLoss
+from nnunet_ext.methods.pseudo_label.loss import PseudoLabelLoss, PseudoLabelStep
 from nnunet_ext.methods.pseudo_label.restarted_lr import RestartedLR
 from nnunet_ext.processes.ranks import Ranks
 from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
@@ -42,8 +42,7 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
             unlabelled batch that DDP ranks cannot share evenly under batch Dice.
     """
 
-    loss_parts = ("supervised_loss", "pseudo_label_loss")
-    loss: PseudoLabelLoss
+    method: ClassVar = "pseudo_label"
     unlabelled_entries = (("unlabelled", "data"), ("pseudo_target", "target"))
     _first_weights: dict[str, torch.Tensor] | None = None
 
@@ -62,8 +61,8 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
     def _build_loss(self) -> PseudoLabelLoss:
         return PseudoLabelLoss(super()._build_loss(), self.knobs["pseudo_label"]["pseudo_label_weight"])
 
-    def _check_ddp_batch(self) -> None:
-        super()._check_ddp_batch()
+    def _check_batch(self) -> None:
+        super()._check_batch()
         ranks, samples = Ranks.now().world_size, self._joint_unlabelled_batch_size()
         if self.configuration_manager.batch_dice and samples % ranks:
             batch = self.configuration_manager.batch_size
@@ -120,12 +119,11 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
 
     def train_step(self, batch: dict) -> dict:
         """Stock step on the labelled samples, and on the pseudo-labelled ones if there are any."""
-        if "pseudo_target" in batch:
-            target = batch["pseudo_target"]
-            listed = isinstance(target, list)
-            scales = [scale.to(self.device, non_blocking=True) for scale in (target if listed else [target])]
-            self.loss.expect(scales if listed else scales[0])
         return super().train_step({"unlabelled": batch["data"][:0]} | batch)
+
+    def training_step(self, batch: dict) -> PseudoLabelStep:
+        """Return labels and pseudo-labels."""
+        return PseudoLabelStep(batch["target"], batch.get("pseudo_target"))
 
     def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
         """Log as stock does; the moving average that chooses the best checkpoint begins anew, too."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 
-from nnunet_ext.base.knobs import resolve_for
-from nnunet_ext.collection.network.task_network import TaskNetwork
-from nnunet_ext.collection.training.trainer import MultiTaskTrainer, bind, read_table
+from nnunet_ext.collection.task_table import TaskTable
+from nnunet_ext.collection.training.trainer import MultiTaskTrainer
 from nnunet_ext.methods.transdodnet.architecture import TransDoDNet
 from nnunet_ext.methods.transdodnet.card import CARD
-from nnunet_ext.networks.unet import planned_unet
 
 
 class TransDoDNetTrainer(MultiTaskTrainer):
@@ -32,6 +31,8 @@ class TransDoDNetTrainer(MultiTaskTrainer):
     https://arxiv.org/abs/2211.06894
     """
 
+    method: ClassVar = "transdodnet"
+
     recipe = CARD.recipe
 
     def __init__(
@@ -45,20 +46,16 @@ class TransDoDNetTrainer(MultiTaskTrainer):
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.enable_deep_supervision = self.knobs["transdodnet"]["deep_supervision"]
 
-    @staticmethod
-    def build_network_architecture(
-        plans_manager: PlansManager,
-        configuration_manager: ConfigurationManager,
-        num_input_channels: int,
-        num_output_channels: int,
-        enable_deep_supervision: bool = True,
-    ) -> TaskNetwork:
-        """Build TransDoDNet for the tasks in the plans, bound to the one that a view's plans name."""
-        table = read_table(TransDoDNetTrainer.__name__, plans_manager.plans)
-        unet = planned_unet(plans_manager, configuration_manager, 1, table.max_heads, enable_deep_supervision)
-        knobs: dict[str, Any] = resolve_for(plans_manager, configuration_manager)["transdodnet"]
-        network = TransDoDNet(unet, heads=table.heads, channels=table.channel_numbers, **knobs)
-        return bind(network, table)
+    @classmethod
+    def task_network_on(
+        cls,
+        unet: PlainConvUNet | ResidualEncoderUNet,
+        knobs: Mapping[str, Any],
+        table: TaskTable,
+        patch_size: Sequence[int],
+    ) -> TransDoDNet:
+        """Build TransDoDNet for the tasks of the table."""
+        return TransDoDNet(unet, heads=table.heads, channels=table.channel_numbers, **knobs)
 
     def train_step(self, batch: dict) -> dict:
         """Stock step; the epoch's last images are kept for the log."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
-from nnunet_ext.base.knobs import resolve_for
-from nnunet_ext.collection.network.task_network import TaskNetwork
-from nnunet_ext.collection.training.trainer import MultiTaskTrainer, bind, read_table
+from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
+
+from nnunet_ext.collection.task_table import TaskTable
+from nnunet_ext.collection.training.trainer import MultiTaskTrainer
 from nnunet_ext.methods.uniseg.architecture import UniSeg
-from nnunet_ext.networks.unet import planned_unet
 
 
 class UniSegTrainer(MultiTaskTrainer):
@@ -23,23 +24,21 @@ class UniSegTrainer(MultiTaskTrainer):
     [0] Ye et al., UniSeg, MICCAI 2023, https://arxiv.org/abs/2304.03493
     """
 
-    @staticmethod
-    def build_network_architecture(
-        plans_manager: PlansManager,
-        configuration_manager: ConfigurationManager,
-        num_input_channels: int,
-        num_output_channels: int,
-        enable_deep_supervision: bool = True,
-    ) -> TaskNetwork:
-        """Build UniSeg for the tasks in the plans, bound to the one that a view's plans name."""
-        table = read_table(UniSegTrainer.__name__, plans_manager.plans)
-        unet = planned_unet(plans_manager, configuration_manager, 1, table.max_heads, enable_deep_supervision)
-        shifted = resolve_for(plans_manager, configuration_manager)["uniseg"]["v1_decoder_kernels"]
-        network = UniSeg(
+    method: ClassVar = "uniseg"
+
+    @classmethod
+    def task_network_on(
+        cls,
+        unet: PlainConvUNet | ResidualEncoderUNet,
+        knobs: Mapping[str, Any],
+        table: TaskTable,
+        patch_size: Sequence[int],
+    ) -> UniSeg:
+        """Build UniSeg for the tasks of the table."""
+        return UniSeg(
             unet,
             heads=table.heads,
             channels=table.channel_numbers,
-            patch_size=configuration_manager.patch_size,
-            decoder_kernel_sizes=unet.encoder.kernel_sizes[1:] if shifted else None,
+            patch_size=patch_size,
+            decoder_kernel_sizes=unet.encoder.kernel_sizes[1:] if knobs["v1_decoder_kernels"] else None,
         )
-        return bind(network, table)

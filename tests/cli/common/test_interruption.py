@@ -191,7 +191,7 @@ def test_every_command_says_what_to_do_after_an_interruption():
 
 
 def test_every_row_of_the_table_of_interruptions_names_tests_that_there_are():
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     rows = [line for line in (root / "docs" / "checkpoints.md").read_text().splitlines() if line.startswith("| ")][1:]
     assert len(rows) > 10
     for row in rows:

@@ -15,8 +15,8 @@ from matplotlib.image import imread
 
 from nnunet_ext.cli.main import main
 from nnunet_ext.comparison.leakage import check_scored_apart
-from nnunet_ext.comparison.run import Setting
 from nnunet_ext.comparison.scored_cases import ScoredCases
+from nnunet_ext.comparison.setting import Setting
 from nnunet_ext.methods.baseline.trainer import NNUNetBaselineTrainer
 from nnunet_ext.stock.entry_points import run_stock
 from nnunet_ext.stock.shell import Shell

@@ -30,7 +30,7 @@ def rank(root: Path, number: int, name: str) -> None:
 
     from nnunet_ext import sockets
 
-    sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "helpers")]
+    sys.path[:0] = [str(HERE.parents[2]), str(HERE.parents[2] / "helpers")]
     from conftest import point_nnunet_at
 
     with pytest.MonkeyPatch.context() as monkeypatch:

@@ -12,7 +12,7 @@ import torch
 from nnunetv2.run.run_training import run_training
 
 from nnunet_ext.cli.models.train import Train
-from nnunet_ext.collection.training.leakage import Split, check_leakage
+from nnunet_ext.collection.training.leakage import Split, check_splits
 from nnunet_ext.errors import UserError
 from nnunet_ext.methods.multi_head import MultiHeadTrainer
 
@@ -62,7 +62,7 @@ def trainer(root: Path, fold: int | str = 0) -> MultiHeadTrainer:
 def check(root: Path, fold: int = 0) -> None:
     """As both commands do before they train."""
     Train(["930", "3d_fullres", str(fold), "-tr", "MultiHeadTrainer", "-p", PLANS, "-device", "cpu"]).check()
-    trainer(root, fold)._check_leakage()
+    trainer(root, fold).check_leakage()
 
 
 def refused(root: Path, fold: int = 0) -> str:
@@ -78,7 +78,7 @@ def refused(root: Path, fold: int = 0) -> str:
 def test_the_same_folds_for_all(alike):
     for fold in range(4):
         check(alike, fold)
-    trainer(alike, "all")._check_leakage()  # trains and validates on all, as everybody knows
+    trainer(alike, "all").check_leakage()  # trains and validates on all, as everybody knows
 
 
 def test_new_splits_for_a_source(alike):
@@ -90,7 +90,7 @@ def test_new_splits_for_a_source(alike):
     put(alike, PART, [{"train": ["case_003"], "val": ["case_002"]}])
     put(alike, AGAIN, [{"train": ["again_0"], "val": []}])
     with pytest.raises(UserError, match=rf"found {WHOLE}/case_004, which is trained on as {AGAIN}/again_0"):
-        trainer(alike)._check_leakage()
+        trainer(alike).check_leakage()
 
 
 def test_a_part_of_a_part_beyond_the_last_fold(alike):
@@ -112,7 +112,7 @@ def test_the_remedy_depends_on_the_number_of_folds(alike, fold, remedy):
     description = json.loads((alike / "raw" / WHOLE / "dataset.json").read_text())
     splits = [Split(WHOLE, description, *cases, 5) for cases in ((["case_000"], []), ([], ["case_000"]))]
     with pytest.raises(UserError, match=LEAK.format(fold) + f".* {remedy}"):
-        check_leakage(alike / "raw", NAME, fold, splits)
+        check_splits(alike / "raw", NAME, fold, splits)
 
 
 def test_two_datasets_over_the_same_files(alike):
@@ -142,7 +142,7 @@ def test_a_case_in_both_lists_of_one_member(alike):
 def test_a_run_validates_on_the_folds_that_it_began_with(alike):
     """Another split in the middle of a training neither changes nor refuses its end; --val reads it."""
     run = trainer(alike)
-    run._check_leakage()
+    run.check_leakage()
     folds(alike, WHOLE, lambda found: found.reverse())
     with run.on_task(0):
         assert run.do_split() == (CASES[1:], ["case_000"])

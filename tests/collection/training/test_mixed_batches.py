@@ -15,7 +15,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from nnunet_ext.collection.training.loaders import MixedLoader
-from nnunet_ext.collection.training.mixed_loss import MixedLoss
+from nnunet_ext.collection.training.mixed_loss import MixedLoss, MixedStep
 from nnunet_ext.collection.training.schedule import TaskSchedule
 from nnunet_ext.collection.training.trainer import MultiTaskTrainer
 from nnunet_ext.errors import UserError
@@ -139,12 +139,12 @@ def test_the_loss_is_the_mean_over_samples_of_their_own_tasks_loss():
     logits = torch.randn(4, 4, 3, 2, requires_grad=True)
     regions, labels = torch.rand(1, 2, 3, 2), torch.randint(0, 3, (3, 3, 2))
     mixed = MixedLoss(losses)
-    mixed.on_batch(np.array([1, 2, 2, 2]), valid([1, 2, 2, 2]))
-    loss = mixed(logits, [regions, labels])
+    step = MixedStep([regions, labels], np.array([1, 2, 2, 2]), valid([1, 2, 2, 2]))
+    loss = mixed(logits, step)
     each = [losses[1](logits[:1, :2], regions)]
     each += [losses[2](logits[i : i + 1, :3], labels[i - 1 : i]) for i in (1, 2, 3)]
     assert_close(loss, sum(each) / 4)
-    assert_close(mixed.by_task, np.array([math.nan, each[0].item(), sum(each[1:]).item() / 3]), equal_nan=True)
+    assert step.by_task == pytest.approx({1: each[0].item(), 2: sum(each[1:]).item() / 3})
     loss.backward()
     outside = ~torch.from_numpy(valid([1, 2, 2, 2]))
     assert (logits.grad[outside] == 0).all()
@@ -156,10 +156,10 @@ def test_scales_go_to_each_tasks_loss():
     scales = [torch.randn(2, 4, size) for size in (4, 2)]
     targets = [[torch.randint(0, 2, (1, size)) for size in (4, 2)] for _ in range(2)]
     mixed = MixedLoss(losses)
-    mixed.on_batch(np.array([0, 1]), valid([0, 1]))
     first = losses[0]([scale[:1] for scale in scales], targets[0])
     second = losses[1]([scale[1:, :2] for scale in scales], targets[1])
-    assert_close(mixed(scales, [*targets[0], *targets[1]]), (first + second) / 2)
+    step = MixedStep([*targets[0], *targets[1]], np.array([0, 1]), valid([0, 1]))
+    assert_close(mixed(scales, step), (first + second) / 2)
 
 
 # training
@@ -208,7 +208,7 @@ def test_a_step_is_the_mean_of_its_samples_stock_losses(one_channel):
         output = run.train_step(batch)
         if 1 not in tasks or tasks.count(1) == 1:  # lung's ignored voxels weigh the samples of its cross-entropy
             assert output["loss"] == pytest.approx(np.mean(expected), abs=1e-5)
-        assert np.isfinite(output["by_task"]).nonzero()[0].tolist() == sorted(set(tasks))
+        assert [task for task, _ in output["by_task"]] == sorted(set(tasks))
         lowest = f"pre_heads.{len(run.network.pre_heads) - 1}."
         for name, parameter in run.network.named_parameters():
             if not name.startswith(lowest):  # nnU-Net's loss gives the lowest scale weight 0

@@ -267,8 +267,8 @@ def test_a_tasks_logged_loss_is_the_mean_of_its_own_steps(collection):
 def test_of_mixed_batches_a_tasks_logged_loss_is_the_mean_over_the_batches_that_have_it(one_channel):
     run = trainer(one_channel, DoDNetTrainer)
     run.initialize()
-    by_task = [[1.0, np.nan, 4.0], [np.nan, np.nan, 5.0], [3.0, np.nan, 9.0]]
-    run.on_train_epoch_end([{"loss": np.float32(0.5), "by_task": np.array(each)} for each in by_task])
+    by_task = [[(0, 1.0), (2, 4.0)], [(2, 5.0)], [(0, 3.0), (2, 9.0)]]
+    run.on_train_epoch_end([{"loss": np.float32(0.5), "by_task": each} for each in by_task])
     found = [run.logger.get_value(f"loss of {task}", -1) for task in ("organs", "lung", "kidney")]
     np.testing.assert_array_equal(found, [2.0, np.nan, 6.0])
 

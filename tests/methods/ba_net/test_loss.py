@@ -13,6 +13,7 @@ from skimage.morphology import erosion, footprint_rectangle
 from torch import nn
 from torch.testing import assert_close
 
+from nnunet_ext.base.method_loss import TrainingStep
 from nnunet_ext.methods.ba_net.architecture import BANetOutput
 from nnunet_ext.methods.ba_net.loss import BANetLoss, BoundaryLoss, boundary_target, neighbourhood_minimum
 
@@ -128,13 +129,13 @@ class _Mean(nn.Module):
 def test_total_loss_weights_the_boundary_and_leaves_its_parts():
     loss = BANetLoss(_Mean(), _Mean(), weight=0.25)
     output = BANetOutput(torch.full((1, 3, 2, 2), 5.0, requires_grad=True), torch.full((1, 2, 2, 2), 8.0))
-    total = loss(output, torch.zeros(1, 1, 2, 2))
+    step = TrainingStep(torch.zeros(1, 1, 2, 2))
+    total = loss(output, step)
     assert total.item() == 5 + 0.25 * 8
-    assert {name: part.item() for name, part in loss.parts.items()} == {"segmentation_loss": 5, "boundary_loss": 8}
-    assert not loss.parts["segmentation_loss"].requires_grad
+    assert {name: part.item() for name, part in step.parts.items()} == {"segmentation_loss": 5, "boundary_loss": 8}
+    assert not step.parts["segmentation_loss"].requires_grad
 
 
 def test_validation_counts_the_segmentation_alone():
     loss = BANetLoss(_Mean(), _Mean(), weight=0.25)
     assert loss(torch.full((1, 3, 2, 2), 5.0), torch.zeros(1, 1, 2, 2)).item() == 5
-    assert loss.parts == {}

@@ -12,7 +12,7 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import Tensor
 
-from nnunet_ext.methods.bcp.loss import BCPLoss
+from nnunet_ext.methods.bcp.loss import BCPLoss, BCPStep
 
 DICE = {"batch_dice": False, "smooth": 1e-5, "ddp": False}
 
@@ -48,30 +48,29 @@ def by_hand(foreground: list[float], target: list[int]) -> float:
 @pytest.mark.parametrize("ignore_label", [None, 2])
 def test_each_part_by_itself(ignore_label):
     loss = BCPLoss(classes(ignore_label), classes(ignore_label), ignore_label=ignore_label, weight=0.5)
-    loss.expect(BOX)
-    value = loss(logits_of(OUTPUT), TARGET)
+    step = BCPStep(TARGET, BOX)
+    value = loss(logits_of(OUTPUT), step)
     known = by_hand([0.9, 0.2], [1, 0]) + by_hand([0.7], [1])
     guessed = by_hand([0.6], [1]) + by_hand([0.3, 0.8], [0, 1])
     assert float(value) == pytest.approx((known + 0.5 * guessed) / 2, abs=1e-6)
-    assert float(loss.parts["supervised_loss"]) == pytest.approx(known / 2, abs=1e-6)
-    assert float(loss.parts["pseudo_label_loss"]) == pytest.approx(guessed / 2, abs=1e-6)
+    assert float(step.parts["supervised_loss"]) == pytest.approx(known / 2, abs=1e-6)
+    assert float(step.parts["pseudo_label_loss"]) == pytest.approx(guessed / 2, abs=1e-6)
 
 
 def test_ignored_voxels_stay_ignored():
     loss = BCPLoss(classes(2), classes(2), ignore_label=2)
-    loss.expect(BOX)
     target = TARGET.clone()
     target[0, 0, 0, 1] = 2
-    loss(logits_of(OUTPUT), target)
+    step = BCPStep(target, BOX)
+    loss(logits_of(OUTPUT), step)
     known = by_hand([0.9], [1]) + by_hand([0.7], [1])
-    assert float(loss.parts["supervised_loss"]) == pytest.approx(known / 2, abs=1e-6)
+    assert float(step.parts["supervised_loss"]) == pytest.approx(known / 2, abs=1e-6)
 
 
 def test_nothing_labelled_in_a_part():
     loss = BCPLoss(classes(2), classes(2), ignore_label=2)
-    loss.expect(BOX)
     output = logits_of(OUTPUT).requires_grad_()
-    value = loss(output, torch.tensor([[2, 2, 1], [0, 1, 2]]).view(2, 1, 1, 3))
+    value = loss(output, BCPStep(torch.tensor([[2, 2, 1], [0, 1, 2]]).view(2, 1, 1, 3), BOX))
     value.backward()
     assert value.isfinite()
     assert output.grad.isfinite().all()
@@ -80,9 +79,8 @@ def test_nothing_labelled_in_a_part():
 
 def test_the_gradient_of_a_part_stays_in_it():
     loss = BCPLoss(classes(), classes(), weight=0)
-    loss.expect(BOX)
     output = logits_of(OUTPUT).requires_grad_()
-    loss(output, TARGET).backward()
+    loss(output, BCPStep(TARGET, BOX)).backward()
     touched = output.grad.abs().sum((1, 2)) > 0
     assert touched.tolist() == [[True, True, False], [False, False, True]]
 
@@ -94,8 +92,7 @@ def test_regions(ignored):
     target = torch.tensor([[[1, 0, 1], [0, 0, 1]], [[0, 1, 0], [1, 1, 0]]])[:, :, None].bool()
     marked = torch.cat((target, torch.zeros(2, 1, 1, 3, dtype=torch.bool)), 1) if ignored else target
     loss = BCPLoss(regions(ignored), regions(ignored), regions=2, ignore_label=3 if ignored else None, weight=2)
-    loss.expect(BOX)
-    value = float(loss(output, marked))
+    value = float(loss(output, BCPStep(marked, BOX)))
 
     def part(sample: int, voxels: slice) -> Tensor:
         mine, its = output[sample : sample + 1, ..., voxels], target[sample : sample + 1, ..., voxels]
@@ -118,13 +115,11 @@ def test_all_scales_with_nnunets_weights():
         torch.tensor([[1, 2], [0, 1]]).view(2, 1, 1, 2),
     ]
     loss = BCPLoss(*(DeepSupervisionWrapper(classes(), [0.75, 0.25]) for _ in range(2)))
-    loss.expect(box)
-    value = float(loss([fine, coarse], targets))
+    value = float(loss([fine, coarse], BCPStep(targets, box)))
     single = BCPLoss(classes(), classes())
     parts = []
     for output, target, where in ((fine, targets[0], box), (coarse, targets[1], coarse_box.view(1, 1, 1, 2))):
-        single.expect(where)
-        parts.append(float(single(output, target)))
+        parts.append(float(single(output, BCPStep(target, where))))
     assert value == pytest.approx(0.75 * parts[0] + 0.25 * parts[1], abs=1e-6)
 
 
@@ -140,7 +135,6 @@ def test_without_a_box_it_is_nnunets_own(kind):
             BCPLoss(regions(), regions(), regions=2),
         )
     )
-    loss.expect(BOX)
-    loss(output, target)
-    assert float(loss(output, target)) == float(plain(output, target))
-    assert float(loss.parts["pseudo_label_loss"]) == 0
+    step = BCPStep(target)
+    assert float(loss(output, step)) == float(loss(output, target)) == float(plain(output, target))
+    assert float(step.parts["pseudo_label_loss"]) == 0

@@ -27,9 +27,8 @@ def ready(half_labelled: Make, *arguments: Any, **knobs: Any) -> tuple[BCPTraine
 def seen(trainer: BCPTrainer, batch: dict[str, Any]) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor | None]:
     """Take a step; return the student's images, the targets of all scales and the box."""
     found: dict[str, Any] = {"box": None}
-    loss, expect = trainer.loss.forward, trainer.loss.expect
-    trainer.loss.expect = lambda box: found.update(box=box) or expect(box)  # type: ignore[func-returns-value]
-    trainer.loss.forward = lambda output, target: found.update(target=target) or loss(output, target)
+    loss = trainer.loss.forward
+    trainer.loss.forward = lambda output, step: found.update(target=step.target, box=step.box) or loss(output, step)
     with trainer.network.register_forward_pre_hook(lambda _, images: found.update(images=images[0].clone())):
         trainer.train_step(batch)
     return found["images"], found["target"], found["box"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from nnunet_ext.methods.lefed.architecture import LeFeDOutput
-from nnunet_ext.methods.lefed.loss import LeFeDLoss, SquaredDice
+from nnunet_ext.methods.lefed.loss import LeFeDLoss, LeFeDStep, SquaredDice
 
 
 class Watched(nn.Module):
@@ -53,27 +53,30 @@ def test_total_is_both_decoders_and_weighted_sides_and_consistency():
         [constant(7, 1)],
     )
     loss = LeFeDLoss(Watched(), regions=False, side_weights=[0.5, 0.25])
-    total = loss(given, torch.zeros(1, 1, 4, 4))
+    step = LeFeDStep(torch.zeros(1, 1, 4, 4))
+    total = loss(given, step)
     assert total.item() == pytest.approx(1 + 2 + 0.5 * 10 + 0.25 * (20 + 30))
-    parts = {name: part.item() for name, part in loss.parts.items()}
+    parts = {name: part.item() for name, part in step.parts.items()}
     assert parts == pytest.approx({"supervised_loss": 3, "side_loss": 17.5, "consistency_loss": 0})
-    assert loss.feedback is given.feedback
+    assert step.feedback is given.feedback
 
 
 def test_default_side_weights_fall_from_full_resolution_and_stay_at_a_tenth():
     side = [constant(1, 1, 2, 2**level, 2**level) for level in range(6, -1, -1)]
     loss = LeFeDLoss(Watched(), regions=False)
-    loss(LeFeDOutput(side[0], side[0], side, []), torch.zeros(1, 1, 64, 64))
-    assert loss.parts["side_loss"].item() == pytest.approx(0.8 + 0.6 + 0.4 + 0.2 + 0.1 + 0.1 + 0.1)
+    step = LeFeDStep(torch.zeros(1, 1, 64, 64))
+    loss(LeFeDOutput(side[0], side[0], side, []), step)
+    assert step.parts["side_loss"].item() == pytest.approx(0.8 + 0.6 + 0.4 + 0.2 + 0.1 + 0.1 + 0.1)
 
 
 def test_consistency_of_two_classes_is_the_papers():
     """Mean over samples, voxels and both channels of the squared difference of softmax; labelled samples too."""
     given = output(3)
     loss = LeFeDLoss(Watched(), regions=False)
-    loss(given, torch.zeros(1, 1, 8, 4))
+    step = LeFeDStep(torch.zeros(1, 1, 8, 4))
+    loss(given, step)
     papers = nn.functional.mse_loss(given.first.softmax(1), given.second.softmax(1))
-    assert_close(loss.parts["consistency_loss"], papers.detach())
+    assert_close(step.parts["consistency_loss"], papers.detach())
 
 
 def test_consistency_by_hand():
@@ -81,11 +84,12 @@ def test_consistency_by_hand():
     first = torch.tensor([math.log(3), 0.0]).view(1, 2, 1, 1)
     second = torch.zeros(1, 2, 1, 1)
     loss = LeFeDLoss(Watched(), regions=False)
-    loss(LeFeDOutput(first, second, [first, second], []), torch.zeros(1, 1, 1, 1))
-    assert loss.parts["consistency_loss"].item() == pytest.approx(0.0625)
+    step = LeFeDStep(torch.zeros(1, 1, 1, 1))
+    loss(LeFeDOutput(first, second, [first, second], []), step)
+    assert step.parts["consistency_loss"].item() == pytest.approx(0.0625)
     loss = LeFeDLoss(Watched(), regions=True)
-    loss(LeFeDOutput(first[:, :1], second[:, :1], [first, second], []), torch.zeros(1, 1, 1, 1))
-    assert loss.parts["consistency_loss"].item() == pytest.approx(0.0625)
+    loss(LeFeDOutput(first[:, :1], second[:, :1], [first, second], []), step)
+    assert step.parts["consistency_loss"].item() == pytest.approx(0.0625)
 
 
 def test_consistency_sends_gradients_to_both_decoders_and_has_a_weight():
@@ -93,8 +97,9 @@ def test_consistency_sends_gradients_to_both_decoders_and_has_a_weight():
     losses = {}
     for weight in (0.0, 3.0):
         loss = LeFeDLoss(Watched(), regions=False, consistency_weight=weight)
-        losses[weight] = loss(given, torch.zeros(1, 1, 8, 4))
-    assert_close(losses[3.0] - losses[0.0], 3 * loss.parts["consistency_loss"])
+        step = LeFeDStep(torch.zeros(1, 1, 8, 4))
+        losses[weight] = loss(given, step)
+    assert_close(losses[3.0] - losses[0.0], 3 * step.parts["consistency_loss"])
     for gradient in torch.autograd.grad(losses[3.0], (given.first, given.second)):
         assert gradient[1].abs().sum() > 0  # of the unlabelled sample
 
@@ -103,7 +108,7 @@ def test_supervised_terms_see_the_labelled_samples_only():
     watched = Watched()
     given = output(5)
     target = torch.randint(0, 2, (2, 1, 8, 4))
-    LeFeDLoss(watched, regions=False)(given, target)
+    LeFeDLoss(watched, regions=False)(given, LeFeDStep(target))
     assert len(watched.asked) == 2 + 3
     for logits, truth in watched.asked:
         assert len(logits) == len(truth) == 2
@@ -118,7 +123,7 @@ def test_side_logits_are_resized_to_the_image(channels, at_full_size):
     watched = Watched()
     given = output(1, channels)
     target = torch.zeros(1, 1, 8, 4)
-    LeFeDLoss(watched, regions=False, side_at_full_size=at_full_size)(given, target)
+    LeFeDLoss(watched, regions=False, side_at_full_size=at_full_size)(given, LeFeDStep(target))
     assert {tuple(logits.shape[2:]) for logits, _ in watched.asked} == {(8, 4)}
     halfway = nn.functional.interpolate(given.side[2], (4, 2), mode="bilinear", align_corners=True)
     resized = nn.functional.interpolate(halfway, (8, 4), mode="bilinear", align_corners=True)
@@ -131,7 +136,7 @@ def resized_to_the_image(side: list[Tensor], target_size: tuple[int, ...]) -> li
     watched = Watched()
     full = side[0].detach()
     loss = LeFeDLoss(watched, regions=False, side_at_full_size=True)
-    loss(LeFeDOutput(full, full, side, []), torch.zeros(1, 1, *target_size))
+    loss(LeFeDOutput(full, full, side, []), LeFeDStep(torch.zeros(1, 1, *target_size)))
     return [logits for logits, _ in watched.asked[2:]]
 
 
@@ -170,7 +175,7 @@ def test_else_targets_are_resized_to_the_heads_and_the_bottleneck_to_the_level_a
     watched = Watched()
     given = output(1, channels)
     target = torch.arange(32).view(1, 1, 8, 4)
-    LeFeDLoss(watched, regions=False, side_at_full_size=at_full_size)(given, target)
+    LeFeDLoss(watched, regions=False, side_at_full_size=at_full_size)(given, LeFeDStep(target))
     at_heads = watched.asked[2:]
     assert [tuple(logits.shape[2:]) for logits, _ in at_heads] == [(8, 4), (4, 2), (4, 2)]
     assert torch.equal(at_heads[1][0], given.side[1])
@@ -184,7 +189,7 @@ def test_targets_are_resized_as_nnunet_does_for_deep_supervision():
 
     watched = Watched()
     target = torch.randint(0, 3, (2, 1, 8, 4), dtype=torch.int16)
-    LeFeDLoss(watched, regions=False, side_at_full_size=False)(output(2), target)
+    LeFeDLoss(watched, regions=False, side_at_full_size=False)(output(2), LeFeDStep(target))
     for sample in range(2):
         theirs = DownsampleSegForDSTransform([[1, 1], [0.5, 0.5]])(segmentation=target[sample])["segmentation"]
         for (_, truth), expected in zip(watched.asked[2:4], theirs, strict=True):
@@ -198,16 +203,16 @@ def test_regions_keep_their_bool_targets():
     target = torch.rand(1, 3, 8, 4) < 0.5
     for full in (True, False):
         loss = LeFeDLoss(stock, regions=True, side_at_full_size=full)
-        loss(given, target).backward()
-        assert loss.parts["supervised_loss"].item() == pytest.approx(2 * stock(given.first[:1], target).item())
+        step = LeFeDStep(target)
+        loss(given, step).backward()
+        assert step.parts["supervised_loss"].item() == pytest.approx(2 * stock(given.first[:1], target).item())
     assert given.side[2].grad.abs().sum() > 0
 
 
-def test_in_eval_mode_the_loss_is_the_supervised_one():
+def test_with_a_plain_target_the_loss_is_the_supervised_one():
     loss = LeFeDLoss(dice_and_ce(), regions=False)
     logits, target = torch.randn(2, 3, 8, 4), torch.randint(0, 3, (2, 1, 8, 4))
     assert torch.equal(loss(logits, target), dice_and_ce()(logits, target))
-    assert loss.parts == {}
 
 
 def test_squared_dice_by_hand():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from nnunet_ext.methods.mc_net_plus.architecture import MCNetPlusOutput
-from nnunet_ext.methods.mc_net_plus.loss import MCNetPlusLoss
+from nnunet_ext.methods.mc_net_plus.loss import MCNetPlusLoss, MCNetPlusStep
 
 
 class Mean(nn.Module):
@@ -29,8 +29,9 @@ TARGET = torch.zeros(1, 1, 1, 1)
 
 def consistency(*logits: Tensor, regions: bool = False, temperature: float = 0.5) -> float:
     loss = MCNetPlusLoss(Mean(), regions=regions, temperature=temperature)
-    loss(MCNetPlusOutput(list(logits)), TARGET)
-    return loss.parts["consistency_loss"].item()
+    step = MCNetPlusStep(TARGET)
+    loss(MCNetPlusOutput(list(logits)), step)
+    return step.parts["consistency_loss"].item()
 
 
 def test_consistency_by_hand():
@@ -60,8 +61,9 @@ def test_several_classes_are_sharpened_together():
 def test_sharpening_does_not_underflow_in_half_precision():
     logits = [torch.tensor([30.0, -30.0, 0.0]).view(1, 3, 1, 1).half() for _ in range(3)]
     loss = MCNetPlusLoss(Mean(), regions=False)
-    assert loss(MCNetPlusOutput(logits), TARGET).isfinite()
-    assert loss.parts["consistency_loss"].item() == pytest.approx(0, abs=1e-6)
+    step = MCNetPlusStep(TARGET)
+    assert loss(MCNetPlusOutput(logits), step).isfinite()
+    assert step.parts["consistency_loss"].item() == pytest.approx(0, abs=1e-6)
 
 
 def test_total_weights_its_parts():
@@ -69,11 +71,11 @@ def test_total_weights_its_parts():
     given = MCNetPlusOutput([torch.full((1, 2, 2, 2), value) for value in (1.0, 2.0, 4.0)])
     given.logits[2][:, 0] += 1
     loss = MCNetPlusLoss(Mean(), regions=False, supervised_weight=0.25, consistency_weight=3.0)
-    loss.ramp = 0.5
-    total = loss(given, torch.zeros(1, 1, 2, 2))
-    assert loss.parts["supervised_loss"].item() == pytest.approx(7.5)
-    assert loss.parts["consistency_loss"].item() > 0
-    assert total.item() == pytest.approx(0.25 * 7.5 + 0.5 * 3 * loss.parts["consistency_loss"].item())
+    step = MCNetPlusStep(torch.zeros(1, 1, 2, 2), ramp=0.5)
+    total = loss(given, step)
+    assert step.parts["supervised_loss"].item() == pytest.approx(7.5)
+    assert step.parts["consistency_loss"].item() > 0
+    assert total.item() == pytest.approx(0.25 * 7.5 + 0.5 * 3 * step.parts["consistency_loss"].item())
 
 
 @pytest.mark.parametrize("detach", [True, False])
@@ -81,7 +83,9 @@ def test_sharp_targets_carry_gradients_only_on_wish(detach):
     """Of two decoders, by the logits of the first: as the one that follows, and on wish as the one followed."""
     first, second = torch.randn(2, 3, 2, 2, requires_grad=True), torch.randn(2, 3, 2, 2, requires_grad=True)
     loss = MCNetPlusLoss(Mean(), regions=False, temperature=0.5, supervised_weight=1e-9, detach=detach)
-    gradient = torch.autograd.grad(loss(MCNetPlusOutput([first, second]), torch.zeros(2, 1, 2, 2)), first)[0]
+    gradient = torch.autograd.grad(
+        loss(MCNetPlusOutput([first, second]), MCNetPlusStep(torch.zeros(2, 1, 2, 2))), first
+    )[0]
 
     plain, sharp = first.softmax(1), (second / 0.5).softmax(1).detach()
     towards = (plain - sharp).square().sum(1).mean() / 2
@@ -93,16 +97,15 @@ def test_sharp_targets_carry_gradients_only_on_wish(detach):
 def test_supervised_terms_see_labelled_samples_only_and_consistency_all():
     logits = [torch.randn(5, 2, 2, 2, requires_grad=True) for _ in range(3)]
     loss = MCNetPlusLoss(Mean(), regions=False, consistency_weight=0.0)
-    total = loss(MCNetPlusOutput(logits), torch.zeros(2, 1, 2, 2))
+    total = loss(MCNetPlusOutput(logits), MCNetPlusStep(torch.zeros(2, 1, 2, 2)))
     for gradient in torch.autograd.grad(total, logits):
         assert (gradient[:2] != 0).all()
         assert (gradient[2:] == 0).all()
     loss = MCNetPlusLoss(Mean(), regions=False)
-    for gradient in torch.autograd.grad(loss(MCNetPlusOutput(logits), torch.zeros(2, 1, 2, 2)), logits):
+    for gradient in torch.autograd.grad(loss(MCNetPlusOutput(logits), MCNetPlusStep(torch.zeros(2, 1, 2, 2))), logits):
         assert (gradient[2:] != 0).all()
 
 
-def test_in_eval_mode_the_loss_is_the_supervised_one():
+def test_with_a_plain_target_the_loss_is_the_supervised_one():
     loss = MCNetPlusLoss(Mean(), regions=False)
     assert loss(torch.full((1, 2, 2, 2), 5.0), torch.zeros(1, 1, 2, 2)).item() == 5
-    assert loss.parts == {}

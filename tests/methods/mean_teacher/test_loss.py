@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nnunet_ext.methods.mean_teacher.loss import MeanTeacherLoss
+from nnunet_ext.methods.mean_teacher.loss import MeanTeacherLoss, MeanTeacherStep
 
 
 class Supervised(nn.Module):
@@ -34,13 +34,13 @@ def test_the_unlabelled_samples_are_drawn_to_the_teacher(scales):
     teacher = logits(0.5, 0.25).exp()
     supervised = Supervised()
     loss = MeanTeacherLoss(supervised, regions=False)
-    loss.expect(teacher, 0.5)
+    step = MeanTeacherStep([TARGET, TARGET] if scales else TARGET, teacher, 0.5)
     coarse = torch.zeros(3, 2, 1, 1)
-    value = loss([output, coarse], [TARGET, TARGET]) if scales else loss(output, TARGET)
+    value = loss([output, coarse] if scales else output, step)
     expected = (0.25**2 + 0.5**2) / 2
     assert float(value) == pytest.approx(7 + 0.5 * expected)
-    assert float(loss.parts["consistency_loss"]) == pytest.approx(expected)
-    assert float(loss.parts["supervised_loss"]) == 7
+    assert float(step.parts["consistency_loss"]) == pytest.approx(expected)
+    assert float(step.parts["supervised_loss"]) == 7
     assert [len(scale) for scale in supervised.output] == [1, 1] if scales else len(supervised.output) == 1
     value.backward()
     assert not output.grad[0].any()
@@ -50,8 +50,8 @@ def test_the_unlabelled_samples_are_drawn_to_the_teacher(scales):
 def test_regions():
     output = torch.cat((torch.zeros(1, 2, 2, 3), torch.full((1, 2, 2, 3), math.log(3))))
     loss = MeanTeacherLoss(Supervised(), regions=True)
-    loss.expect(torch.full((1, 2, 2, 3), 0.25), 1.0)
-    assert float(loss(output, TARGET)) == pytest.approx(7 + 0.5**2)
+    step = MeanTeacherStep(TARGET, torch.full((1, 2, 2, 3), 0.25), 1.0)
+    assert float(loss(output, step)) == pytest.approx(7 + 0.5**2)
 
 
 def test_the_difference_does_not_shrink_with_every_further_class():
@@ -59,14 +59,13 @@ def test_the_difference_does_not_shrink_with_every_further_class():
         (torch.zeros(1, 4, 2, 3), torch.tensor([[0.5, 0.25, 0.125, 0.125]]).log()[:, :, None, None].expand(1, 4, 2, 3))
     )
     loss = MeanTeacherLoss(Supervised(), regions=False)
-    loss.expect(torch.tensor([[0.25, 0.5, 0.125, 0.125]])[:, :, None, None].expand(1, 4, 2, 3), 1.0)
-    assert float(loss(output, TARGET)) == pytest.approx(7 + (0.25**2 + 0.25**2) / 2)
+    teacher = torch.tensor([[0.25, 0.5, 0.125, 0.125]])[:, :, None, None].expand(1, 4, 2, 3)
+    assert float(loss(output, MeanTeacherStep(TARGET, teacher, 1.0))) == pytest.approx(7 + (0.25**2 + 0.25**2) / 2)
 
 
-def test_what_the_teacher_says_holds_for_one_call():
+def test_with_a_plain_target_the_loss_is_the_supervised_one():
     loss = MeanTeacherLoss(Supervised(), regions=False)
-    loss.expect(logits(0.5).exp(), 1.0)
-    loss(logits(0.5, 0.25), TARGET)
+    loss(logits(0.5, 0.25), MeanTeacherStep(TARGET, logits(0.5).exp(), 1.0))
     output = logits(0.5)
     assert float(loss(output, TARGET)) == 7
     assert loss.supervised.output is output
@@ -78,8 +77,7 @@ def test_the_gradient_is_that_of_finite_differences():
 
     def consistency(output: Tensor) -> Tensor:
         loss = MeanTeacherLoss(Supervised(), regions=False)
-        loss.expect(teacher, 2.0)
-        return loss(output, TARGET)
+        return loss(output, MeanTeacherStep(TARGET, teacher, 2.0))
 
     # probabilities are float32
     output = torch.randn(3, 2, 2, 3, dtype=torch.float64, requires_grad=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nnunet_ext.methods.pseudo_label.loss import PseudoLabelLoss
+from nnunet_ext.methods.pseudo_label.loss import PseudoLabelLoss, PseudoLabelStep
 
 
 class MeanDistance(nn.Module):
@@ -28,18 +28,26 @@ TARGET, PSEUDO = torch.zeros(1, 1, 1, 1), torch.tensor([1.0, 1.0]).view(2, 1, 1,
 def test_weighted_mean(weight, expected, scales):
     loss = PseudoLabelLoss(MeanDistance(), weight)
     wrap = (lambda tensor: [tensor, tensor[..., :0]]) if scales else lambda tensor: tensor
-    loss.expect(wrap(PSEUDO))
+    step = PseudoLabelStep(wrap(TARGET), wrap(PSEUDO))
     output = OUTPUT.clone().requires_grad_()
-    value = loss(wrap(output), wrap(TARGET))
+    value = loss(wrap(output), step)
     assert value.item() == pytest.approx(expected)
-    assert {name: float(part) for name, part in loss.parts.items()} == {"supervised_loss": 1, "pseudo_label_loss": 2.5}
+    assert {name: float(part) for name, part in step.parts.items()} == {"supervised_loss": 1, "pseudo_label_loss": 2.5}
     value.backward()
     assert output.grad.flatten().tolist() == pytest.approx([1 / (1 + 2 * weight), *[weight / (1 + 2 * weight)] * 2])
 
 
-def test_what_is_expected_holds_for_one_call():
-    loss = PseudoLabelLoss(MeanDistance(), 1.0)
-    loss.expect(PSEUDO)
-    loss(OUTPUT, TARGET)
-    assert float(loss(OUTPUT[:1], TARGET)) == 1
-    assert {name: float(part) for name, part in loss.parts.items()} == {"supervised_loss": 1, "pseudo_label_loss": 0}
+def test_before_there_are_pseudo_labels_it_is_the_supervised_loss():
+    loss, step = PseudoLabelLoss(MeanDistance(), 1.0), PseudoLabelStep(TARGET)
+    assert float(loss(OUTPUT[:1], step)) == float(loss(OUTPUT[:1], TARGET)) == 1
+    assert {name: float(part) for name, part in step.parts.items()} == {"supervised_loss": 1, "pseudo_label_loss": 0}
+
+
+@pytest.mark.parametrize("scales", [False, True])
+def test_moving_a_step_moves_both_targets(scales):
+    wrap = (lambda tensor: [tensor, tensor]) if scales else lambda tensor: tensor
+    step = PseudoLabelStep(wrap(TARGET), wrap(PSEUDO))
+    assert step.to(torch.device("meta"), non_blocking=True) is step
+    for target in (step.target, step.pseudo_target):
+        assert {each.device.type for each in (target if scales else [target])} == {"meta"}
+    assert PseudoLabelStep(TARGET).to(torch.device("meta")).pseudo_target is None

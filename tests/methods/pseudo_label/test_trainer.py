@@ -83,7 +83,7 @@ def test_both_parts(half_labelled: Make, labels: str, configuration: str, anew: 
     assert [value != 0 for value in parts] == [False, False, True, True]
     total, supervised = (trainer.logger.get_value(name, step=-1) for name in ("train_losses", "supervised_loss"))
     assert total == pytest.approx((supervised + parts[-1]) / 2, abs=1e-5)
-    target, pseudo = (seen[3]["batch"][name] for name in ("target", "pseudo_target"))
+    target, pseudo = seen[3]["batch"]["target"].target, seen[3]["batch"]["pseudo_target"]
     assert [scale.shape for scale in target] == [scale.shape for scale in pseudo]
     averages = [trainer.logger.get_value(name, step=None) for name in ("ema_fg_dice", "mean_fg_dice")]
     assert averages[0][2] == averages[1][2]
@@ -252,7 +252,7 @@ def test_ranks_cannot_share_an_uneven_batch_under_batch_dice(half_labelled: Make
     with process_group(0, 2):
         trainer.is_ddp = True
         if not refused:
-            trainer._check_ddp_batch()
+            trainer._check_batch()
             return
         with pytest.raises(
             UserError,
