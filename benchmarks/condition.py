@@ -1,8 +1,8 @@
-"""How much the vectors by which DoDNet tells images apart differ, pooled after and before the last normalisation.
+"""How much the vectors by which DoDNet tells images apart differ, pooled after and before the last normalization.
 
     python benchmarks/condition.py --images "$nnUNet_raw/Dataset004_Hippocampus/imagesTr" --count 12
 
-Untrained U-Nets with instance norm, 8 features, four stages; each image normalised and cut or padded to
+Untrained U-Nets with instance norm, 8 features, four stages; each image normalized and cut or padded to
 40x56x40. Prints the mean over all pairs of images of the distance of their vectors over the vectors' mean length.
 """
 

@@ -2,7 +2,7 @@
 
     python benchmarks/training_step.py --trainer BANetTrainer --features 32 --patch 40 56 40 --pairs 7
 
-The trainers run whole ``train_step`` calls (forward, loss, backward, clipping, optimiser) on one random batch, in
+The trainers run whole ``train_step`` calls (forward, loss, backward, clipping, optimizer) on one random batch, in
 turn, every second time in reverse order; semi-supervised ones see as many unlabelled samples, too. Seconds are CPU
 seconds of the process, on a GPU those of the clock between synchronisations. The ratio of times is the median over
 pairs. FLOPs are those of convolutions, matrix products and resampling.
@@ -103,7 +103,7 @@ def scratch_folders() -> Iterator[None]:
 
 
 def make_trainer(name: str, plans: dict[str, Any], device: torch.device) -> Any:
-    """Return an initialised trainer in train mode."""
+    """Return an initialized trainer in train mode."""
     trainer = sockets.load("trainers", name)(plans | {"continue_training": False}, "3d_fullres", 0, DATASET, device)
     trainer.initialize()
     trainer.set_deep_supervision_enabled(trainer.enable_deep_supervision)

@@ -1,4 +1,4 @@
-"""Does TransDoDNet learn two tasks? Optimisers and activations of the controller on a toy.
+"""Does TransDoDNet learn two tasks? Optimizers and activations of the controller on a toy.
 
     python benchmarks/two_tasks.py --steps 400 --seeds 0 1 2
 
@@ -100,7 +100,7 @@ def run(arms: Sequence[tuple[str, float, str]], seeds: Sequence[int], steps: int
     """Print a row for each arm and seed."""
     torch.manual_seed(1000)
     unseen = images(8)
-    print("| optimiser | rate | activation | seed | bright | dark | silent units |\n|---|---:|---|---:|---:|---:|---:|")
+    print("| optimizer | rate | activation | seed | bright | dark | silent units |\n|---|---:|---|---:|---:|---:|---:|")
     for optimizer, rate, activation in arms:
         for seed in seeds:
             dice, silent = scores(trained(seed, optimizer, rate, activation, steps, hidden), *unseen)

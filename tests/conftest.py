@@ -344,7 +344,7 @@ def _half_labelled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
 def half_labelled(
     _half_labelled: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Any]:
-    """A preprocessed phantom data set of five labelled and three unlabelled cases, which a test may change.
+    """A preprocessed phantom dataset of five labelled and three unlabelled cases, which a test may change.
 
     The function makes a trainer on it, in ``results/NAME`` (``run``), of plans with these knobs::
 

@@ -40,7 +40,7 @@ BRAIN = LARGE | {"channels": ("T1", "T2", "T1c", "FLAIR")}
 
 @pytest.fixture(autouse=True)
 def dataset(tmp_path, monkeypatch) -> Path:
-    """A CT data set of 40 cases, 80 x 280 x 280 voxels of 3 x 0.8 x 0.8 mm, that exists as a fingerprint only."""
+    """A CT dataset of 40 cases, 80 x 280 x 280 voxels of 3 x 0.8 x 0.8 mm, that exists as a fingerprint only."""
     for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         monkeypatch.setenv(variable, str(tmp_path / variable))
     monkeypatch.setenv("nnUNet_n_proc_DA", "1")

@@ -75,7 +75,7 @@ class SafeCheckpoints:
       leaves the older file whole.
     * ``--c`` goes on from the newest whole checkpoint, whichever of final, latest and best that is. A truncated one is
       reported and passed over.
-    * What a trainer keeps beside network and optimiser (:meth:`extra_state`) travels in it.
+    * What a trainer keeps beside network and optimizer (:meth:`extra_state`) travels in it.
     """
 
     continue_training: bool
@@ -180,7 +180,7 @@ class SafeCheckpoints:
         return {}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`extra_state` returned; network and optimiser are loaded already.
+        """Take over what :meth:`extra_state` returned; network and optimizer are loaded already.
 
         Args:
             state: On the CPU; empty if the checkpoint has none, because an older version wrote it.

@@ -23,7 +23,7 @@ class GpuMemory:
         elements: Of one sample, as networks count them for the planner (``compute_conv_feature_map_size``).
         samples: Whose activations live at the same time.
         weights: Number of trained parameters.
-        states: Tensors that the optimiser keeps of each: 1 for SGD with momentum, 2 for AdamW.
+        states: Tensors that the optimizer keeps of each: 1 for SGD with momentum, 2 for AdamW.
     """
 
     elements: int
@@ -33,7 +33,7 @@ class GpuMemory:
 
     @property
     def of_weights(self) -> int:
-        """Bytes of weights, gradients and the optimiser's state."""
+        """Bytes of weights, gradients and the optimizer's state."""
         return self.weights * (BYTES_OF_WEIGHT + 4 * self.states)
 
     @property

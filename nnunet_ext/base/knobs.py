@@ -7,7 +7,7 @@ The block may stand at the top level of the plans and in any configuration::
 The one rule for merging, decided in :func:`resolve`: defaults, then the top level, then the configurations from the
 farthest ancestor (``inherits_from``) down to the one that is trained; key by key, also inside a method's sub-block; the
 later wins. nnU-Net's own ``inherits_from`` would replace the block whole, so we do not rely on it. Where no block names
-an optimiser, the recipe of the method that is trained stands in for the defaults.
+an optimizer, the recipe of the method that is trained stands in for the defaults.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GENERAL = (
     Knob("num_iterations_per_epoch", 250, "training steps in an epoch", integer(1), "an integer >= 1"),
     Knob("num_val_iterations_per_epoch", 50, "validation steps in an epoch", integer(1), "an integer >= 1"),
     Knob("initial_lr", 1e-2, "learning rate before the decay", number(0, exclusive=True), "a number > 0"),
-    Knob("weight_decay", 3e-5, "weight decay of the optimiser", number(0), "a number >= 0"),
+    Knob("weight_decay", 3e-5, "weight decay of the optimizer", number(0), "a number >= 0"),
     Knob(
         "optimizer",
         "SGD",
@@ -179,7 +179,7 @@ def put(plans: dict, block: dict[str, Any]) -> None:
 def recommend(plans: dict, recipe: Mapping[str, Any]) -> None:
     """Add a method's recipe to the top-level block of ``plans``, in place, unless a block names an ``optimizer``.
 
-    What the block says already stays. A recipe is optimiser, learning rate and what belongs to them: half of one is
+    What the block says already stays. A recipe is optimizer, learning rate and what belongs to them: half of one is
     none.
     """
     blocks_there = [plans.get(BLOCK, {}), *(entry.get(BLOCK, {}) for entry in plans["configurations"].values())]

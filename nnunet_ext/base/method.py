@@ -53,7 +53,7 @@ class Method:
         planners: Names that ``-pl`` takes.
         supports: Configurations and label modes, in words.
         knobs: The method's own settings.
-        recipe: General knobs that its trainers take, instead of the defaults, where the plans name no optimiser.
+        recipe: General knobs that its trainers take, instead of the defaults, where the plans name no optimizer.
     """
 
     key: str

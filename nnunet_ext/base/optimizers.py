@@ -1,4 +1,4 @@
-"""The optimisers and learning-rate schedules that knobs name."""
+"""The optimizers and learning-rate schedules that knobs name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Schedule: TypeAlias = PolyLRScheduler | SteppedLR | WarmUp
 def make_optimizer(
     weights: Iterable[torch.nn.Parameter], stock: Optimizer, kind: str, rate: float, weight_decay: float
 ) -> Optimizer:
-    """Return the optimiser that the knob ``optimizer`` names: ``stock`` itself for "SGD"."""
+    """Return the optimizer that the knob ``optimizer`` names: ``stock`` itself for "SGD"."""
     if kind == "AdamW":
         return AdamW(weights, rate, weight_decay=weight_decay)
     if kind == "PlainSGD":
@@ -33,7 +33,7 @@ def make_schedule(optimizer: Optimizer, knobs: Mapping[str, Any], rate: float, e
 
 
 def kind_of(state: Mapping[str, Any]) -> str:
-    """Return which of the knob's optimisers an optimiser's state dict is of."""
+    """Return which of the knob's optimizers an optimizer's state dict is of."""
     group = state["param_groups"][0]
     if "betas" in group:
         return "AdamW"

@@ -50,7 +50,7 @@ class ExtTrainer(CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnU
 
     A method's trainer names its card in ``method``, puts its network on the plans' U-Net in :meth:`network_on`, and
     returns a :class:`MethodLoss` from ``_build_loss``, whose terms are logged, saved and drawn. ``recipe`` holds the
-    general knobs that it takes, instead of the defaults, where the plans name no optimiser.
+    general knobs that it takes, instead of the defaults, where the plans name no optimizer.
 
     Raises:
         UserError: Unknown or illegal knob; results folder not writable; plans that leave a single deep-supervision
@@ -100,7 +100,7 @@ class ExtTrainer(CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnU
             self.print_to_log_file(f"The plans name no optimizer, so {type(self).__name__} takes its recipe: {taken}")
 
     def initialize(self) -> None:
-        """Build network, optimiser and loss, after refusing what stock nnU-Net would crash on."""
+        """Build network, optimizer and loss, after refusing what stock nnU-Net would crash on."""
         if self.enable_deep_supervision:
             check_deep_supervision(self.configuration_manager, self.plans_manager.plans_name, self.configuration_name)
         self._check_batch()

@@ -1,1 +1,1 @@
-"""Collections: several data sets, one network."""
+"""Collections: several datasets, one network."""

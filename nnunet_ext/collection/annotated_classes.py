@@ -1,4 +1,4 @@
-"""Cases of one data set that were annotated for different classes, sorted by what was annotated.
+"""Cases of one dataset that were annotated for different classes, sorted by what was annotated.
 
 ``dataset.json`` may say so case by case: ``"annotated": {"case_1": ["liver"], "case_2": ["liver", "spleen"]}``. A case
 that is not mentioned was annotated for all classes. Cases that agree have the same *signature*; each signature becomes
@@ -25,7 +25,7 @@ class Signature:
     """Classes that were annotated in the same cases.
 
     Args:
-        classes: Names in the data set's order.
+        classes: Names in the dataset's order.
         cases: Names of the cases.
         merged: Number of cases, of those, in which more was annotated than this, and what.
     """
@@ -94,7 +94,7 @@ def signatures(
     there becomes background, which is right because that task predicts only its own classes.
 
     Args:
-        dataset: Their data set.
+        dataset: Their dataset.
         annotated: The classes that were annotated in each case.
         wanted: The only classes that count; a case without any is left out.
         place: What messages begin with.

@@ -1,4 +1,4 @@
-"""Some of a data set's classes, renamed and numbered anew."""
+"""Some of a dataset's classes, renamed and numbered anew."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LabelSubset:
 
 
 def class_values(dataset: RawDataset) -> dict[str, tuple[int, ...]]:
-    """Return each foreground class or region of a data set and the values that make it, in the order of its heads."""
+    """Return each foreground class or region of a dataset and the values that make it, in the order of its heads."""
     classes = foreground_classes(dataset.description)
     return {name: value if isinstance(value, tuple) else (value,) for name, value in classes.items()}
 

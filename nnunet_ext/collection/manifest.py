@@ -1,4 +1,4 @@
-"""The manifest of a collection: which ordinary data sets are tasks of one network.
+"""The manifest of a collection: which ordinary datasets are tasks of one network.
 
 It is the dataset.json of a folder without images::
 
@@ -37,8 +37,8 @@ class ManifestTask:
 
     Args:
         name: Name of the task.
-        dataset: The member, an ordinary data set.
-        source: Of a part: the data set that it was taken from.
+        dataset: The member, an ordinary dataset.
+        source: Of a part: the dataset that it was taken from.
         labels: Of a part: names in the source and names in the member.
         weight: How often the task is drawn, where training samples by weight.
         spacing: Target spacing of its own in mm, in nnU-Net's axis order before transposition.
@@ -127,14 +127,14 @@ def parse_manifest(content: Any, file: Path) -> Manifest:
 
 
 def check_dataset_name(name: str, file: Path) -> None:
-    """Refuse a data set whose name cannot become part of a plans name.
+    """Refuse a dataset whose name cannot become part of a plans name.
 
     Raises:
         UserError: It has two underscores in a row or ends in one, where nnU-Net splits the names of results folders.
     """
     if not re.fullmatch(r"Dataset\d{3}_[A-Za-z0-9_.-]+", name) or "__" in name or name.endswith("_"):
         raise UserError(
-            f"{file}: expected a data set named like Dataset003_Liver, without '__' and not ending in '_' (it becomes "
+            f"{file}: expected a dataset named like Dataset003_Liver, without '__' and not ending in '_' (it becomes "
             f"part of a results folder's name), got {name!r}. Rename its folder."
         )
 
@@ -221,12 +221,12 @@ def _task(name: str, entry: Any, file: Path) -> ManifestTask:
     place = f"{file}: task {name!r}"
     check_task_name(name, file)
     if not isinstance(entry, dict) or not isinstance(entry.get("dataset"), str):
-        raise UserError(f'{place}: expected {{"dataset": "Dataset003_Liver"}}, got {entry!r}. Name its data set.')
+        raise UserError(f'{place}: expected {{"dataset": "Dataset003_Liver"}}, got {entry!r}. Name its dataset.')
     _check_keys(entry, TASK_KEYS, TASK_KEYS, place)
     check_dataset_name(entry["dataset"], file)
     source = entry.get("source")
     if source is not None and not isinstance(source, str):
-        raise UserError(f"{place}: 'source': expected the name of a data set, got {source!r}. Correct it.")
+        raise UserError(f"{place}: 'source': expected the name of a dataset, got {source!r}. Correct it.")
     weight, spacing, normalization = (entry.get(key) for key in ("weight", "spacing", "normalization"))
     return ManifestTask(
         name,

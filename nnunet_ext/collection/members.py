@@ -50,31 +50,31 @@ def check_members(manifest: Manifest, folder: Path) -> None:
 
 
 def find_member(raw: Path, name: str, place: str) -> RawDataset:
-    """Return a data set that may be a member.
+    """Return a dataset that may be a member.
 
     Raises:
         UserError: There is none of this name, or it is a collection.
     """
     if not (raw / name).is_dir():
         present = [path.name for path in raw.glob("Dataset[0-9][0-9][0-9]_*") if path.is_dir()]
-        raise UserError(f"{place}: unknown data set {name!r}. {nearest(name, present)}")
+        raise UserError(f"{place}: unknown dataset {name!r}. {nearest(name, present)}")
     file = raw / name / "dataset.json"
     check_dataset_name(name, file)
     if file.is_file():
         description = read_json(file)
         if isinstance(description, dict) and is_collection(description):
             raise UserError(
-                f"{place}: expected an ordinary data set, found the collection {name!r}. Name its members instead."
+                f"{place}: expected an ordinary dataset, found the collection {name!r}. Name its members instead."
             )
     return RawDataset.read(raw / name)
 
 
 def root_source(raw: Path, name: str) -> str | None:
-    """Return the data set that a part was taken from, and if that is a part too, the one behind it; else None.
+    """Return the dataset that a part was taken from, and if that is a part too, the one behind it; else None.
 
     Args:
         raw: The folder nnUNet_raw.
-        name: The data set.
+        name: The dataset.
     """
     found, seen = None, {name}
     while True:
@@ -87,7 +87,7 @@ def root_source(raw: Path, name: str) -> str | None:
 
 
 def check_trainable(dataset: RawDataset, place: str) -> None:
-    """Refuse a data set that a collection cannot train on.
+    """Refuse a dataset that a collection cannot train on.
 
     Raises:
         UserError: It has too few cases, is 2D, or has labels that nnU-Net does not take.

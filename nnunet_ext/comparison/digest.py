@@ -19,7 +19,7 @@ def plans_digest(folder: Path, plans: dict[str, Any], configuration: str) -> str
     """Hash what a configuration is trained with, but for the knobs at the top level of the plans.
 
     Args:
-        folder: The data set's folder in nnUNet_preprocessed; the labels of its dataset.json count.
+        folder: The dataset's folder in nnUNet_preprocessed; the labels of its dataset.json count.
         plans: The plans.
         configuration: Its name.
 

@@ -75,7 +75,7 @@ class ScoredCases:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """Hashes of label and images by case; none of validation cases, which are the data set's own.
+        """Hashes of label and images by case; none of validation cases, which are the dataset's own.
 
         Raises:
             UserError: A file cannot be read.

@@ -13,7 +13,7 @@ class Setting:
     """What all runs of a comparison share.
 
     Args:
-        d: Data set, number or name.
+        d: Dataset, number or name.
         p: Plans' name.
         c: Configuration.
         device: ``cpu``, ``cuda`` or ``mps``.

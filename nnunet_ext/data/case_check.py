@@ -29,7 +29,7 @@ def check_case(
     Args:
         case: Its files.
         reader: nnU-Net's reader.
-        channels: Image channels of the data set.
+        channels: Image channels of the dataset.
         legal: Values that a label file may hold.
         filled: Refuse an empty image: one value in all voxels of all channels.
 

@@ -15,7 +15,7 @@ def read_case_list(file: Path, legal: Collection[str], dataset: str, option: str
     Args:
         file: The file.
         legal: The cases that there are.
-        dataset: Name of their data set.
+        dataset: Name of their dataset.
         option: What the user gave the file with.
 
     Raises:

@@ -34,7 +34,7 @@ def check_dataset(
     plans: Mapping[str, Any] | None = None,
     show_progress: bool = True,
 ) -> RawDataset:
-    """Check a raw nnU-Net data set: dataset.json, file names, and every image and label.
+    """Check a raw nnU-Net dataset: dataset.json, file names, and every image and label.
 
     Args:
         folder: The dataset's folder in nnUNet_raw.
@@ -44,7 +44,7 @@ def check_dataset(
         show_progress: Show a progress bar.
 
     Returns:
-        The data set.
+        The dataset.
 
     Raises:
         UserError: The first problem found, and how many more cases have one.
@@ -96,7 +96,7 @@ def check_cases(
 
     Args:
         cases: At least one.
-        dataset: The data set that describes them.
+        dataset: The dataset that describes them.
         reader: The nnU-Net reader that will read them.
         legal: Values that a label file may hold.
         filled: Refuse an empty image.

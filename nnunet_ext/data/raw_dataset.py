@@ -1,4 +1,4 @@
-"""A raw nnU-Net data set as its folder describes it: dataset.json, and which files make which training case."""
+"""A raw nnU-Net dataset as its folder describes it: dataset.json, and which files make which training case."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from nnunet_ext.files.system_files import DOUBLE
 
 @dataclass(frozen=True)
 class RawDataset:
-    """A data set's folder in nnUNet_raw and what its dataset.json says; no image is read.
+    """A dataset's folder in nnUNet_raw and what its dataset.json says; no image is read.
 
     Args:
-        folder: The data set's folder.
+        folder: The dataset's folder.
         description: The content of its dataset.json.
     """
 
@@ -31,7 +31,7 @@ class RawDataset:
 
     @classmethod
     def read(cls, folder: Path) -> RawDataset:
-        """Read a data set's description.
+        """Read a dataset's description.
 
         Raises:
             UserError: dataset.json is missing, broken, or lacks a key that nnU-Net needs.
@@ -140,7 +140,7 @@ def list_images(folder: Path, ending: str, channels: int) -> list[Case]:
 def _read_description(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise UserError(
-            f"{file}: expected a description of the data set, found no file. Write one (nnU-Net's "
+            f"{file}: expected a description of the dataset, found no file. Write one (nnU-Net's "
             f"documentation, dataset_format.md)."
         )
     description = read_json(file)
@@ -176,7 +176,7 @@ def _check_types(description: dict[str, Any], file: Path) -> None:
     if all(str(name).isdecimal() for name in description["labels"]):
         raise UserError(
             f"{file}: expected labels as name: number, got {description['labels']!r}, the form of nnU-Net "
-            f"v1. Convert the data set with nnUNetv2_convert_old_nnUNet_dataset."
+            f"v1. Convert the dataset with nnUNetv2_convert_old_nnUNet_dataset."
         )
 
 

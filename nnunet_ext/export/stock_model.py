@@ -194,6 +194,6 @@ def _predict_alike(whole: nn.Module, plain: Any) -> bool:
 
 
 def _at_rest(state: dict[str, Any], plain: nn.Module) -> dict[str, Any]:
-    """Return an optimiser's state of the same settings, for fewer parameters and without momentum."""
+    """Return an optimizer's state of the same settings, for fewer parameters and without momentum."""
     group = state["param_groups"][0] | {"params": list(range(len(list(plain.parameters()))))}
     return {"state": {}, "param_groups": [group]}

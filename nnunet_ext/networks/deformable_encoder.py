@@ -150,7 +150,7 @@ class _RowMajorGradient(torch.autograd.Function):
 
 
 class _Layer(nn.Module):
-    """Attention and feed-forward part, each added to ``alpha`` x its input and normalised."""
+    """Attention and feed-forward part, each added to ``alpha`` x its input and normalized."""
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ def moved(fresh: Tensor, old: Tensor | None, outputs: Places, inputs: Places | N
     """Return a copy of a fresh tensor with an old one's values at their new places; None if they do not fit.
 
     Args:
-        fresh: Weight (O, I, ...) or bias (O) as initialised; outputs that are not moved stay as they are.
+        fresh: Weight (O, I, ...) or bias (O) as initialized; outputs that are not moved stay as they are.
         old: The old layer's tensor (O', I', ...); None: there is none.
         outputs: Places along the first axis.
         inputs: Places along the second; a moved output takes nothing (0) from inputs that are not moved. None: the

@@ -27,7 +27,7 @@ LOGIT = 3
 class UpsamplingDecoder(nn.Module):
     """Decoder with the stages of a U-Net's own, one head at full resolution, and up-sampling units of a given kind.
 
-    A unit ends with the plans' normalisation and non-linearity, where nnU-Net's own up-sampling ends with a transposed
+    A unit ends with the plans' normalization and non-linearity, where nnU-Net's own up-sampling ends with a transposed
     convolution. Resizing goes by the plans' strides, so an axis of stride 1 stays as it is; the convolution after it
     has the kernel of the stage that it arrives at. Parts have the names that nnU-Net's decoder gives them.
 

@@ -1,4 +1,4 @@
-"""Seeded phantom data sets that each label something else of one anatomy: what collections are tested on."""
+"""Seeded phantom datasets that each label something else of one anatomy: what collections are tested on."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def write_phantom_collection(
     seed: int = 0,
     shape: tuple[int, int, int] = (28, 28, 28),
 ) -> list[Path]:
-    """Write raw nnU-Net data sets that can be the members of one collection.
+    """Write raw nnU-Net datasets that can be the members of one collection.
 
     All show the same anatomy and label other parts of it: Organs (CT: liver and kidney), Lesion (2 channels, PET/CT: a
     lesion in the liver), Tumour (4 channels, MR: the regions whole > core), Lung (CT with an ignore label), Kidney (MR,
@@ -87,7 +87,7 @@ def write_phantom_collection(
 
     Args:
         raw: The folder ``nnUNet_raw``.
-        first: Number of the first data set; the others follow.
+        first: Number of the first dataset; the others follow.
         members: How many; after the fifth the same kinds come again, with other cases, as Organs2 and so on.
         cases: Training cases of each member; Kidney has at most 3.
         unseen: Further cases of each member in ``imagesTs`` and ``labelsTs``.
@@ -96,7 +96,7 @@ def write_phantom_collection(
             smaller.
 
     Returns:
-        The data sets' folders.
+        The datasets' folders.
     """
     folders = []
     for index in range(members):

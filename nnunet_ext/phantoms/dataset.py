@@ -1,4 +1,4 @@
-"""Seeded phantom data sets in nnU-Net's raw format: what the tests and the demo train on where no scan is at hand."""
+"""Seeded phantom datasets in nnU-Net's raw format: what the tests and the demo train on where no scan is at hand."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def write_phantom_dataset(
     regions: bool = False,
     ignore: bool = False,
 ) -> Path:
-    """Write a raw nnU-Net data set of phantoms.
+    """Write a raw nnU-Net dataset of phantoms.
 
     Args:
         raw: The folder ``nnUNet_raw``.
@@ -101,7 +101,7 @@ def write_phantom_dataset(
         ignore: A slab of each training case is not annotated.
 
     Returns:
-        The data set's folder.
+        The dataset's folder.
     """
     folder = raw / name
     parts = (("Tr", "case", cases), ("Ts", "unseen", unseen), ("Un", "unlabelled", unlabelled))

@@ -1,4 +1,4 @@
-"""A copy of a labelled data set in which most labels are hidden, to measure what unlabelled images are worth.
+"""A copy of a labelled dataset in which most labels are hidden, to measure what unlabelled images are worth.
 
 The copy is a dataset.json that refers to the source's files, so no image is copied. It has nnU-Net's key ``dataset``
 (the labelled cases), ``unlabelled`` (:mod:`nnunet_ext.semi_supervised.raw_images`) and two keys that no loader reads::
@@ -59,7 +59,7 @@ def hide_labels(
     With cases for testing all others may stay labelled: the upper bound of an experiment, tested on the same cases.
 
     Args:
-        source: The labelled data set.
+        source: The labelled dataset.
         place: The copy's folder in nnUNet_raw.
         labelled: Its cases that stay labelled.
         test: Its cases that are to be neither trained on nor seen unlabelled.
@@ -76,7 +76,7 @@ def hide_labels(
     there = [path.name for path in files_in(place) if not is_partial(path.name)]
     before = read_json(file) if file.is_file() else None
     if there and not _has_these_cases(before, content, file):
-        found, remedy = f"another data set ({there[0]})", ""
+        found, remedy = f"another dataset ({there[0]})", ""
         if _is_copy(before):
             found, remedy = "a copy with others", ", or delete the folder"
         raise UserError(
@@ -113,7 +113,7 @@ def scored_cases(raw_folder: Path, key: str) -> list[Case]:
     description = RawDataset.read(raw_folder).description
     if not scored_names(description, key):
         raise UserError(
-            f"{raw_folder / 'dataset.json'}: expected cases under {key!r}, found none. Make the data set with "
+            f"{raw_folder / 'dataset.json'}: expected cases under {key!r}, found none. Make the dataset with "
             f"nnunet_ext hide_labels{' --test FILE' if key == TEST else ''}."
         )
     if key == TEST:

@@ -26,7 +26,7 @@ class UnlabelledData:
     """The preprocessed unlabelled images of one configuration.
 
     Args:
-        folder: The data set's folder in nnUNet_preprocessed.
+        folder: The dataset's folder in nnUNet_preprocessed.
         plans: The plans.
         configuration: Name of the configuration.
     """

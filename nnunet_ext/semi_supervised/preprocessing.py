@@ -38,12 +38,12 @@ def preprocess_unlabelled(
     again: bool = False,
     check: bool = True,
 ) -> None:
-    """Preprocess what is missing of a data set's unlabelled images; remove cases whose images are gone.
+    """Preprocess what is missing of a dataset's unlabelled images; remove cases whose images are gone.
 
     Second stages of a cascade are passed over.
 
     Args:
-        raw_folder: The data set's folder in nnUNet_raw.
+        raw_folder: The dataset's folder in nnUNet_raw.
         preprocessed_folder: Its folder in nnUNet_preprocessed.
         plans: Its plans.
         *configurations: Names of configurations.
@@ -84,10 +84,10 @@ def check_unlabelled(
     """Return the names of the preprocessed unlabelled cases.
 
     Args:
-        preprocessed_folder: The data set's folder in nnUNet_preprocessed.
+        preprocessed_folder: The dataset's folder in nnUNet_preprocessed.
         plans: The plans.
         configuration: Name of the configuration.
-        raw_folder: The data set's folder in nnUNet_raw. If it has unlabelled images, these must be the same cases, and
+        raw_folder: The dataset's folder in nnUNet_raw. If it has unlabelled images, these must be the same cases, and
             unchanged.
 
     Raises:

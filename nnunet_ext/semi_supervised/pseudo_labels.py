@@ -78,9 +78,9 @@ class PseudoLabelFolder:
 
 
 class PseudoLabelled:
-    """A data set whose images are in one folder and whose labels are in another.
+    """A dataset whose images are in one folder and whose labels are in another.
 
-    nnU-Net's own data set reads both: a cascade's second stage has such a folder of labels.
+    nnU-Net's own dataset reads both: a cascade's second stage has such a folder of labels.
 
     Args:
         images: Folder of preprocessed unlabelled cases.

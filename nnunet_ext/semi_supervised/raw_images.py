@@ -1,7 +1,7 @@
-"""The unlabelled images of a raw data set: those in ``imagesUn/``, or those that dataset.json lists.
+"""The unlabelled images of a raw dataset: those in ``imagesUn/``, or those that dataset.json lists.
 
-``imagesUn/`` holds files named as in ``imagesTr``. dataset.json may instead say where they are, relative to the data
-set's folder, as nnU-Net's own key ``dataset`` does for labelled cases::
+``imagesUn/`` holds files named as in ``imagesTr``. dataset.json may instead say where they are, relative to the dataset
+'s folder, as nnU-Net's own key ``dataset`` does for labelled cases::
 
     "unlabelled": {"case_7": {"images": ["../Dataset003_Liver/imagesTr/case_7_0000.nii.gz"]}}
 """
@@ -28,7 +28,7 @@ FOLDER = "imagesUn"
 
 
 def has_unlabelled(raw_folder: Path) -> bool:
-    """Whether a raw data set says that it has unlabelled images; they may be wrong."""
+    """Whether a raw dataset says that it has unlabelled images; they may be wrong."""
     if (raw_folder / FOLDER).is_dir():
         return True
     file = raw_folder / "dataset.json"
@@ -83,7 +83,7 @@ def check_images_un(
     """Read unlabelled cases and refuse what is wrong with them.
 
     Args:
-        raw_folder: The data set's folder in nnUNet_raw.
+        raw_folder: The dataset's folder in nnUNet_raw.
         cases: Some of its unlabelled cases.
         plans: The plans by which they will be preprocessed; None before there are any.
         show_progress: Show a progress bar.

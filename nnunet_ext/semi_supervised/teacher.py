@@ -14,7 +14,7 @@ from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 class Ema:
     """Moving average of a network's parameters and buffers [0], itself a network, in eval mode and without gradients.
 
-    It lives outside the trained network: not in its state dict, its optimiser, DDP or torch.compile. DDP ranks whose
+    It lives outside the trained network: not in its state dict, its optimizer, DDP or torch.compile. DDP ranks whose
     networks are equal have equal averages.
 
     Args:

@@ -59,7 +59,7 @@ class SemiSupervisedTrainer(TwoPartTrainer):
     _unlabelled_cases: tuple[str, ...] = ()
 
     def initialize(self) -> None:
-        """Build network, optimiser and loss; refused for a cascade's second stage."""
+        """Build network, optimizer and loss; refused for a cascade's second stage."""
         if self.is_cascaded:
             raise UserError(
                 f"{type(self).__name__}: expected a configuration of one stage, got {self.configuration_name!r}: it "

@@ -29,12 +29,12 @@ class TwoPartTrainer(ExtTrainer):
     )
 
     def initialize(self) -> None:
-        """Build network, optimiser and loss."""
+        """Build network, optimizer and loss."""
         super().initialize()
         self.checkpoints_halves = self.knobs["unlabelled"]["checkpoint_halves"] is True
         if self.checkpoints_halves and mixes_samples(self.network):
             raise UserError(
-                f"plans {self.plans_manager.plans_name!r}: knob unlabelled.checkpoint_halves expects a normalisation "
+                f"plans {self.plans_manager.plans_name!r}: knob unlabelled.checkpoint_halves expects a normalization "
                 f"that keeps samples apart, got batch norm. Set it to false, or plan with instance norm."
             )
 

@@ -73,20 +73,20 @@ def numbers_to_oneself(raw: Path) -> Iterator[None]:
 
 
 def dataset(variable: str, name_or_id: str | int) -> Path:
-    """Return a data set's folder inside one of nnU-Net's folders.
+    """Return a dataset's folder inside one of nnU-Net's folders.
 
     Raises:
-        UserError: No such data set, or several with this number.
+        UserError: No such dataset, or several with this number.
     """
     root, text = folder(variable), str(name_or_id)
     present, found = _look_up(root, text)
     if len(found) > 1:
-        raise UserError(f"{root}: expected one data set with number {text}, found {', '.join(found)}. Renumber one.")
+        raise UserError(f"{root}: expected one dataset with number {text}, found {', '.join(found)}. Renumber one.")
     if not found:
-        remedy = nearest(text, present) if present else f"{variable} holds no data set: mend it or fill it."
+        remedy = nearest(text, present) if present else f"{variable} holds no dataset: mend it or fill it."
         if variable == "nnUNet_preprocessed" and (raw := if_there("nnUNet_raw")) and (names := _look_up(raw, text)[1]):
             remedy = f"Run nnunet_ext plan_and_preprocess -d {int(names[0][7:10])} first."
-        raise UserError(f"{root}: expected data set {text!r}, found none. {remedy}")
+        raise UserError(f"{root}: expected dataset {text!r}, found none. {remedy}")
     return root / found[0]
 
 
@@ -97,7 +97,7 @@ def if_there(variable: str) -> Path | None:
 
 
 def plans(name_or_id: str | int, plans_name: str) -> dict[str, Any]:
-    """Return a data set's plans.
+    """Return a dataset's plans.
 
     Raises:
         UserError: There is no plans file of that name.
@@ -112,7 +112,7 @@ def plans(name_or_id: str | int, plans_name: str) -> dict[str, Any]:
 
 
 def _look_up(root: Path, text: str) -> tuple[list[str], list[str]]:
-    """Return all data sets of a folder, and those of a name or number."""
+    """Return all datasets of a folder, and those of a name or number."""
     present = sorted(path.name for path in root.glob("Dataset[0-9][0-9][0-9]_*") if path.is_dir())
     by_number = [name for name in present if text.isdecimal() and int(name[7:10]) == int(text)]
     wanted = [text] if text.startswith("Dataset") else by_number
@@ -134,7 +134,7 @@ class Folders:
     results: Path | None = None
 
     def datasets(self) -> set[str]:
-        """Return the names of all data sets in any of the three."""
+        """Return the names of all datasets in any of the three."""
         return {
             place.name
             for folder in (self.raw, self.preprocessed, self.results)
@@ -144,7 +144,7 @@ class Folders:
         }
 
     def check_number(self, name: str, option: str) -> None:
-        """Refuse a new data set whose number, given by ``option``, another one has.
+        """Refuse a new dataset whose number, given by ``option``, another one has.
 
         Raises:
             UserError: It is not free.

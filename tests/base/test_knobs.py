@@ -142,7 +142,7 @@ class TestResolve:
 
 
 class TestRecipe:
-    """Of a method: where no block names an optimiser."""
+    """Of a method: where no block names an optimizer."""
 
     RECIPE: ClassVar[dict[str, object]] = {"optimizer": "AdamW", "initial_lr": 2e-4, "warm_up": 0.01}
 

@@ -1,4 +1,4 @@
-"""A planned phantom data set, and the program run in this process (a subprocess would import for seconds)."""
+"""A planned phantom dataset, and the program run in this process (a subprocess would import for seconds)."""
 
 import json
 import multiprocessing
@@ -30,7 +30,7 @@ def prepare(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
 
 @pytest.fixture(scope="session")
 def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders with one phantom data set, planned by LitePlanner with three knobs, not preprocessed."""
+    """Folders with one phantom dataset, planned by LitePlanner with three knobs, not preprocessed."""
     root = tmp_path_factory.mktemp("nnunet")
     with pytest.MonkeyPatch.context() as monkeypatch:
         prepare(monkeypatch, root)

@@ -16,7 +16,7 @@ LABELS = {"background": 0, "liver": 1, "spleen": 2, "colon": 3, "ignore": 4}
 
 @dataclass(frozen=True)
 class Listed(RawDataset):
-    """A data set whose cases need no files."""
+    """A dataset whose cases need no files."""
 
     names: tuple[str, ...] = ()
 

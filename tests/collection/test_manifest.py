@@ -1,4 +1,4 @@
-"""A manifest says which data sets are tasks; every mistake in it gets one line."""
+"""A manifest says which datasets are tasks; every mistake in it gets one line."""
 
 import json
 from pathlib import Path
@@ -161,7 +161,7 @@ class TestFile:
     @pytest.mark.parametrize("name", ["Dataset900_M__S", "Dataset900_M_", "Dataset900_", "Dataset900_a b", "MOTS"])
     def test_folder_name(self, tmp_path: Path, name: str) -> None:
         found = problem(tmp_path, {"tasks": {"a": LIVER}}, name)
-        assert found.startswith("expected a data set named like Dataset003_Liver")
+        assert found.startswith("expected a dataset named like Dataset003_Liver")
         assert found.endswith(f"got {name!r}. Rename its folder.")
 
 
@@ -174,15 +174,15 @@ class TestTask:
 
     @pytest.mark.parametrize("entry", ["Dataset003_Liver", {}, {"dataset": 3}])
     def test_no_dataset(self, raw: Path, entry: object) -> None:
-        assert problem(raw, {"tasks": {"x": entry}}).endswith("Name its data set.")
+        assert problem(raw, {"tasks": {"x": entry}}).endswith("Name its dataset.")
 
     def test_unknown_dataset(self, raw: Path) -> None:
         found = task_problem(raw, dataset="Dataset003_Livr")
-        assert found.startswith("unknown data set 'Dataset003_Livr'. Did you mean 'Dataset003_Liver'? Legal: ")
+        assert found.startswith("unknown dataset 'Dataset003_Livr'. Did you mean 'Dataset003_Liver'? Legal: ")
 
     def test_collection_as_member(self, raw: Path) -> None:
         found = task_problem(raw, dataset="Dataset007_Other")
-        assert found.startswith("expected an ordinary data set, found the collection 'Dataset007_Other'.")
+        assert found.startswith("expected an ordinary dataset, found the collection 'Dataset007_Other'.")
 
     def test_member_name(self, raw: Path) -> None:
         assert "got 'Dataset008_a__b'" in problem(raw, {"tasks": {"x": {"dataset": "Dataset008_a__b"}}})
@@ -245,10 +245,10 @@ class TestTask:
 
     def test_unknown_source(self, raw: Path) -> None:
         found = task_problem(raw, source="Dataset004_PETT")
-        assert found.startswith("'source': unknown data set 'Dataset004_PETT'. Did you mean 'Dataset004_PET'?")
+        assert found.startswith("'source': unknown dataset 'Dataset004_PETT'. Did you mean 'Dataset004_PET'?")
 
     def test_source_that_is_a_number(self, raw: Path) -> None:
-        assert task_problem(raw, source=4) == "'source': expected the name of a data set, got 4. Correct it."
+        assert task_problem(raw, source=4) == "'source': expected the name of a dataset, got 4. Correct it."
 
 
 def test_parsing_alone_looks_nothing_up(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ A new trainer joins by its file in ``trainers/``. A new row is one function::
     @pytest.mark.row("what the row tests", expensive=True)
     def test_it(trainer: str) -> None: ...
 
-A row runs for every trainer. ``of="collections"``, ``of="data sets"`` or ``of="unlabelled images"`` with ``why=`` says
+A row runs for every trainer. ``of="collections"``, ``of="datasets"`` or ``of="unlabelled images"`` with ``why=`` says
 that it has no meaning for the others. Trainers of collections run it on a collection (see ``stock.py``); in a
 configuration that collections do not have, which a parameter or ``configuration=`` tells, their cell is the refusal.
 
 The fixed subset has one trainer of collections in turn, as they share their code, and all others. Of a row that is
-marked ``of_each_kind`` it has one in turn of each kind (of one data set, with unlabelled images, of collections): code
+marked ``of_each_kind`` it has one in turn of each kind (of one dataset, with unlabelled images, of collections): code
 that all trainers share. Of an ``expensive`` row it has one in turn. The other cells carry the mark ``matrix``.
 ``level`` says so where a row does not go through a stock command. The first line of the module's docstring heads its
 rows in the table.
@@ -50,10 +50,10 @@ TRAINERS_OF = {
     None: TRAINERS,
     "collections": COLLECTION_TRAINERS,
     "unlabelled images": SEMI_SUPERVISED_TRAINERS,
-    "data sets": [trainer for trainer in TRAINERS if trainer not in COLLECTION_TRAINERS],
+    "datasets": [trainer for trainer in TRAINERS if trainer not in COLLECTION_TRAINERS],
 }
 KINDS = (
-    [trainer for trainer in TRAINERS_OF["data sets"] if trainer not in SEMI_SUPERVISED_TRAINERS],
+    [trainer for trainer in TRAINERS_OF["datasets"] if trainer not in SEMI_SUPERVISED_TRAINERS],
     SEMI_SUPERVISED_TRAINERS,
     COLLECTION_TRAINERS,
 )

@@ -1,9 +1,9 @@
-"""nnU-Net's own commands, called in this process, and the phantom data sets that they run on.
+"""nnU-Net's own commands, called in this process, and the phantom datasets that they run on.
 
-A collection trainer trains on a collection of the phantom data set and a small companion. Stock commands then predict,
-evaluate and share the *model* of that data set: its task view. For other trainers model and run are one folder.
+A collection trainer trains on a collection of the phantom dataset and a small companion. Stock commands then predict,
+evaluate and share the *model* of that dataset: its task view. For other trainers model and run are one folder.
 
-Every phantom data set has unlabelled images beside the labelled ones, which semi-supervised trainers need and others
+Every phantom dataset has unlabelled images beside the labelled ones, which semi-supervised trainers need and others
 never see.
 """
 
@@ -96,22 +96,22 @@ SEMI_SUPERVISED_TRAINERS = trainers_of(SemiSupervisedTrainer)
 
 
 def dataset(data: str) -> str:
-    """Return a phantom data set's name."""
+    """Return a phantom dataset's name."""
     return f"Dataset{PHANTOMS[data][0]}_Phantom"
 
 
 def companion(data: str) -> str:
-    """Return the name of the other member of a data set's collection, whose task comes first."""
+    """Return the name of the other member of a dataset's collection, whose task comes first."""
     return f"Dataset{PHANTOMS[data][0] + 50}_Companion"
 
 
 def dataset_to_train(trainer: str, data: str) -> str:
-    """Return the data set's name, or its collection's."""
+    """Return the dataset's name, or its collection's."""
     return f"Dataset{PHANTOMS[data][0] + 100}_Collection" if trainer in COLLECTION_TRAINERS else dataset(data)
 
 
 def folder(variable: str, data: str) -> Path:
-    """Return a data set's folder in ``nnUNet_raw``, ``nnUNet_preprocessed`` or ``nnUNet_results``."""
+    """Return a dataset's folder in ``nnUNet_raw``, ``nnUNet_preprocessed`` or ``nnUNet_results``."""
     return Path(os.environ[variable]) / dataset(data)
 
 
@@ -122,7 +122,7 @@ def cheapest(trainer: str) -> str:
 
 @functools.cache
 def prepare(data: str) -> int:
-    """Write, plan (LitePlanner) and preprocess a phantom data set, once a session; return its number."""
+    """Write, plan (LitePlanner) and preprocess a phantom dataset, once a session; return its number."""
     number, options = PHANTOMS[data]
     place = folder("nnUNet_raw", data)
     write_phantom_dataset(place.parent, place.name, seed=number, **(USUAL | options))
@@ -132,9 +132,9 @@ def prepare(data: str) -> int:
 
 @functools.cache
 def prepare_collection(data: str) -> int:
-    """Collect, plan and preprocess a phantom data set and its companion of other channels and classes, once a session.
+    """Collect, plan and preprocess a phantom dataset and its companion of other channels and classes, once a session.
 
-    The plans have the name of the data set's own.
+    The plans have the name of the dataset's own.
     """
     options = USUAL | PHANTOMS[data][1]
     options |= {
@@ -173,13 +173,13 @@ def read_plans(trainer: str, data: str, plans: str = PLANS) -> dict[str, Any]:
 
 
 def read_model_plans(trainer: str, data: str, plans: str = PLANS) -> dict[str, Any]:
-    """Return the plans that the data set's model has."""
+    """Return the plans that the dataset's model has."""
     prepare_for(trainer, data)
     return json.loads(_plans_file(dataset(data), model_plans(trainer, data, plans)).read_text())
 
 
 def model_plans(trainer: str, data: str, plans: str = PLANS) -> str:
-    """Return the name of the plans that the data set's model has."""
+    """Return the name of the plans that the dataset's model has."""
     return member_plans_name(plans, dataset_to_train(trainer, data)) if trainer in COLLECTION_TRAINERS else plans
 
 
@@ -252,7 +252,7 @@ def trained(trainer: str, data: str, configuration: str, fold: int | str = 0, pl
 
 
 def model_folder(trainer: str, data: str, configuration: str, plans: str = PLANS) -> Path:
-    """Return the folder of the data set's model, which stock commands predict with."""
+    """Return the folder of the dataset's model, which stock commands predict with."""
     return folder("nnUNet_results", data) / f"{trainer}__{model_plans(trainer, data, plans)}__{configuration}"
 
 
@@ -357,7 +357,7 @@ def check_trained(fold: Path, *, epochs: int = SHORT["num_epochs"]) -> None:
 
 
 def check_predicted(data: str, predictions: Path) -> None:
-    """Every unseen case has a label map on the image's grid with labels of the data set only."""
+    """Every unseen case has a label map on the image's grid with labels of the dataset only."""
     legal = legal_labels(data)
     images = sorted((folder("nnUNet_raw", data) / "imagesTs").glob("*_0000.nii.gz"))
     assert images

@@ -63,7 +63,7 @@ def test_residual_encoder(trainer: str, configuration: str, tmp_path: Path) -> N
 @pytest.mark.row(
     "full-width plans of {planner}, 3d_fullres",
     expensive=True,
-    of="data sets",
+    of="datasets",
     why="collections have planners of their own",
 )
 @pytest.mark.parametrize("planner", PLANNERS)

@@ -60,7 +60,7 @@ def epochs_in_log(fold: Path) -> list[int]:
 
 
 def initial_lr(trainer: str) -> float:
-    """Return the learning rate of plans that name no optimiser."""
+    """Return the learning rate of plans that name no optimizer."""
     return sockets.load("trainers", trainer).recipe.get("initial_lr", 1e-2)
 
 

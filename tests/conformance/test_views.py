@@ -107,7 +107,7 @@ def test_train_view(trainer: str, refuses: Any) -> None:
     assert (fold / "checkpoint_final.pth").read_bytes() == before
 
 
-@pytest.mark.row("plans of an ordinary data set", of="collections", why=WHY)
+@pytest.mark.row("plans of an ordinary dataset", of="collections", why=WHY)
 def test_no_collection(trainer: str, refuses: Any) -> None:
     with refuses(UserError, match="expected plans of a collection"):
         stock("nnUNetv2_train", prepare("plain"), "3d_fullres", 0, "-tr", trainer, "-p", PLANS, "-device", "cpu")

@@ -96,7 +96,7 @@ def test_init_from(trainer: str) -> None:
 
 @pytest.mark.row(
     "knob init_from, other classes: the segmentation heads stay new",
-    of="data sets",
+    of="datasets",
     why="UniSeg's heads belong to no task, MultiHead's follow their task",
 )
 def test_init_from_other_classes(trainer: str) -> None:

@@ -23,7 +23,7 @@ PLANS = {"plans_name": "Plans", "image_reader_writer": "SimpleITKIO"}
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sound data set of four cases with two channels."""
+    """A sound dataset of four cases with two channels."""
     return write_phantom_dataset(
         tmp_path_factory.mktemp("raw"), "Dataset901_Sound", cases=4, unseen=2, shape=SHAPE, channels=CHANNELS
     )
@@ -59,7 +59,7 @@ def move(file: Path, change: Callable[[np.ndarray], object]) -> None:
 
 
 def problem(folder: Path) -> str:
-    """The one line about a data set."""
+    """The one line about a dataset."""
     with pytest.raises(UserError) as caught:
         check_dataset(folder, show_progress=False)
     assert "\n" not in str(caught.value)
@@ -88,7 +88,7 @@ class TestDescription:
 
     def test_missing_file(self, folder: Path) -> None:
         (folder / "dataset.json").unlink()
-        assert problem(folder).startswith(f"{folder / 'dataset.json'}: expected a description of the data set")
+        assert problem(folder).startswith(f"{folder / 'dataset.json'}: expected a description of the dataset")
 
     def test_broken_json(self, folder: Path) -> None:
         (folder / "dataset.json").write_text('{"labels": {')

@@ -96,26 +96,26 @@ def test_the_map_is_the_networks_in_the_images_own_axes(make_model, tmp_path):
     image = np.random.default_rng(0).normal(5, 1, (8, 4, 12)).astype(np.float32)  # one patch, target spacing
     write_image(tmp_path / "x_0000.nii.gz", image, (1.0, 2.0, 1.0))
     (found,) = boundary_maps(model, [[tmp_path / "x_0000.nii.gz"]])
-    normalised = torch.as_tensor((image - image.mean()) / image.std()).permute(1, 0, 2)
+    normalized = torch.as_tensor((image - image.mean()) / image.std()).permute(1, 0, 2)
     with torch.no_grad():
-        expected = network.train()(normalised[None, None]).boundary.softmax(1)[0, 1].permute(1, 0, 2)
+        expected = network.train()(normalized[None, None]).boundary.softmax(1)[0, 1].permute(1, 0, 2)
     assert found.shape == (8, 4, 12)
     assert found.std() > 0.01
     np.testing.assert_allclose(found, expected, atol=2e-3)  # nnU-Net adds patches up in half precision
 
 
 def test_batch_norm_stays_in_eval_mode(make_model, tmp_path, monkeypatch):
-    """Else each window would be normalised by its own statistics, and move those of the network."""
+    """Else each window would be normalized by its own statistics, and move those of the network."""
     monkeypatch.setitem(ARCHITECTURE["arch_kwargs"], "norm_op", "torch.nn.modules.batchnorm.BatchNorm3d")
     model, network = make_model(BANetTrainer)
     image = np.random.default_rng(0).normal(5, 1, (8, 4, 12)).astype(np.float32)
     write_image(tmp_path / "x_0000.nii.gz", image, (1.0, 2.0, 1.0))
     (found,) = boundary_maps(model, [[tmp_path / "x_0000.nii.gz"]])
-    normalised = torch.as_tensor((image - image.mean()) / image.std()).permute(1, 0, 2)
+    normalized = torch.as_tensor((image - image.mean()) / image.std()).permute(1, 0, 2)
     network.eval().training = True  # boundaries are returned; the norms are in eval mode
     with torch.no_grad():
-        expected = network(normalised[None, None]).boundary.softmax(1)[0, 1].permute(1, 0, 2)
-        of_batch = network.train()(normalised[None, None]).boundary.softmax(1)[0, 1].permute(1, 0, 2)
+        expected = network(normalized[None, None]).boundary.softmax(1)[0, 1].permute(1, 0, 2)
+        of_batch = network.train()(normalized[None, None]).boundary.softmax(1)[0, 1].permute(1, 0, 2)
     assert (expected - of_batch).abs().max() > 0.02
     np.testing.assert_allclose(found, expected, atol=2e-3)
 

@@ -1,4 +1,4 @@
-"""Two halves of one real data set, annotated for one class each, and another data set: collected, planned, trained."""
+"""Two halves of one real dataset, annotated for one class each, and another dataset: collected, planned, trained."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def test_nobody_is_told_to_delete_labelled_data(source):
     with pytest.raises(UserError) as caught:
         hide_labels(source, source.folder, LABELLED)
     assert str(caught.value) == (
-        f"{source.folder}: expected no folder, or a copy with these cases, found another data set (dataset.json). "
+        f"{source.folder}: expected no folder, or a copy with these cases, found another dataset (dataset.json). "
         f"Choose another number after -o."
     )
 
@@ -180,7 +180,7 @@ def test_a_folder_of_something_else_and_an_empty_one(source):
     place_of(source).mkdir()
     hide_labels(source, place_of(source), LABELLED)
     (place_of(source) / "dataset.json").rename(place_of(source) / "notes.txt")
-    assert problem(source, LABELLED).endswith("found another data set (notes.txt). Choose another number after -o.")
+    assert problem(source, LABELLED).endswith("found another dataset (notes.txt). Choose another number after -o.")
 
 
 def test_a_case_for_two_purposes(source):

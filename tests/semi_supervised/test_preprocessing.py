@@ -63,7 +63,7 @@ PLANS = {
 
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
-    """Write a raw data set and what planning leaves in its preprocessed folder; return both folders."""
+    """Write a raw dataset and what planning leaves in its preprocessed folder; return both folders."""
 
     def write(**modes: bool) -> tuple[Path, Path]:
         settings: dict = {"cases": 1, "unlabelled": 3, "shape": SHAPE, "spacing": SPACING}
@@ -78,7 +78,7 @@ def make(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
 
 @pytest.fixture
 def places(make: Callable[..., tuple[Path, Path]]) -> tuple[Path, Path]:
-    """The two folders of a data set with labels."""
+    """The two folders of a dataset with labels."""
     return make()
 
 

@@ -108,7 +108,7 @@ def test_none(folder):
 
 def test_no_data_set(tmp_path):
     assert not has_unlabelled(tmp_path)
-    assert "expected a description of the data set, found no file" in problem(tmp_path)
+    assert "expected a description of the dataset, found no file" in problem(tmp_path)
 
 
 def test_in_both_places(folder):

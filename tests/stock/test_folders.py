@@ -59,13 +59,13 @@ def test_data_set_by_number_and_name(root, wanted):
 def test_unknown_data_set(root):
     (root / "nnUNet_raw" / "Dataset004_Liver").mkdir()
     with pytest.raises(
-        UserError, match=r"expected data set 'Dataset004_Livr', found none\. Did you mean 'Dataset004_Liver'"
+        UserError, match=r"expected dataset 'Dataset004_Livr', found none\. Did you mean 'Dataset004_Liver'"
     ):
         folders.dataset("nnUNet_raw", "Dataset004_Livr")
 
 
 def test_no_data_set_at_all(root):
-    with pytest.raises(UserError, match=r"expected data set '4', found none\. nnUNet_raw holds no data set"):
+    with pytest.raises(UserError, match=r"expected dataset '4', found none\. nnUNet_raw holds no dataset"):
         folders.dataset("nnUNet_raw", 4)
 
 
@@ -77,19 +77,19 @@ def test_a_data_set_that_was_never_planned(root, wanted, others):
         (root / "nnUNet_preprocessed" / name).mkdir()
     with pytest.raises(UserError, match=r"found none\. Run nnunet_ext plan_and_preprocess -d 4 first\.$"):
         folders.dataset("nnUNet_preprocessed", wanted)
-    with pytest.raises(UserError, match=r"found none\. nnUNet_results holds no data set: mend it or fill it\.$"):
+    with pytest.raises(UserError, match=r"found none\. nnUNet_results holds no dataset: mend it or fill it\.$"):
         folders.dataset("nnUNet_results", wanted)
 
 
 def test_two_data_sets_of_one_number(root):
     for name in ("Dataset004_A", "Dataset004_B"):
         (root / "nnUNet_raw" / name).mkdir()
-    with pytest.raises(UserError, match=r"one data set with number 4, found Dataset004_A, Dataset004_B\. Renumber one"):
+    with pytest.raises(UserError, match=r"one dataset with number 4, found Dataset004_A, Dataset004_B\. Renumber one"):
         folders.dataset("nnUNet_raw", 4)
 
 
 class TestPlans:
-    """Plans of a data set."""
+    """Plans of a dataset."""
 
     @pytest.fixture
     def place(self, root: Path) -> Path:

@@ -22,19 +22,19 @@ WIDEST_LABELS = 40
 
 @dataclass
 class Collect(Command):
-    """Make a collection: several data sets, or parts of them, to be learned by one network.
+    """Make a collection: several datasets, or parts of them, to be learned by one network.
 
     nnunet_ext collect -d 900 -n MOTS 3 40 8 4:labels=Anterior,cases=front.txt
 
-    MEMBER is a data set, number or name, and after a colon what differs from all of it, joined with commas:
-      name=TASK              name of the task (default: the data set's name without its number)
+    MEMBER is a dataset, number or name, and after a colon what differs from all of it, joined with commas:
+      name=TASK              name of the task (default: the dataset's name without its number)
       labels=A+B             only these classes; labels=A/b names class A b
       cases=FILE             only these cases, one on each line
       weight=2               how often it is trained, where sampling goes by weights
       spacing=3x1.5x1.5      target spacing in mm, in the order of -overwrite_target_spacing
       normalization=CT       CT, zscore, noNorm, rescale_to_0_1, rgb_to_0_1 or nnU-Net's class; one for each channel
                              joined with +, or one for all
-    A data set whose dataset.json has "annotated": {"case_1": ["liver"], ...} becomes one task for each set of classes
+    A dataset whose dataset.json has "annotated": {"case_1": ["liver"], ...} becomes one task for each set of classes
     that were annotated together.
     """
 
@@ -58,7 +58,7 @@ class Collect(Command):
         add("--normalization", choices=("own", "one"), default=cls.normalization, help="the same for normalization")
         add("--network_of", metavar="COLLECTION", help="take over its planned network, so that its weights fit")
         add("--no_pbar", action="store_true", help="no progress bar")
-        add("member", nargs="+", metavar="MEMBER", help="data set, or part of one")
+        add("member", nargs="+", metavar="MEMBER", help="dataset, or part of one")
 
     def run(self) -> int:
         """Check, write the parts, write the manifest, show the tasks."""

@@ -16,7 +16,7 @@ from nnunet_ext.stock.folders import numbers_to_oneself
 
 @dataclass
 class HideLabels(Command):
-    """Make a data set with few labels out of a labelled one, for experiments.
+    """Make a dataset with few labels out of a labelled one, for experiments.
 
     The other cases become unlabelled images. No image is copied; the hidden labels are kept for scoring only:
     nnunet_ext hide_labels -d 20 -o 120 --keep 8 --seed 0
@@ -37,9 +37,9 @@ class HideLabels(Command):
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
         add = parser.add_argument
-        add("-d", required=True, help="labelled data set, number or name")
-        add("-o", type=options.whole(1, 999), required=True, help="number of the new data set, 1 to 999")
-        add("-n", help="name of the new data set (default: that of the labelled one)")
+        add("-d", required=True, help="labelled dataset, number or name")
+        add("-o", type=options.whole(1, 999), required=True, help="number of the new dataset, 1 to 999")
+        add("-n", help="name of the new dataset (default: that of the labelled one)")
         which = parser.add_mutually_exclusive_group(required=True)
         which.add_argument("--keep", type=options.whole(1), metavar="K", help="K cases chosen at random stay labelled")
         which.add_argument("--labelled", type=Path, metavar="FILE", help="these cases do, one on each line")
@@ -69,7 +69,7 @@ class HideLabels(Command):
         return 0
 
     def _place(self, source: Path) -> Path:
-        """The new data set's folder."""
+        """The new dataset's folder."""
         from nnunet_ext.collection.manifest import check_dataset_name
         from nnunet_ext.stock.folders import Folders
 

@@ -18,7 +18,7 @@ MEMBERS = 5
 
 @dataclass
 class Phantoms(Command):
-    """Write five small phantom data sets into nnUNet_raw, to try a collection on.
+    """Write five small phantom datasets into nnUNet_raw, to try a collection on.
 
     They show one anatomy and label other parts of it, on images of other channels, spacings and orientations; one has
     regions, one an ignore label, one three cases only.
@@ -32,7 +32,7 @@ class Phantoms(Command):
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Declare -d."""
         parser.add_argument(
-            "-d", type=options.whole(1, 1000 - MEMBERS), default=cls.d, help="number of the first data set"
+            "-d", type=options.whole(1, 1000 - MEMBERS), default=cls.d, help="number of the first dataset"
         )
 
     def run(self) -> int:

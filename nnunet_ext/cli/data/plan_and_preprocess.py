@@ -66,7 +66,7 @@ class PlanAndPreprocess(Command):
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Declare the stock flags, --set and --no_check."""
         add = parser.add_argument
-        add("-d", nargs="+", type=options.whole(1, 999), required=True, help="data set numbers")
+        add("-d", nargs="+", type=options.whole(1, 999), required=True, help="dataset numbers")
         add("-fpe", default=cls.fpe, help="fingerprint extractor (nnU-Net's)")
         add("-npfp", type=options.whole(1), default=cls.npfp, help="processes for the fingerprint")
         add("--verify_dataset_integrity", action="store_true", help="nnU-Net's own check as well")
@@ -141,7 +141,7 @@ class PlanAndPreprocess(Command):
     def _check(
         self, preprocessed: Path, raw: list[Path], collections: list[Manifest | None]
     ) -> tuple[list[RawDataset], list[Path]]:
-        """Check data sets, a collection's members in its place; return them, and those whose fingerprints are wanted.
+        """Check datasets, a collection's members in its place; return them, and those whose fingerprints are wanted.
 
         What an earlier planning has checked is not read again, unless --clean says that it should be.
         """
@@ -231,7 +231,7 @@ class PlanAndPreprocess(Command):
                 raise UserError(f"-c: plans {plans_name!r} have no configuration {name!r}. {nearest(name, planned)}")
 
     def _plan(self, number: int, planner: type, place: Path, block: dict[str, Any], members: list[Path]) -> str:
-        """Plan one data set or collection, put the knobs into its plans and its members', and return their name."""
+        """Plan one dataset or collection, put the knobs into its plans and its members', and return their name."""
         from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment_dataset
 
         from nnunet_ext.base import knobs

@@ -19,7 +19,7 @@ WHY_ONE_CONFIGURATION = (
 
 
 def read(place: Path) -> Manifest | None:
-    """Return the manifest of a folder in nnUNet_raw, or None if it is an ordinary data set.
+    """Return the manifest of a folder in nnUNet_raw, or None if it is an ordinary dataset.
 
     Raises:
         UserError: There is a manifest with a mistake.
@@ -46,7 +46,7 @@ def check_words(name: str, planner: type, dataset: str, manifest: Manifest | Non
             if issubclass(sockets.load("planners", other), CollectionPlanner) == (manifest is not None)
         ]
         kinds = (
-            ("a planner for collections", "a collection") if manifest else ("another planner", "an ordinary data set")
+            ("a planner for collections", "a collection") if manifest else ("another planner", "an ordinary dataset")
         )
         raise UserError(
             f"-pl {name}: expected {kinds[0]}, because {dataset} is {kinds[1]}. Take one of {', '.join(fitting)}"
@@ -61,7 +61,7 @@ def members(manifest: Manifest) -> list[Path]:
     """Return the members' folders in nnUNet_raw.
 
     Raises:
-        UserError: Several data sets have the number of a member.
+        UserError: Several datasets have the number of a member.
     """
     return [_raw(task.dataset) for task in manifest.tasks]
 
@@ -70,7 +70,7 @@ def fingerprinted(manifest: Manifest) -> list[Path]:
     """Return the folders in nnUNet_raw that fingerprints are extracted of: for a part its source's.
 
     Raises:
-        UserError: Several data sets have the number of one.
+        UserError: Several datasets have the number of one.
     """
     from nnunet_ext.collection.members import root_source
 

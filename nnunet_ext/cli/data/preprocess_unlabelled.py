@@ -20,7 +20,7 @@ DEFAULT_PROCESSES = 4
 
 @dataclass
 class PreprocessUnlabelled(Command):
-    """Preprocess the unlabelled images of a data set (imagesUn) with the plans of the labelled ones.
+    """Preprocess the unlabelled images of a dataset (imagesUn) with the plans of the labelled ones.
 
     Only what is missing is done, so a run that was interrupted goes on where it was:
     nnunet_ext preprocess_unlabelled -d 7 -p nnUNetPlans -c 3d_fullres
@@ -40,7 +40,7 @@ class PreprocessUnlabelled(Command):
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
         add = parser.add_argument
-        add("-d", required=True, help="data set, number or name")
+        add("-d", required=True, help="dataset, number or name")
         add("-p", required=True, help="name of its plans, nnU-Net's or ours")
         add("-c", nargs="+", help=f"configurations (default: those planned of {', '.join(DEFAULT_CONFIGURATIONS)})")
         add("-np", type=options.whole(1), help=f"processes (default: {DEFAULT_PROCESSES}, at most one for each core)")

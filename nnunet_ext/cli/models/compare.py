@@ -56,7 +56,7 @@ class Compare(Command):
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
         add = parser.add_argument
-        add("-d", required=True, help="data set, number or name")
+        add("-d", required=True, help="dataset, number or name")
         add("-c", required=True, help="configuration")
         add("-tr", nargs="+", required=True, metavar="TRAINER", help="[NAME=]TRAINER[:KNOB=VALUE+KNOB=VALUE] each")
         add(
@@ -142,7 +142,7 @@ class Compare(Command):
         for fold in self.f:
             Train([self.d, self.c, fold, "-tr", arm.trainer, "-p", self.p, "-device", self.device]).check()
         if TaskTable.read(folders.plans(self.d, self.p)) is not None:
-            raise UserError(f"-p {self.p}: expected plans of one data set, found a collection's. Compare its members.")
+            raise UserError(f"-p {self.p}: expected plans of one dataset, found a collection's. Compare its members.")
         if not issubclass(recursive_find_trainer_class_by_name(arm.trainer), ExtTrainer):
             raise UserError(
                 f"-tr {arm.trainer}: expected a trainer of nnunet_ext, because others take neither seed nor length. "

@@ -94,7 +94,7 @@ def _check_no_collection(model: Path) -> None:
     table = TaskTable.read(plans)
     if table is not None and table.bound is None:
         raise UserError(
-            f"{model}: expected the model of one data set, found that of a collection. Predict with a task's view: -d "
+            f"{model}: expected the model of one dataset, found that of a collection. Predict with a task's view: -d "
             f"{int(table.tasks[0].dataset[7:10])} -p {member_plans_name(plans['plans_name'], table.collection)}; or "
             f"all tasks with nnunet_ext predict_tasks."
         )

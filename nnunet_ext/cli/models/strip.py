@@ -40,7 +40,7 @@ class Strip(Command):
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
         add = parser.add_argument
-        add("-d", required=True, help="data set, number or name")
+        add("-d", required=True, help="dataset, number or name")
         add("-c", required=True, help="configuration")
         add("-tr", default="LeFeDTrainer", help="trainer [LeFeDTrainer]")
         add("-p", default="nnUNetPlans", help="plans [nnUNetPlans]")

@@ -85,14 +85,14 @@ def collection_plans(model: Path) -> dict[str, Any]:
     """Return the plans of a collection's model.
 
     Raises:
-        UserError: The model is that of one data set, or of one task.
+        UserError: The model is that of one dataset, or of one task.
     """
     from nnunet_ext.collection.task_table import TaskTable
 
     plans = read_object(model / "plans.json")
     table = TaskTable.read(plans)
     if table is None or table.bound is not None:
-        what = "one of an ordinary data set" if table is None else f"the view of task {table.bound!r}"
+        what = "one of an ordinary dataset" if table is None else f"the view of task {table.bound!r}"
         remedy = "" if table is None else f" Give -d {int(table.collection[7:10])}."
         raise UserError(f"{model}: expected a collection's model, found {what}.{remedy or ' Give another -d.'}")
     return plans

@@ -29,7 +29,7 @@ class Variant(Command):
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
         add = parser.add_argument
-        add("-d", required=True, help="data set, number or name")
+        add("-d", required=True, help="dataset, number or name")
         add("-p", required=True, help="name of the plans to start from")
         add("--as", dest="new_name", metavar="NAME", required=True, help="name of the new plans")
         add("--set", nargs="+", action="extend", required=True, metavar="KEY=VALUE", help="knobs of the new plans")

@@ -49,7 +49,7 @@ class Demo(Command):
         """Declare the options."""
         add = parser.add_argument
         add("--trainer", default=cls.trainer, help=f"is compared with {CONTROL} (default: %(default)s)")
-        add("--data", type=options.folder, help="a raw nnU-Net data set, DatasetXXX_Name; phantoms by default")
+        add("--data", type=options.folder, help="a raw nnU-Net dataset, DatasetXXX_Name; phantoms by default")
         add("--out", type=options.folder_or_new, default=cls.out, help="folder for everything (default: %(default)s)")
         add(
             "--epochs", type=options.whole(1), default=cls.epochs, help="length of each training (default: %(default)s)"

@@ -29,14 +29,14 @@ class Unseen(NamedTuple):
 
 
 def check_data(data: Path, out: Path) -> None:
-    """Refuse what is no raw nnU-Net data set, and data that :func:`start_folder` would delete.
+    """Refuse what is no raw nnU-Net dataset, and data that :func:`start_folder` would delete.
 
     Raises:
         UserError: One of the two.
     """
     if not re.fullmatch(r"Dataset\d{3}_.+", data.resolve().name) or not (data / "dataset.json").is_file():
         raise UserError(
-            f"--data {data}: expected a raw nnU-Net data set, DatasetXXX_Name with dataset.json, imagesTr and "
+            f"--data {data}: expected a raw nnU-Net dataset, DatasetXXX_Name with dataset.json, imagesTr and "
             f"labelsTr, found none. See nnU-Net's documentation/dataset_format.md."
         )
     if data.resolve().is_relative_to(out.resolve()):
@@ -68,7 +68,7 @@ def start_folder(out: Path) -> None:
 
 
 def bring_data(raw: Path, data: Path | None) -> Path:
-    """Put the user's data set, or else phantoms, into ``raw``; return its folder there."""
+    """Put the user's dataset, or else phantoms, into ``raw``; return its folder there."""
     raw.mkdir()
     if data is None:
         from nnunet_ext.phantoms.dataset import write_phantom_dataset
@@ -83,7 +83,7 @@ def unseen_cases(dataset: Path, splits: Path, out: Path) -> Unseen:
     """Link the cases that no training sees into ``out``: those of ``labelsTs``, or else fold 0's validation cases.
 
     Args:
-        dataset: Raw data set.
+        dataset: Raw dataset.
         splits: nnU-Net's ``splits_final.json``, written when training begins.
         out: The demo's folder.
     """
@@ -94,7 +94,7 @@ def unseen_cases(dataset: Path, splits: Path, out: Path) -> Unseen:
         named = {label.name.removesuffix(ending): label for label in labels}
         cases = [Case(name, image_files(dataset / "imagesTs", name, ending), label) for name, label in named.items()]
     else:
-        origin = "fold 0's validation cases, as the data set has no labelsTs"
+        origin = "fold 0's validation cases, as the dataset has no labelsTs"
         validated = set(folders.read_json(splits)[0]["val"])
         cases = [case for case in raw.cases() if case.name in validated]
     unseen = Unseen(out / "unseen" / "images", out / "unseen" / "labels", origin)

@@ -80,7 +80,7 @@ def collect(
 
 
 def _present_parts(raw: Path, collection: str, old: Manifest | None) -> dict[tuple[str, str], str]:
-    """The data sets that were given to parts before: by an earlier call that broke off, or in the manifest."""
+    """The datasets that were given to parts before: by an earlier call that broke off, or in the manifest."""
     found = {key: part.folder.name for key, part in written_parts(raw, collection).items()}
     for task in old.tasks if old else ():
         if task.source is not None:
@@ -91,7 +91,7 @@ def _present_parts(raw: Path, collection: str, old: Manifest | None) -> dict[tup
 def _part_names(
     drafts: Sequence[Draft], present: Mapping[tuple[str, str], str], collection: str, folders: Folders
 ) -> dict[str, str]:
-    """The data set of each task that is a part: the one it has already, else the next free number."""
+    """The dataset of each task that is a part: the one it has already, else the next free number."""
     used = folders.datasets() | {collection}
     numbers = _free_numbers(int(collection[7:10]), {int(name[7:10]) for name in used | set(present.values())})
     found = {}
@@ -105,7 +105,7 @@ def _free_numbers(after: int, used: Collection[int]) -> Iterator[int]:
     for number in (*range(after + 1, LAST_NUMBER + 1), *range(1, after)):
         if number not in used:
             yield number
-    raise UserError("nnUNet_raw: expected a free number from 1 to 999 for a new data set, found none. Delete one.")
+    raise UserError("nnUNet_raw: expected a free number from 1 to 999 for a new dataset, found none. Delete one.")
 
 
 def _is_written(part: Part, place: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The tasks that a selection of data sets makes, before anything is written."""
+"""The tasks that a selection of datasets makes, before anything is written."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _part(
 
 
 def _names(selection: Selection, found: Sequence[Signature], chosen: Mapping[str, str], suffix: str) -> list[str]:
-    """Names of one data set's tasks, after their classes where nobody named them."""
+    """Names of one dataset's tasks, after their classes where nobody named them."""
     if len(found) == 1 and selection.name is not None:
         return [selection.name]
     base = selection.name or suffix
@@ -158,7 +158,7 @@ def check_drafts(drafts: Sequence[Draft]) -> None:
         if draft.part is None:
             if dataset in members:
                 raise UserError(
-                    f"{word}: expected one task for each whole data set, {dataset} is also that of "
+                    f"{word}: expected one task for each whole dataset, {dataset} is also that of "
                     f"{members[dataset].name!r}. Remove one, or make a part of it: {dataset[7:10]}:labels=..."
                 )
             members[dataset] = draft

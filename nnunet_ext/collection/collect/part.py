@@ -1,6 +1,6 @@
-"""Members that are only part of a data set: some of its classes, renamed, or some of its cases.
+"""Members that are only part of a dataset: some of its classes, renamed, or some of its cases.
 
-A part is an ordinary nnU-Net data set. Its images are the source's, by reference; its label files are its own, with the
+A part is an ordinary nnU-Net dataset. Its images are the source's, by reference; its label files are its own, with the
 classes numbered anew; its folds are the source's, case by case and under the same numbers.
 """
 
@@ -47,7 +47,7 @@ class Part:
     """A member to be written.
 
     Args:
-        source: The data set that it is part of.
+        source: The dataset that it is part of.
         collection: Name of the collection.
         task: Name of the task.
         labels: Names of its classes in the source and in the part.
@@ -122,7 +122,7 @@ def written_parts(raw: Path, collection: str) -> dict[tuple[str, str], RawDatase
         try:
             description = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            continue  # somebody else's data set: not ours to judge
+            continue  # somebody else's dataset: not ours to judge
         record = part_record(description) if isinstance(description, dict) else None
         if record is not None and record["collection"] == collection:
             found[record["dataset"], record["task"]] = RawDataset(file.parent, description)
@@ -163,7 +163,7 @@ def write_parts(
     """Write parts, all or none: into folders beside their places, renamed when every label file is done.
 
     Args:
-        parts: Name of the data set to be written, and the part.
+        parts: Name of the dataset to be written, and the part.
         raw: The folder nnUNet_raw.
         preprocessed: The folder nnUNet_preprocessed, which may know the sources' folds.
         show_progress: Show a progress bar.

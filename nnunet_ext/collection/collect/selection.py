@@ -22,11 +22,11 @@ from nnunet_ext.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class Selection:
-    """A data set, or what is wanted of it.
+    """A dataset, or what is wanted of it.
 
     Args:
         word: As it was typed, for messages.
-        dataset: The data set.
+        dataset: The dataset.
         name: Name of the task.
         labels: Its classes and their names in the task; None: all of them.
         cases: Its cases; None: all of them.
@@ -49,8 +49,8 @@ def parse_selection(word: str, find: Callable[[str], RawDataset]) -> Selection:
     """Read a member's word.
 
     Args:
-        word: Number or name of a data set, with ``:key=value,key=value`` behind it where only part of it is wanted.
-        find: Finds a data set by number or name.
+        word: Number or name of a dataset, with ``:key=value,key=value`` behind it where only part of it is wanted.
+        find: Finds a dataset by number or name.
 
     Raises:
         UserError: The word is not well formed or names what is not there.

@@ -63,7 +63,7 @@ class TaskNetwork(nn.Module, abc.ABC):
             many heads as the task with most has.
 
         Raises:
-            UserError: No task was set: the model of a whole collection was given to a command for one data set.
+            UserError: No task was set: the model of a whole collection was given to a command for one dataset.
         """
         shared = self.encode(x)
         if self._several:

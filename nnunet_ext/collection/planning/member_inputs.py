@@ -52,7 +52,7 @@ def _sorted(folds: Folds) -> list[list[list[str]]]:
 
 
 def copy_fingerprint(task: ManifestTask) -> None:
-    """Give a part the fingerprint of the dataset that it was taken from, hence its spacing and normalisation.
+    """Give a part the fingerprint of the dataset that it was taken from, hence its spacing and normalization.
 
     Raises:
         UserError: There is none yet.

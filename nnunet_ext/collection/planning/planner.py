@@ -38,12 +38,12 @@ from nnunet_ext.files.json_file import read_json, write_json
 class CollectionPlanner:
     """Mix-in for planners of collections, left of a planner with ``ExtPlanner``.
 
-    Each member keeps the target spacing, transposition, normalisation and reader that the stock planner gives it.
+    Each member keeps the target spacing, transposition, normalization and reader that the stock planner gives it.
     Patch, batch size and architecture are planned once, by the stock rules, from the median over the members of their
     transposed spacings and median shapes, the largest numbers of channels and classes, and the voxels of all members.
 
     The manifest may change two things. Spacing ``"one"``: the median, axis by axis, of the members' own target spacings
-    for all of them; a task's ``"spacing"`` wins, ``overwrite_target_spacing`` wins over both. Normalisation ``"one"``:
+    for all of them; a task's ``"spacing"`` wins, ``overwrite_target_spacing`` wins over both. Normalization ``"one"``:
     members with the same schemes share intensity properties and masks (:func:`pool_fingerprints`); a task's
     ``"normalization"`` replaces its schemes.
 
@@ -91,14 +91,14 @@ class CollectionPlanner:
         """Plan the collection and write its plans and those of its members.
 
         Raises:
-            UserError: The data set is no collection, or a member is 2D.
+            UserError: The dataset is no collection, or a member is 2D.
         """
         if self._shared is not None:
             return super().plan_experiment()  # type: ignore[misc]
         if self._manifest is None or self.table is None:
             raise UserError(
-                f"{self.raw_dataset_folder}: expected a collection for {type(self).__name__}, found an ordinary data "
-                f"set. Make a collection with nnunet_ext collect, or take another planner."
+                f"{self.raw_dataset_folder}: expected a collection for {type(self).__name__}, found an ordinary "
+                f"dataset. Make a collection with nnunet_ext collect, or take another planner."
             )
         plan = self._pooled_plan()
         for member, task in zip(self._members, self.table.tasks, strict=True):
@@ -241,7 +241,7 @@ class CollectionPlanner:
         }
 
     def _write_description(self) -> None:
-        """Write what stock code demands of the preprocessed folder of a data set that is trained."""
+        """Write what stock code demands of the preprocessed folder of a dataset that is trained."""
         folder = Path(nnUNet_preprocessed) / self.dataset_name
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in (("dataset.json", self.dataset_json), (FINGERPRINT, self.dataset_fingerprint)):

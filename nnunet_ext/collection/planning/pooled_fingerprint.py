@@ -1,4 +1,4 @@
-"""One fingerprint for several data sets."""
+"""One fingerprint for several datasets."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ INTENSITIES = "foreground_intensity_properties_per_channel"
 
 
 def pool_fingerprints(fingerprints: Sequence[dict[str, Any]], cases: Sequence[int]) -> dict[str, Any]:
-    """Return a fingerprint in nnU-Net's form that stands for several data sets.
+    """Return a fingerprint in nnU-Net's form that stands for several datasets.
 
     Spacings and shapes are joined. Of a channel's intensities the mean is the mean of the means and the standard
-    deviation that of all voxels together (variances within and between the data sets), each data set weighted by its
-    cases; the percentiles and extremes are the widest that occur, so that no data set is clipped more than by itself.
-    The median and the relative size after cropping, which are medians of each data set, are weighted means.
+    deviation that of all voxels together (variances within and between the datasets), each dataset weighted by its
+    cases; the percentiles and extremes are the widest that occur, so that no dataset is clipped more than by itself.
+    The median and the relative size after cropping, which are medians of each dataset, are weighted means.
 
     Args:
         fingerprints: Fingerprints; a channel is pooled over those that have it.

@@ -18,7 +18,7 @@ class TaskSchedule:
     n w times (systematic sampling), in random order. Only numpy's own generators are used.
 
     Args:
-        shares: Share of each task; they are normalised.
+        shares: Share of each task; they are normalized.
         steps: Steps in an epoch.
         seed: Seed of all epochs.
     """

@@ -1,4 +1,4 @@
-"""The trainer of all collection methods: several data sets, one network."""
+"""The trainer of all collection methods: several datasets, one network."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class MultiTaskTrainer(ViewedTraining):
         if self.table.bound is not None:
             raise UserError(
                 f"plans {self.plans_manager.plans_name!r} name the task {self.table.bound!r}: training on them would "
-                f"overwrite the weights of all tasks. Train the collection ({self.table.collection}), or this data set "
+                f"overwrite the weights of all tasks. Train the collection ({self.table.collection}), or this dataset "
                 f"alone with -tr nnUNetTrainer."
             )
         self._refuse()
@@ -202,7 +202,7 @@ class MultiTaskTrainer(ViewedTraining):
         self._leakage_checked = True
 
     def get_tr_and_val_datasets(self) -> tuple[nnUNetBaseDataset, nnUNetBaseDataset]:
-        """Stock data sets; where a fold has no validation case the second is a stand-in that is never drawn from."""
+        """Stock datasets; where a fold has no validation case the second is a stand-in that is never drawn from."""
         train, val = super().get_tr_and_val_datasets()
         return train, val if val.identifiers else train
 

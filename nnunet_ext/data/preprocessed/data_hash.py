@@ -34,7 +34,7 @@ def preprocessing_hash(folder: Path, plans: Mapping[str, Any], configuration: Ma
     """Return the hash.
 
     Args:
-        folder: The data set's folder in nnUNet_preprocessed; its dataset.json counts.
+        folder: The dataset's folder in nnUNet_preprocessed; its dataset.json counts.
         plans: The plans.
         configuration: The configuration, with what it inherits.
     """

@@ -91,7 +91,7 @@ class BoundaryLoss(nn.Module):
         loss: Takes logits (B, 2, D, H, W) and a target (B, 1, D, H, W) with values 0, 1 and, for ignored voxels, 2.
         width: Edge length of the neighbourhood in voxels.
         highest_label: Highest value in a label map, the ignore label included; up to 255 we work on uint8.
-        ignore_label: nnU-Net's ignore label, if the data set has one.
+        ignore_label: nnU-Net's ignore label, if the dataset has one.
         regions: The target's channels are regions.
     """
 
@@ -106,7 +106,7 @@ class BoundaryLoss(nn.Module):
         self.regions = regions
 
     def target(self, target: Tensor) -> Tensor:
-        """Return :func:`boundary_target` of a segmentation target of this data set."""
+        """Return :func:`boundary_target` of a segmentation target of this dataset."""
         return boundary_target(
             target if self.regions else target.to(self.dtype),
             width=self.width,

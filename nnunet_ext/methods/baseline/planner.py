@@ -18,7 +18,7 @@ class LitePlanner(ExtPlanner, ExperimentPlanner):
     """Plans of the stock network for machines without a GPU.
 
     8 base features, one convolution per stage, batch 2, at most 90,000 voxels in a patch (pixels in 2d). Spacing,
-    normalisation and resampling stay stock. Every trainer takes these plans like any other. A training step takes
+    normalization and resampling stay stock. Every trainer takes these plans like any other. A training step takes
     about 0.1 s on two cores.
 
     ``gpu_memory_target_in_gb`` is accepted and without effect: the size is fixed by the voxels.

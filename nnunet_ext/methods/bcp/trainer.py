@@ -38,11 +38,11 @@ class BCPTrainer(TeacherTrainer):
 
     What differs from [0], and why:
 
-    * One training: the teacher averages from the first step on, and optimiser and learning rate go on after the
+    * One training: the teacher averages from the first step on, and optimizer and learning rate go on after the
       warm-up. Theirs begins anew with the best network of the first on the test set.
     * The warm-up pastes each pair of images both ways, so a batch stays as large; theirs one way.
     * nnU-Net's Dice + cross-entropy, over all its scales; theirs is half of it, at full resolution, and its Dice has
-      the background. nnU-Net's optimiser and augmentation.
+      the background. nnU-Net's optimizer and augmentation.
     * The average is over parameters and buffers, for plans with batch norm; theirs in 3d over parameters.
 
     Raises:

@@ -31,7 +31,7 @@ class DoDNet(TaskNetwork):
     pooled bottleneck and the one-hot task, the kernels of the :class:`DynamicHead` that turns them into logits, a set
     for every sample: a batch may mix tasks, and another task on the same image costs only its head.
 
-    What differs from the authors' code: encoder and decoder are those of the plans (theirs: weight-standardised
+    What differs from the authors' code: encoder and decoder are those of the plans (theirs: weight-standardized
     residual blocks with group norm, added skips), and the bottleneck is pooled as it is (theirs: after group norm, ReLU
     and one more 1x1x1 convolution, group norm and ReLU). Instance norm makes each channel's mean the same for all
     images, so pooling leaves little of the image (see ``condition``). As many outputs as the task has heads (theirs:
@@ -46,7 +46,7 @@ class DoDNet(TaskNetwork):
         depth: Layers of the dynamic head.
         deep_supervision: Whether the lower scales have features for the head too.
         condition: What the controller knows of the image: "pooled", the mean of the bottleneck over space, or
-            "pre_norm", the mean of what the bottleneck's last normalisation is given, which instance norm would remove.
+            "pre_norm", the mean of what the bottleneck's last normalization is given, which instance norm would remove.
 
     Raises:
         TypeError: ``unet`` is neither a PlainConvUNet nor a ResidualEncoderUNet.
@@ -146,7 +146,7 @@ def pooled(features: Tensor) -> Tensor:
 
 
 def last_convolution(encoder: Any) -> nn.Module:
-    """Return the convolution before the bottleneck's last normalisation, in a residual block that of its main path."""
+    """Return the convolution before the bottleneck's last normalization, in a residual block that of its main path."""
     stage = encoder.stages[-1]
     if hasattr(stage, "blocks"):
         block = stage.blocks[-1]

@@ -7,7 +7,7 @@ WIDTH = 8
 CARD = Method(
     key="dodnet",
     title="DoDNet",
-    summary="One network for a collection of data sets, whose last layers are made for each image and task",
+    summary="One network for a collection of datasets, whose last layers are made for each image and task",
     papers=(
         "Zhang et al., DoDNet: learning to segment multi-organ and tumors from multiple partially labeled datasets, "
         "CVPR 2021, https://arxiv.org/abs/2011.10217",
@@ -28,7 +28,7 @@ CARD = Method(
         Knob(
             "condition",
             "pooled",
-            "what tells the controller of the image: the pooled bottleneck, or what its last normalisation is given",
+            "what tells the controller of the image: the pooled bottleneck, or what its last normalization is given",
             one_of("pooled", "pre_norm"),
             "'pooled' or 'pre_norm'",
         ),

@@ -70,16 +70,16 @@ class LeFeD(nn.Module):
 
     What differs from the authors' code:
 
-    * nnU-Net's up-sampling ends with the transposed convolution, without normalisation. Decoder 1's taps are therefore
+    * nnU-Net's up-sampling ends with the transposed convolution, without normalization. Decoder 1's taps are therefore
       its output after an instance norm without parameters and a ReLU, which only gate, feedback and side heads see.
       ``own_decoder`` gives decoder 1 up-sampling units like the authors', at the price of another state dict.
-    * Skips are concatenated and not added; kernels, strides, normalisation and non-linearity are the plans'.
+    * Skips are concatenated and not added; kernels, strides, normalization and non-linearity are the plans'.
     * The bottleneck's feedback is ``feedback_scale`` x E sigmoid(E) by construction, in theirs as in ours: it holds no
       disagreement.
 
     Args:
         unet: The network that the plans describe.
-        own_decoder: Build decoder 1 anew, of units that normalise, instead of taking the network's own.
+        own_decoder: Build decoder 1 anew, of units that normalize, instead of taking the network's own.
         dropout: Probability of dropping a channel of the bottleneck, and of either decoder's last features.
         feedback_scale: The authors' is 1e-3.
         mean_of_decoders: Predict the mean of both decoders' logits, as the authors did until February 2024.

@@ -21,7 +21,7 @@ CARD = Method(
     planners=("LeFeDPlanner", "LeFeDResEncMPlanner", "LeFeDResEncLPlanner"),
     supports=("2d", "3d_fullres", "3d_lowres", "regions", "ignore label", "unlabelled images"),
     knobs=(
-        Knob("passes", 3, "optimiser steps on each batch; the authors' is 3", integer(1), "an integer >= 1"),
+        Knob("passes", 3, "optimizer steps on each batch; the authors' is 3", integer(1), "an integer >= 1"),
         Knob(
             "feedback_scale",
             1e-3,
@@ -74,7 +74,7 @@ CARD = Method(
         Knob(
             "own_decoder",
             False,
-            "decoder 1 gets up-sampling with normalisation, as the authors'; nnunet_ext strip then has no plain U-Net",
+            "decoder 1 gets up-sampling with normalization, as the authors'; nnunet_ext strip then has no plain U-Net",
             one_of(True, False),
             "true or false",
         ),

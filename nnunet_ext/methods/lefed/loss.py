@@ -108,7 +108,7 @@ class SquaredDice(nn.Module):
 
     Args:
         regions: The channels are regions, and not classes.
-        ignore_label: nnU-Net's ignore label, if the data set has one; in a region target the last channel marks it.
+        ignore_label: nnU-Net's ignore label, if the dataset has one; in a region target the last channel marks it.
     """
 
     def __init__(self, *, regions: bool, ignore_label: int | None = None) -> None:

@@ -17,8 +17,8 @@ from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 class LeFeDTrainer(SemiSupervisedTrainer):
     """LeFeD [0]: two decoders that shall agree, on unlabelled images too, and whose difference is fed back.
 
-    A batch gets ``passes`` optimiser steps; each pass but the first adds what the pass before left as feedback
-    (:class:`LeFeD`). So a step of nnU-Net, and of its log, is three steps of the optimiser: a fair control trains three
+    A batch gets ``passes`` optimizer steps; each pass but the first adds what the pass before left as feedback
+    (:class:`LeFeD`). So a step of nnU-Net, and of its log, is three steps of the optimizer: a fair control trains three
     times as many, or as long. Once feedback is not finite the batch gets none. nnU-Net's deep supervision is off: side
     heads take its place.
 

@@ -35,8 +35,8 @@ class MCNetPlus(nn.Module):
     eval mode nothing else runs, and a plain U-Net can load them. The first decoder's deep-supervision heads below full
     resolution are not trained (no gradient).
 
-    What differs from the authors' code: the first decoder's up-sampling has no normalisation, as in nnU-Net; skips are
-    concatenated and not added; kernels, strides, normalisation and non-linearity are the plans'; in 2d it is the same
+    What differs from the authors' code: the first decoder's up-sampling has no normalization, as in nnU-Net; skips are
+    concatenated and not added; kernels, strides, normalization and non-linearity are the plans'; in 2d it is the same
     network as in 3d.
 
     Args:

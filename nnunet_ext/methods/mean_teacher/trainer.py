@@ -27,7 +27,7 @@ class MeanTeacherTrainer(TeacherTrainer):
 
     Avoided: teacher and student on patches of two loaders, whose predictions have nothing to do with each other; a
     step on the labelled loss first, whose next ``zero_grad`` discards the gradient of the agreement; an average taken
-    once an epoch; two classes hard-coded; a teacher's normalisation statistics that never follow the student's.
+    once an epoch; two classes hard-coded; a teacher's normalization statistics that never follow the student's.
 
     What differs from [1], and why:
 
@@ -36,7 +36,7 @@ class MeanTeacherTrainer(TeacherTrainer):
     * The weight grows with every step over 0.4 of the training, however long it is; theirs by a step each 150
       iterations, and reaches its full value at the very end.
     * The difference counts half of its sum over classes, the mean of [1] for two; theirs is the mean over classes.
-    * Supervision, optimiser and augmentation are nnU-Net's. The noise of 0.1 supposes images of unit variance, which
+    * Supervision, optimizer and augmentation are nnU-Net's. The noise of 0.1 supposes images of unit variance, which
       z-scores are, but not all of nnU-Net's schemes for other images.
 
     [0] Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 2017, https://arxiv.org/abs/1703.01780

@@ -24,7 +24,7 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
     1. The first epochs (knob ``supervised_share``) are stock nnU-Net on the labelled cases.
     2. The network predicts all unlabelled cases, as nnU-Net predicts (sliding window, mirroring). The label maps lie in
        the fold's folder, ``pseudo_labels``.
-    3. The weights that the training began with (or those that predicted, knob ``anew``), a new optimiser and a new
+    3. The weights that the training began with (or those that predicted, knob ``anew``), a new optimizer and a new
        decay of the learning rate: the other epochs train on labelled and pseudo-labelled samples. A pseudo-labelled
        patch is cropped, augmented and oversampled in the foreground as a labelled one is, with its labels.
 
@@ -53,7 +53,7 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
         return max(1, min(round(share * self.num_epochs), self.num_epochs - 1))
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, RestartedLR]:
-        """Stock optimiser; its learning rate decays in each part."""
+        """Stock optimizer; its learning rate decays in each part."""
         optimizer, decay = super().configure_optimizers()
         lengths = (self.supervised_epochs, self.num_epochs - self.supervised_epochs)
         return optimizer, RestartedLR(decay, lengths)

@@ -45,7 +45,7 @@ class TransDoDNet(TaskNetwork):
     What differs from the authors' code: the plans' encoder and decoder (theirs: ResNet-50; decoder with added skips,
     logits upsampled by 2 in plane), so the head runs at full resolution; as many outputs as the task has; offsets are
     divided by the level's size (theirs: constants); reference points in grid_sample's axis order, sine frequencies in
-    pairs (theirs: neither); DeepNorm's initialisation leaves offsets and weights of the deformable attention zero
+    pairs (theirs: neither); DeepNorm's initialization leaves offsets and weights of the deformable attention zero
     (theirs: overwrites them), and one switch governs it and the residual scale; a task's query does not attend to those
     of tasks that were added after it, so old tasks stay what they are; a leaky ReLU in the controller (theirs: ReLU,
     whose units die when steps are large). The transformer's weights start Xavier-normal, feed-forward biases at 0
@@ -65,7 +65,7 @@ class TransDoDNet(TaskNetwork):
         head_depth: Layers of the dynamic head.
         deep_supervision: Whether the lower scales of the decoder are segmented in training, by the same kernels.
         controller_activation: "leaky_relu", "gelu" or the authors' "relu", between the controller's layers.
-        deep_norm: DeepNorm's residual scales and initialisation.
+        deep_norm: DeepNorm's residual scales and initialization.
 
     Raises:
         TypeError: ``unet`` is neither a PlainConvUNet nor a ResidualEncoderUNet.

@@ -5,7 +5,7 @@ from nnunet_ext.base.method import Knob, Method, integer, one_of
 CARD = Method(
     key="transdodnet",
     title="TransDoDNet",
-    summary="One network for a collection of data sets; a transformer with a query per task makes its last layers",
+    summary="One network for a collection of datasets; a transformer with a query per task makes its last layers",
     papers=(
         "Xie et al., Learning from partially labeled data for multi-organ and tumor segmentation, TPAMI 2023, "
         "https://arxiv.org/abs/2211.06894",

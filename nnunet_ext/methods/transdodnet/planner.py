@@ -23,7 +23,7 @@ class _TransDoDNetMemory(CollectionPlanner):
     """Memory of a network for all tasks of the collection, with the knobs' defaults; the authors' recipe as knobs."""
 
     def save_plans(self, plans: dict[str, Any]) -> None:
-        """Write plans that carry the authors' optimiser and learning rate."""
+        """Write plans that carry the authors' optimizer and learning rate."""
         recommend(plans, CARD.recipe)
         super().save_plans(plans)
 

@@ -5,7 +5,7 @@ from nnunet_ext.base.method import Knob, Method, one_of
 CARD = Method(
     key="uniseg",
     title="UniSeg",
-    summary="One network for a collection of data sets, told by a learnable prompt which task it is on",
+    summary="One network for a collection of datasets, told by a learnable prompt which task it is on",
     papers=(
         "Ye et al., UniSeg: a prompt-driven universal segmentation model as well as a strong representation learner, "
         "MICCAI 2023, https://arxiv.org/abs/2304.03493",

@@ -23,7 +23,7 @@ Mistake = Callable[[Any], str]
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three data sets: labels, two channels with an ignore label, regions."""
+    """Three datasets: labels, two channels with an ignore label, regions."""
     raw = tmp_path_factory.mktemp("nnunet") / "raw"
     write_phantom_dataset(raw, "Dataset003_Liver", cases=3, shape=SHAPE)
     write_phantom_dataset(raw, "Dataset004_PET", cases=12, shape=SHAPE, channels=2, ignore=True)
@@ -164,7 +164,7 @@ def test_cases_alone(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 class TestSignatures:
-    """A data set whose cases were annotated for different classes."""
+    """A dataset whose cases were annotated for different classes."""
 
     def test_a_task_for_each(self, raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
         annotated = {f"case_{number:03d}": ["organ"] for number in range(5)}
@@ -313,7 +313,7 @@ class TestAgain:
 @pytest.mark.parametrize(
     ("members", "found"),
     [
-        (["7"], "expected data set '7', found none. Legal: Dataset003_Liver, Dataset004_PET, Dataset040_Head."),
+        (["7"], "expected dataset '7', found none. Legal: Dataset003_Liver, Dataset004_PET, Dataset040_Head."),
         (["3:labels=wal"], "3:labels=wal: unknown label 'wal' of Dataset003_Liver. Did you mean 'wall'?"),
         (["3:labels=wall+wall"], "3:labels=wall+wall: expected label 'wall' once, got it twice. Remove one."),
         (["3:labels=wall/"], "3:labels=wall/: expected a name of its own for each class"),
@@ -339,10 +339,10 @@ class TestAgain:
         ),
         (
             ["3", "3:name=b"],
-            "3:name=b: expected one task for each whole data set, Dataset003_Liver is also that of 'Liver'",
+            "3:name=b: expected one task for each whole dataset, Dataset003_Liver is also that of 'Liver'",
         ),
         (["3", "4:name=liver"], "4:name=liver: expected another task name than that of '3', got 'liver' too."),
-        (["900"], "900: expected an ordinary data set, found the collection 'Dataset900_MOTS'."),
+        (["900"], "900: expected an ordinary dataset, found the collection 'Dataset900_MOTS'."),
     ],
 )
 def test_mistakes(raw: Path, mistake: Mistake, members: list[str], found: str) -> None:

@@ -59,11 +59,11 @@ def test_a_random_choice_leaves_the_test_cases_alone(nnunet):
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ("-d 902 -o 120 --keep 1", "expected data set '902', found none."),
+        ("-d 902 -o 120 --keep 1", "expected dataset '902', found none."),
         ("-d 901 -o 0 --keep 1", "-o: expected a number from 1 to 999, got 0."),
-        ("-d 901 -o 901 --keep 1", "expected no folder, or a copy with these cases, found another data set"),
+        ("-d 901 -o 901 --keep 1", "expected no folder, or a copy with these cases, found another dataset"),
         ("-d 901 -o 901 -n Few --keep 1", "Dataset901_Few: expected a free number, Dataset901_Phantom has it too."),
-        ("-d 901 -o 120 -n a__b --keep 1", "expected a data set named like Dataset003_Liver"),
+        ("-d 901 -o 120 -n a__b --keep 1", "expected a dataset named like Dataset003_Liver"),
         (
             "-d 901 -o 120 --keep 3",
             "expected of 3 cases at least one to stay labelled and one to be hidden or set apart",

@@ -81,7 +81,7 @@ def test_knobs_that_cannot_be_carried_over_are_not_lost(nnunet, mistake, bad, te
         ("-d 901 --set num_epoch=3", "--set: unknown knob 'num_epoch'. Did you mean 'num_epochs'?"),
         ("-d 901 --set num_epochs", "--set expects key=value, got 'num_epochs'."),
         ("-d 901 -pl LitPlanner", "-pl: unknown planner 'LitPlanner'. Did you mean 'LitePlanner'?"),
-        ("-d 902", "expected data set '902', found none. Legal: Dataset901_Phantom."),
+        ("-d 902", "expected dataset '902', found none. Legal: Dataset901_Phantom."),
     ],
 )
 def test_wrong_words_stop_before_anything_is_written(nnunet, mistake, words, text):
@@ -275,7 +275,7 @@ def test_knobs_that_cannot_be_carried_over_are_not_lost_in_members(pair, mistake
         ),
         (
             "-d 901 900 -pl UniSegPlanner",
-            "-pl UniSegPlanner: expected another planner, because Dataset901_Organs is an ordinary data set. Take one "
+            "-pl UniSegPlanner: expected another planner, because Dataset901_Organs is an ordinary dataset. Take one "
             "of BANetPlanner, BANetResEncLPlanner, BANetResEncMPlanner, CoTrPlanner, CoTrResEncLPlanner, "
             "CoTrResEncMPlanner, LeFeDPlanner, LeFeDResEncLPlanner, LeFeDResEncMPlanner, LitePlanner, "
             "MCNetPlusPlanner, MCNetPlusResEncLPlanner, MCNetPlusResEncMPlanner, SemiSupervisedPlanner, "

@@ -88,7 +88,7 @@ def test_the_second_stage_of_a_cascade(unlabelled, capsys):
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ("-d 902 -p LitePlans", "expected data set '902', found none."),
+        ("-d 902 -p LitePlans", "expected dataset '902', found none."),
         ("-d 901 -p LitPlans", "expected plans, found no file. Did you mean 'LitePlans'?"),
         ("-d 901 -p LitePlans -c 3d_fulres", "-c 3d_fulres: not in plans 'LitePlans'. Did you mean '3d_fullres'?"),
         ("-d 901 -p LitePlans -np 0", "-np: expected a number from 1 up, got 0."),
@@ -103,7 +103,7 @@ def test_wrong_words_stop_before_anything_is_written(unlabelled, mistake, words,
 def test_before_planning(unlabelled, mistake):
     shutil.rmtree(unlabelled / "preprocessed" / NAME)
     text = mistake(PREPROCESS)
-    assert text.endswith("expected data set '901', found none. Run nnunet_ext plan_and_preprocess -d 901 first.")
+    assert text.endswith("expected dataset '901', found none. Run nnunet_ext plan_and_preprocess -d 901 first.")
     assert list((unlabelled / "preprocessed").iterdir()) == []
 
 

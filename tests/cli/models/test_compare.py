@@ -27,7 +27,7 @@ CONTROL = "NNUNetBaselineTrainer"
 
 @pytest.fixture
 def root(half_labelled, tmp_path, monkeypatch):
-    """A preprocessed data set; the comparison lies in ``out`` of the working folder."""
+    """A preprocessed dataset; the comparison lies in ``out`` of the working folder."""
     half_labelled(NNUNetBaselineTrainer)
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "plain/preprocessed/Dataset700_Half/LitePlans.json"

@@ -44,7 +44,7 @@ def words(root: Path, **changes: str) -> list[str]:
 def test_the_model_of_a_collection(nnunet, model, mistake):
     table = TaskTable("Dataset901_Phantom", (Task("liver", "Dataset003_Liver", 1, 2, 9),))
     (model / "plans.json").write_text(json.dumps({"plans_name": "LitePlans", "collection": table.as_json()}))
-    text = "expected the model of one data set, found that of a collection. Predict with a task's view: -d 3 -p Lite"
+    text = "expected the model of one dataset, found that of a collection. Predict with a task's view: -d 3 -p Lite"
     assert text in mistake(" ".join(words(nnunet)))
 
 
@@ -71,7 +71,7 @@ def test_missing_words(nnunet, mistake):
     ("changes", "text"),
     [
         ({"tr": "BANettrainer"}, "-tr: unknown trainer 'BANettrainer'. Did you mean 'BANetTrainer'?"),
-        ({"d": "902"}, "expected data set '902', found none. Legal: Dataset901_Phantom."),
+        ({"d": "902"}, "expected dataset '902', found none. Legal: Dataset901_Phantom."),
         (
             {"p": "B"},
             "BANetTrainer__B__3d_fullres: expected a trained model, found none. Trained here (-tr__-p__-c): BANetT",

@@ -47,7 +47,7 @@ def test_one_fold(untrained):
     [
         (f"{WORDS} -f 7", "fold_7: expected a fold, found none. Trained: 0, 1."),
         (f"{WORDS} -tr UniSegTrainr", "expected a trained model, found none. Trained here (-tr__-p__-c): DoDNet"),
-        ("task_views -d 899", "expected data set '899', found none. Legal: Dataset900_Shared, "),
+        ("task_views -d 899", "expected dataset '899', found none. Legal: Dataset900_Shared, "),
         (
             "task_views -d 904 -p CollectionLitePlans_Dataset900_Shared",
             "expected a collection's model, found the view of task 'pair'. Give -d 900.",
@@ -62,7 +62,7 @@ def test_an_ordinary_model(untrained, mistake):
     plans = json.loads((untrained / MODEL / "plans.json").read_text())
     del plans["collection"]
     (untrained / MODEL / "plans.json").write_text(json.dumps(plans))
-    assert "expected a collection's model, found one of an ordinary data set. Give another -d." in mistake(WORDS)
+    assert "expected a collection's model, found one of an ordinary dataset. Give another -d." in mistake(WORDS)
 
 
 def test_a_fold_of_earlier_tasks(untrained, mistake):

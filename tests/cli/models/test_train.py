@@ -32,7 +32,7 @@ def preprocessed(nnunet: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ("", "expected DATASET CONFIGURATION FOLD first, got ''. Example: nnunet_ext train 4 3d_fullres 0"),
         ("901 -tr X", "expected DATASET CONFIGURATION FOLD first, got '901 -tr X'."),
-        ("902 3d_fullres 0 -p LitePlans", "expected data set '902', found none. Legal: Dataset901_Phantom."),
+        ("902 3d_fullres 0 -p LitePlans", "expected dataset '902', found none. Legal: Dataset901_Phantom."),
         ("901 3d_fullres 0 -p LitPlans", "expected plans, found no file. Did you mean 'LitePlans'? Legal: LitePlans."),
         ("901 3d_fullres 0 -p LitePlans -tr BANet", "-tr: unknown trainer 'BANet'. Did you mean 'BANetTrainer'?"),
         (

@@ -75,7 +75,7 @@ def test_names_that_can(nnunet, name):
             "-d 901 -p LitePlan --as B --set seed=1",
             "LitePlan.json: expected plans, found no file. Did you mean 'LitePlans'?",
         ),
-        ("-d 7 -p LitePlans --as B --set seed=1", "expected data set '7', found none. Legal: Dataset901_Phantom."),
+        ("-d 7 -p LitePlans --as B --set seed=1", "expected dataset '7', found none. Legal: Dataset901_Phantom."),
         ("-d 901 -p LitePlans --as B --set sed=1", "--set: unknown knob 'sed'. Did you mean 'seed'?"),
         ("-d 901 -p LitePlans --as B --set seed=x", "--set: knob 'seed' expects an integer >= 0, or null, got 'x'."),
     ],

@@ -25,7 +25,7 @@ def test_defaults():
     [
         ({"trainer": "BaNetTrainer"}, "--trainer: unknown trainer 'BaNetTrainer'. Did you mean 'BANetTrainer'?"),
         ({"trainer": "nnUNetTrainer"}, "--trainer: unknown trainer 'nnUNetTrainer'."),
-        ({"data": Path("Dataset001_Nowhere")}, "--data Dataset001_Nowhere: expected a raw nnU-Net data set"),
+        ({"data": Path("Dataset001_Nowhere")}, "--data Dataset001_Nowhere: expected a raw nnU-Net dataset"),
         ({"epochs": 0}, "--epochs: expected an integer >= 1, got 0."),
         ({"steps": -1}, "--steps: expected an integer >= 1, got -1."),
     ],

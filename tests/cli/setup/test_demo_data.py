@@ -80,7 +80,7 @@ def test_data_inside_out_would_be_lost(tmp_path, dataset, out):
 
 def test_data_of_another_form(tmp_path):
     (tmp_path / "images").mkdir()
-    with pytest.raises(UserError, match="expected a raw nnU-Net data set, DatasetXXX_Name"):
+    with pytest.raises(UserError, match="expected a raw nnU-Net dataset, DatasetXXX_Name"):
         check_data(tmp_path / "images", tmp_path / "out")
 
 

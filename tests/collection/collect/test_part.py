@@ -1,4 +1,4 @@
-"""Parts are ordinary data sets: images by reference, labels numbered anew on the same grid, the source's folds."""
+"""Parts are ordinary datasets: images by reference, labels numbered anew on the same grid, the source's folds."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""BCP on a small data set: what is pasted, who labels it, and when."""
+"""BCP on a small dataset: what is pasted, who labels it, and when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LeFeD on a small data set: inner passes, feedback, and a run that was killed."""
+"""LeFeD on a small dataset: inner passes, feedback, and a run that was killed."""
 
 from __future__ import annotations
 

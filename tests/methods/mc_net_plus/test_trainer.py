@@ -1,4 +1,4 @@
-"""MC-Net+ on a small data set: a step, the ramp, and a run that was killed."""
+"""MC-Net+ on a small dataset: a step, the ramp, and a run that was killed."""
 
 from __future__ import annotations
 

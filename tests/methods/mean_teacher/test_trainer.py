@@ -1,4 +1,4 @@
-"""Mean Teacher on a small data set: teacher, noise, ramp, and a run that was killed."""
+"""Mean Teacher on a small dataset: teacher, noise, ramp, and a run that was killed."""
 
 from __future__ import annotations
 

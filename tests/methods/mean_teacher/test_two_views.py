@@ -68,4 +68,4 @@ def test_a_mask_is_applied_to_both_views_after_the_intensities():
     outside = weak == 0
     assert 0 < outside.sum() < outside.numel()
     assert not strong[outside].any()
-    assert other[outside].any()  # the second channel is normalised without a mask
+    assert other[outside].any()  # the second channel is normalized without a mask

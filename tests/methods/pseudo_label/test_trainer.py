@@ -1,4 +1,4 @@
-"""Pseudo-labels on a small data set: two trainings in one, what they see, and runs that were killed."""
+"""Pseudo-labels on a small dataset: two trainings in one, what they see, and runs that were killed."""
 
 from __future__ import annotations
 
