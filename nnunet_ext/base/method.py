@@ -54,6 +54,13 @@ class Method:
         supports: Configurations and label modes, in words.
         knobs: The method's own settings.
         recipe: General knobs that its trainers take, instead of the defaults, where the plans name no optimizer.
+
+    Example:
+        >>> from nnunet_ext.base.method import methods
+        >>> methods()["ba_net"].trainers
+        ('BANetTrainer',)
+        >>> [knob.name for knob in methods()["ba_net"].knobs]
+        ['boundary_loss_weight', 'boundary_width', 'v1_decoder_kernels']
     """
 
     key: str

@@ -97,6 +97,14 @@ def write_phantom_collection(
 
     Returns:
         The datasets' folders.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from nnunet_ext import write_phantom_collection
+        >>> with TemporaryDirectory() as raw:
+        ...     [folder.name for folder in write_phantom_collection(Path(raw), members=2, cases=2)]
+        ['Dataset901_Organs', 'Dataset902_Lesion']
     """
     folders = []
     for index in range(members):

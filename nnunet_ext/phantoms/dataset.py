@@ -102,6 +102,15 @@ def write_phantom_dataset(
 
     Returns:
         The dataset's folder.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from nnunet_ext import write_phantom_dataset
+        >>> with TemporaryDirectory() as raw:
+        ...     folder = write_phantom_dataset(Path(raw), "Dataset999_Phantom", cases=2, shape=(12, 24, 24))
+        ...     sorted(file.name for file in folder.rglob("*.nii.gz"))
+        ['case_000.nii.gz', 'case_000_0000.nii.gz', 'case_001.nii.gz', 'case_001_0000.nii.gz']
     """
     folder = raw / name
     parts = (("Tr", "case", cases), ("Ts", "unseen", unseen), ("Un", "unlabelled", unlabelled))

@@ -10,7 +10,7 @@ import pytest
 
 from nnunet_ext.base.gpu_memory import GIB, GpuMemory
 from nnunet_ext.errors import UserError
-from nnunet_ext.methods.baseline import NNUNetBaselineTrainer
+from nnunet_ext.methods.baseline.trainer import NNUNetBaselineTrainer
 
 # nnU-Net's default network at 128^3, batch 2: 453 million a sample, 31 million weights, SGD
 STOCK = GpuMemory(elements=453_000_000, samples=2, weights=31_000_000, states=1)

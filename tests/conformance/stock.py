@@ -42,8 +42,7 @@ from nnunet_ext.base import knobs
 from nnunet_ext.cli.main import main as nnunet_ext
 from nnunet_ext.collection.task_table import member_plans_name
 from nnunet_ext.collection.training.trainer import MultiTaskTrainer
-from nnunet_ext.methods.baseline import LitePlanner
-from nnunet_ext.methods.baseline.planner import CollectionLitePlanner
+from nnunet_ext.methods.baseline.planner import CollectionLitePlanner, LitePlanner
 from nnunet_ext.phantoms.dataset import write_phantom_dataset
 from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 

@@ -9,8 +9,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_ext import sockets
 from nnunet_ext.evaluation.boundary_map import boundary_maps
-from nnunet_ext.methods.ba_net import BANetTrainer
-from nnunet_ext.methods.baseline import NNUNetBaselineTrainer
+from nnunet_ext.methods.ba_net.trainer import BANetTrainer
+from nnunet_ext.methods.baseline.trainer import NNUNetBaselineTrainer
 
 RESAMPLING = "resample_data_or_seg_to_shape"
 KWARGS = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}

@@ -15,8 +15,8 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from process_group import process_group
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.methods.lefed import LeFeDTrainer
-from nnunet_ext.methods.mean_teacher import MeanTeacherTrainer
+from nnunet_ext.methods.lefed.trainer import LeFeDTrainer
+from nnunet_ext.methods.mean_teacher.trainer import MeanTeacherTrainer
 from nnunet_ext.processes.ranks import Ranks
 from nnunet_ext.semi_supervised import predict as predicting
 from nnunet_ext.semi_supervised.pseudo_labels import PseudoLabelled

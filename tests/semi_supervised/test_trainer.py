@@ -17,9 +17,9 @@ from process_group import process_group
 from torch import Tensor, nn
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.methods.baseline import NNUNetBaselineTrainer
-from nnunet_ext.methods.bcp import BCPTrainer
-from nnunet_ext.methods.pseudo_label import PseudoLabelTrainer
+from nnunet_ext.methods.baseline.trainer import NNUNetBaselineTrainer
+from nnunet_ext.methods.bcp.trainer import BCPTrainer
+from nnunet_ext.methods.pseudo_label.trainer import PseudoLabelTrainer
 from nnunet_ext.semi_supervised.losses import AnnotatedOnly, split_output
 from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 

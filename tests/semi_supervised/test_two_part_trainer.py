@@ -13,7 +13,7 @@ from nnunet_ext import sockets
 from nnunet_ext.base.gpu_memory import GIB
 from nnunet_ext.base.knobs import changed
 from nnunet_ext.errors import UserError
-from nnunet_ext.methods.mean_teacher import MeanTeacherTrainer
+from nnunet_ext.methods.mean_teacher.trainer import MeanTeacherTrainer
 from nnunet_ext.semi_supervised.checkpointed_parts import CheckpointedParts
 from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 

@@ -52,6 +52,20 @@ class BANet(nn.Module):
     Raises:
         TypeError: ``unet`` is neither a PlainConvUNet nor a ResidualEncoderUNet.
         ValueError: ``decoder_kernel_sizes`` has not one entry for each decoder stage.
+
+    Example:
+        >>> import torch
+        >>> from dynamic_network_architectures.architectures.unet import PlainConvUNet
+        >>> from torch import nn
+        >>> from nnunet_ext import BANet
+        >>> sizes = (1, 3, (8, 16, 32), nn.Conv3d, 3, (1, 2, 2), 1, 2, 1)  # what plans say of a U-Net
+        >>> unet = PlainConvUNet(*sizes, norm_op=nn.InstanceNorm3d, nonlin=nn.LeakyReLU)
+        >>> network = BANet(unet)
+        >>> images = torch.randn(2, 1, 16, 16, 16)
+        >>> network.train()(images).boundary.shape  # of 2 logits each: boundary or not
+        torch.Size([2, 2, 16, 16, 16])
+        >>> network.eval()(images).shape
+        torch.Size([2, 2, 16, 16, 16])
     """
 
     def __init__(

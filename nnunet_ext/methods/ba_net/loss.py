@@ -93,6 +93,20 @@ class BoundaryLoss(nn.Module):
         highest_label: Highest value in a label map, the ignore label included; up to 255 we work on uint8.
         ignore_label: nnU-Net's ignore label, if the dataset has one.
         regions: The target's channels are regions.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from nnunet_ext import BoundaryLoss
+        >>> class CrossEntropy(nn.CrossEntropyLoss):
+        ...     def forward(self, logits, target):
+        ...         return super().forward(logits, target[:, 0].long())
+        >>> loss = BoundaryLoss(CrossEntropy(), width=3, highest_label=2)
+        >>> target = torch.tensor([0, 0, 1, 1]).view(1, 1, 1, 4)
+        >>> loss.target(target).flatten().tolist()
+        [0, 0, 1, 0]
+        >>> loss(torch.zeros(1, 2, 1, 4), target)  # log 2
+        tensor(0.6931)
     """
 
     def __init__(
@@ -127,6 +141,18 @@ class BANetLoss(MethodLoss):
         segmentation: nnU-Net's own loss, with its deep supervision.
         boundary: Takes the boundary logits and the same target, with the same deep supervision.
         weight: The authors' is 1.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from nnunet_ext import BANetLoss, TrainingStep
+        >>> from nnunet_ext.methods.ba_net.architecture import BANetOutput
+        >>> loss = BANetLoss(nn.MSELoss(), nn.L1Loss(), weight=0.5)
+        >>> step = TrainingStep(torch.zeros(1, 1, 4, 4))
+        >>> loss(BANetOutput(torch.full((1, 1, 4, 4), 2.0), torch.ones(1, 1, 4, 4)), step)
+        tensor(4.5000)
+        >>> {name: part.item() for name, part in step.parts.items()}
+        {'segmentation_loss': 4.0, 'boundary_loss': 1.0}
     """
 
     parts: ClassVar = ("segmentation_loss", "boundary_loss")

@@ -48,6 +48,19 @@ class BCPLoss(MethodLoss):
 
     [0] Bai et al., Bidirectional copy-paste for semi-supervised medical image segmentation, CVPR 2023,
     https://arxiv.org/abs/2305.00673
+
+    Example:
+        >>> import torch
+        >>> from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
+        >>> from nnunet_ext.methods.bcp.loss import BCPLoss, BCPStep
+        >>> losses = [DC_and_CE_loss({"smooth": 0.0, "do_bg": False, "ddp": False}, {}) for _ in range(2)]
+        >>> loss = BCPLoss(*losses)
+        >>> box = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+        >>> box[..., 1:3, 1:3] = True
+        >>> target = torch.ones(2, 1, 4, 4, dtype=torch.long)  # labels and pseudo-labels, pasted
+        >>> step = BCPStep(target, box)
+        >>> round(loss(torch.zeros(2, 2, 4, 4), step).item(), 4)  # (1 + 0.5) x (log 2 - 2 / 3)
+        0.0397
     """
 
     parts: ClassVar = ("supervised_loss", "pseudo_label_loss")

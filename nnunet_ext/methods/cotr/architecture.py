@@ -49,6 +49,18 @@ class CoTr(nn.Module):
     Raises:
         TypeError: ``unet`` is neither a PlainConvUNet nor a ResidualEncoderUNet.
         ValueError: ``width`` cannot be divided by ``heads``.
+
+    Example:
+        >>> import torch
+        >>> from dynamic_network_architectures.architectures.unet import PlainConvUNet
+        >>> from torch import nn
+        >>> from nnunet_ext import CoTr
+        >>> sizes = (1, 3, (8, 16, 32), nn.Conv3d, 3, (1, 2, 2), 1, 2, 1)  # what plans say of a U-Net
+        >>> unet = PlainConvUNet(*sizes, norm_op=nn.InstanceNorm3d, nonlin=nn.LeakyReLU)
+        >>> network = CoTr(unet, levels=2, width=24, layers=1)
+        >>> images = torch.randn(2, 1, 16, 16, 16)
+        >>> network(images).shape
+        torch.Size([2, 2, 16, 16, 16])
     """
 
     def __init__(

@@ -88,6 +88,21 @@ class LeFeD(nn.Module):
 
     Raises:
         TypeError: ``unet`` is neither a PlainConvUNet nor a ResidualEncoderUNet.
+
+    Example:
+        >>> import torch
+        >>> from dynamic_network_architectures.architectures.unet import PlainConvUNet
+        >>> from torch import nn
+        >>> from nnunet_ext import LeFeD
+        >>> sizes = (1, 3, (8, 16, 32), nn.Conv3d, 3, (1, 2, 2), 1, 2, 1)  # what plans say of a U-Net
+        >>> unet = PlainConvUNet(*sizes, norm_op=nn.InstanceNorm3d, nonlin=nn.LeakyReLU)
+        >>> from nnunet_ext.methods.lefed.architecture import Fed
+        >>> network = LeFeD(unet)
+        >>> images = torch.randn(2, 1, 16, 16, 16)
+        >>> first_pass = network.train()(images)
+        >>> second_pass = network(Fed(images, first_pass.feedback))
+        >>> network.eval()(images).shape
+        torch.Size([2, 2, 16, 16, 16])
     """
 
     def __init__(

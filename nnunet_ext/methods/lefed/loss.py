@@ -50,6 +50,18 @@ class LeFeDLoss(MethodLoss):
         consistency_weight: Of the discrepancy; the authors' is 1.
         side_weights: Of the side heads, full resolution first; the last one is for all lower resolutions, too.
         side_at_full_size: Resize side logits to the image; None does so for up to 4 channels.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from nnunet_ext.methods.lefed.loss import LeFeDLoss, LeFeDStep
+        >>> from nnunet_ext.methods.lefed.architecture import LeFeDOutput
+        >>> loss, logits = LeFeDLoss(nn.L1Loss(), regions=True), torch.ones(3, 1, 4, 4)  # 2 labelled, 1 not
+        >>> step = LeFeDStep(torch.zeros(2, 1, 4, 4))
+        >>> loss(LeFeDOutput(logits, logits, [logits, logits[..., ::2, ::2]], []), step)
+        tensor(3.4000)
+        >>> {name: round(part.item(), 4) for name, part in step.parts.items()}
+        {'supervised_loss': 2.0, 'side_loss': 1.4, 'consistency_loss': 0.0}
     """
 
     parts: ClassVar = ("supervised_loss", "side_loss", "consistency_loss")

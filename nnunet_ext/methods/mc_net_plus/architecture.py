@@ -45,6 +45,18 @@ class MCNetPlus(nn.Module):
 
     Raises:
         TypeError: ``unet`` is neither a PlainConvUNet nor a ResidualEncoderUNet.
+
+    Example:
+        >>> import torch
+        >>> from dynamic_network_architectures.architectures.unet import PlainConvUNet
+        >>> from torch import nn
+        >>> from nnunet_ext import MCNetPlus
+        >>> sizes = (1, 3, (8, 16, 32), nn.Conv3d, 3, (1, 2, 2), 1, 2, 1)  # what plans say of a U-Net
+        >>> unet = PlainConvUNet(*sizes, norm_op=nn.InstanceNorm3d, nonlin=nn.LeakyReLU)
+        >>> network = MCNetPlus(unet)
+        >>> images = torch.randn(2, 1, 16, 16, 16)
+        >>> [tuple(logits.shape) for logits in network.train()(images).logits]
+        [(2, 2, 16, 16, 16), (2, 2, 16, 16, 16), (2, 2, 16, 16, 16)]
     """
 
     def __init__(self, unet: PlainConvUNet | ResidualEncoderUNet, *, dropout: float = 0.5) -> None:

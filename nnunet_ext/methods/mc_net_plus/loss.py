@@ -45,6 +45,16 @@ class MCNetPlusLoss(MethodLoss):
         consistency_weight: The authors' is 1 in 3d; multiplied by the step's ``ramp``.
         temperature: The authors' is 0.1.
         detach: No gradient goes through the sharpened outputs.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from nnunet_ext.methods.mc_net_plus.loss import MCNetPlusLoss, MCNetPlusStep
+        >>> from nnunet_ext.methods.mc_net_plus.architecture import MCNetPlusOutput
+        >>> loss, logits = MCNetPlusLoss(nn.L1Loss(), regions=True), torch.zeros(3, 1, 4, 4)  # 2 labelled, 1 unlabelled
+        >>> step = MCNetPlusStep(torch.ones(2, 1, 4, 4), ramp=0.1)
+        >>> loss(MCNetPlusOutput([logits, logits, logits]), step)  # three decoders that agree, half weight
+        tensor(1.5000)
     """
 
     parts: ClassVar = ("supervised_loss", "consistency_loss")

@@ -35,6 +35,15 @@ class MeanTeacherLoss(MethodLoss):
     Args:
         supervised: nnU-Net's own loss, with its deep supervision.
         regions: The channels are regions.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from nnunet_ext.methods.mean_teacher.loss import MeanTeacherLoss, MeanTeacherStep
+        >>> loss, logits = MeanTeacherLoss(nn.L1Loss(), regions=True), torch.zeros(3, 1, 4, 4)  # 2 labelled, 1 not
+        >>> step = MeanTeacherStep(torch.ones(2, 1, 4, 4), teacher=torch.ones(1, 1, 4, 4), weight=0.1)
+        >>> loss(logits, step)  # 1 + 0.1 x (0.5 - 1)^2
+        tensor(1.0250)
     """
 
     parts: ClassVar = ("supervised_loss", "consistency_loss")

@@ -1,3 +1,1 @@
 """Pseudo-labels: train, predict the unlabelled images, train anew on both."""
-
-from nnunet_ext.methods.pseudo_label.trainer import PseudoLabelTrainer as PseudoLabelTrainer

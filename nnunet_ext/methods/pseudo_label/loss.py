@@ -39,6 +39,15 @@ class PseudoLabelLoss(MethodLoss):
     Args:
         supervised: nnU-Net's own loss, with its deep supervision.
         weight: Of a pseudo-labelled sample.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from nnunet_ext.methods.pseudo_label.loss import PseudoLabelLoss, PseudoLabelStep
+        >>> loss, logits = PseudoLabelLoss(nn.L1Loss(), weight=0.5), torch.zeros(3, 1, 4, 4)  # 2 labelled, 1 unlabelled
+        >>> step = PseudoLabelStep(torch.ones(2, 1, 4, 4), pseudo_target=torch.full((1, 1, 4, 4), 3.0))
+        >>> loss(logits, step)  # (2 x 1 + 0.5 x 3) / 2.5
+        tensor(1.4000)
     """
 
     parts: ClassVar = ("supervised_loss", "pseudo_label_loss")

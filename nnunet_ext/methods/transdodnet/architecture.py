@@ -69,6 +69,19 @@ class TransDoDNet(TaskNetwork):
 
     Raises:
         TypeError: ``unet`` is neither a PlainConvUNet nor a ResidualEncoderUNet.
+
+    Example:
+        >>> import torch
+        >>> from dynamic_network_architectures.architectures.unet import PlainConvUNet
+        >>> from torch import nn
+        >>> from nnunet_ext import TransDoDNet
+        >>> sizes = (1, 3, (8, 16, 32), nn.Conv3d, 3, (1, 2, 2), 1, 3, 1)  # what plans say of a U-Net
+        >>> unet = PlainConvUNet(*sizes, norm_op=nn.InstanceNorm3d, nonlin=nn.LeakyReLU)
+        >>> network = TransDoDNet(unet, heads=(2, 3), channels=(1,))
+        >>> images = torch.randn(2, 1, 16, 16, 16)
+        >>> network.set_task(1)
+        >>> network.eval()(images).shape
+        torch.Size([2, 3, 16, 16, 16])
     """
 
     def __init__(

@@ -45,6 +45,19 @@ class UniSeg(TaskNetwork):
     Raises:
         TypeError: ``unet`` is neither a PlainConvUNet nor a ResidualEncoderUNet.
         ValueError: ``decoder_kernel_sizes`` has not one entry for each decoder stage.
+
+    Example:
+        >>> import torch
+        >>> from dynamic_network_architectures.architectures.unet import PlainConvUNet
+        >>> from torch import nn
+        >>> from nnunet_ext import UniSeg
+        >>> sizes = (1, 3, (8, 16, 32), nn.Conv3d, 3, (1, 2, 2), 1, 3, 1)  # what plans say of a U-Net
+        >>> unet = PlainConvUNet(*sizes, norm_op=nn.InstanceNorm3d, nonlin=nn.LeakyReLU)
+        >>> network = UniSeg(unet, heads=(2, 3), channels=(1,), patch_size=(16, 16, 16))
+        >>> images = torch.randn(2, 1, 16, 16, 16)
+        >>> network.set_task(1)
+        >>> network(images).shape
+        torch.Size([2, 3, 16, 16, 16])
     """
 
     def __init__(

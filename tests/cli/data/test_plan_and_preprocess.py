@@ -41,7 +41,7 @@ def test_knobs_are_written(planned):
 def test_stock_planning_drops_the_knobs(nnunet):
     from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment_dataset
 
-    from nnunet_ext.methods.baseline import LitePlanner
+    from nnunet_ext.methods.baseline.planner import LitePlanner
 
     plan_experiment_dataset(901, LitePlanner)
     assert block(nnunet) is None

@@ -28,7 +28,7 @@ from nnunet_ext.collection.prediction.task_views import renew_weights, view_fold
 from nnunet_ext.collection.task_table import Task, TaskTable
 from nnunet_ext.data.preprocessed.data_hash import preprocessing_hash
 from nnunet_ext.errors import UserError
-from nnunet_ext.methods.uniseg import UniSegTrainer
+from nnunet_ext.methods.uniseg.trainer import UniSegTrainer
 from nnunet_ext.stock.entry_points import run_stock
 
 SIZE = 1_000_000

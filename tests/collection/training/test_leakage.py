@@ -14,7 +14,7 @@ from nnunetv2.run.run_training import run_training
 from nnunet_ext.cli.models.train import Train
 from nnunet_ext.collection.training.leakage import Split, check_splits
 from nnunet_ext.errors import UserError
-from nnunet_ext.methods.multi_head import MultiHeadTrainer
+from nnunet_ext.methods.multi_head.trainer import MultiHeadTrainer
 
 NAME, PLANS = "Dataset930_Sharing", "CollectionLitePlans"
 WHOLE, AGAIN, PART = "Dataset910_Whole", "Dataset911_Again", "Dataset931_Part"

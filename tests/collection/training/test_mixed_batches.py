@@ -19,10 +19,10 @@ from nnunet_ext.collection.training.mixed_loss import MixedLoss, MixedStep
 from nnunet_ext.collection.training.schedule import TaskSchedule
 from nnunet_ext.collection.training.trainer import MultiTaskTrainer
 from nnunet_ext.errors import UserError
-from nnunet_ext.methods.dodnet import DoDNetTrainer
-from nnunet_ext.methods.multi_head import MultiHeadTrainer
-from nnunet_ext.methods.transdodnet import TransDoDNetTrainer
-from nnunet_ext.methods.uniseg import UniSegTrainer
+from nnunet_ext.methods.dodnet.trainer import DoDNetTrainer
+from nnunet_ext.methods.multi_head.trainer import MultiHeadTrainer
+from nnunet_ext.methods.transdodnet.trainer import TransDoDNetTrainer
+from nnunet_ext.methods.uniseg.trainer import UniSegTrainer
 from nnunet_ext.seeding.seeds import BatchSeeds, Purpose
 
 NAME, PLANS = "Dataset900_Phantoms", "CollectionLitePlans"

@@ -25,9 +25,9 @@ from nnunet_ext.cli.main import main
 from nnunet_ext.collection.training.task_report import write_task_report
 from nnunet_ext.collection.training.trainer import MultiTaskTrainer
 from nnunet_ext.errors import UserError
-from nnunet_ext.methods.dodnet import DoDNetTrainer
-from nnunet_ext.methods.multi_head import MultiHeadTrainer
-from nnunet_ext.methods.uniseg import UniSegTrainer
+from nnunet_ext.methods.dodnet.trainer import DoDNetTrainer
+from nnunet_ext.methods.multi_head.trainer import MultiHeadTrainer
+from nnunet_ext.methods.uniseg.trainer import UniSegTrainer
 from nnunet_ext.processes.ranks import Ranks
 from nnunet_ext.stock.entry_points import run_stock
 

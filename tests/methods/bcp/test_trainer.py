@@ -10,7 +10,7 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.methods.bcp import BCPTrainer
+from nnunet_ext.methods.bcp.trainer import BCPTrainer
 
 Make = Callable[..., Any]
 LAST = {"step": 5}  # of six, long after the warm-up

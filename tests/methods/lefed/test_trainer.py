@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.methods.lefed import LeFeD, LeFeDTrainer
+from nnunet_ext.methods.lefed.architecture import LeFeD
 from nnunet_ext.methods.lefed.loss import SquaredDice
+from nnunet_ext.methods.lefed.trainer import LeFeDTrainer
 
 Make = Callable[..., Any]
 NO_DROPOUT = {"bottleneck_dropout": 0, "head_dropout": 0}

@@ -10,7 +10,7 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.methods.mc_net_plus import MCNetPlusTrainer
+from nnunet_ext.methods.mc_net_plus.trainer import MCNetPlusTrainer
 
 Make = Callable[..., Any]
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from nnunet_ext.methods.mean_teacher import MeanTeacherTrainer
+from nnunet_ext.methods.mean_teacher.trainer import MeanTeacherTrainer
 
 HERE = Path(__file__)
 

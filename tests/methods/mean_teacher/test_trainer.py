@@ -10,7 +10,7 @@ import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_ext.methods.mean_teacher import MeanTeacherTrainer
+from nnunet_ext.methods.mean_teacher.trainer import MeanTeacherTrainer
 
 Make = Callable[..., Any]
 

@@ -16,7 +16,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from process_group import process_group
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.methods.pseudo_label import PseudoLabelTrainer
+from nnunet_ext.methods.pseudo_label.trainer import PseudoLabelTrainer
 from nnunet_ext.semi_supervised import predict as predicting
 
 Make = Callable[..., Any]

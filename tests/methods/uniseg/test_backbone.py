@@ -16,8 +16,8 @@ from torch.testing import assert_close
 
 from nnunet_ext.base.checkpoints import read_checkpoint
 from nnunet_ext.errors import UserError
-from nnunet_ext.methods.uniseg import UniSegTrainer
 from nnunet_ext.methods.uniseg.backbone import export_backbone
+from nnunet_ext.methods.uniseg.trainer import UniSegTrainer
 
 MODEL = "results/Dataset900_Shared/{}__CollectionLitePlans__3d_fullres/fold_0/checkpoint_final.pth"
 
