@@ -1,12 +1,16 @@
-"""The card of a method: its name, papers, sockets and settings.
+"""The card of a method: its name, papers, trainers, planners and settings.
 
 Each method package holds one ``CARD = Method(...)`` in its ``card.py``. ``nnunet_ext info``, the knobs in the plans
-and the documentation read it from there, so nothing has to be registered anywhere else.
+and the documentation read it from there, so nothing has to be registered anywhere else. Another package's method is
+known by an entry point of the group ``nnunet_ext.methods`` that names its card, or once its trainer, which carries the
+card, has been imported.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,9 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import nnunet_ext
-from nnunet_ext.errors import UserError, nearest
+from nnunet_ext.errors import UserError, nearest, one_line
 
 ROOT = Path(nnunet_ext.__file__).parent
+GROUP = "nnunet_ext.methods"  # of entry points
+
+logger = logging.getLogger(__name__)
+_of_trainers: dict[str, Method] = {}
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,46 @@ def optional(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 @lru_cache(maxsize=1)
 def methods() -> dict[str, Method]:
-    """Return ``{key: Method}`` of every package below this one that has a ``card.py``, in alphabetical order."""
+    """Return ``{key: Method}``: ours in alphabetical order, then those of other packages."""
     cards = sorted(file.parent.relative_to(ROOT) for file in ROOT.glob("**/card.py"))
     found = [importlib.import_module(".".join((nnunet_ext.__name__, *folder.parts, "card"))).CARD for folder in cards]
-    return {method.key: method for method in sorted(found, key=lambda method: method.key)}
+    own = {method.key: method for method in sorted(found, key=lambda method: method.key)}
+    others, problems = registered_methods()
+    for problem in problems:
+        logger.warning("%s", problem)
+    others = _of_trainers | others
+    return own | {key: method for key, method in sorted(others.items()) if key not in own}
+
+
+def registered_methods() -> tuple[dict[str, Method], list[str]]:
+    """Return the methods that other packages register by entry points, and what is wrong with those left out."""
+    found: dict[str, Method] = {}
+    problems = []
+    for point in importlib.metadata.entry_points(group=GROUP):
+        place = f"entry point {point.name!r} of {GROUP} ({point.value})"
+        try:
+            card = point.load()
+        except Exception as error:  # whatever the other package raises as it is imported
+            problems.append(f"{place}: expected a card, got {type(error).__name__}: {one_line(error)}.")
+            continue
+        if not isinstance(card, Method):
+            problems.append(f"{place}: expected a nnunet_ext.Method, got {type(card).__name__}.")
+        else:
+            found[card.key] = card
+    return found, problems
+
+
+def register(card: Method) -> None:
+    """Make the method of a trainer class known, with its knobs.
+
+    Raises:
+        UserError: Another method has its key.
+    """
+    known = methods().get(card.key, card)
+    if known.trainers != card.trainers:
+        raise UserError(
+            f"method {card.key!r} of {', '.join(card.trainers)}: expected a key of its own, {known.title} has it too. "
+            f"Choose another key."
+        )
+    _of_trainers[card.key] = card
+    methods.cache_clear()

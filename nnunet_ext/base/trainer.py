@@ -22,7 +22,7 @@ from nnunet_ext.base.gpu_memory import ChecksMemory
 from nnunet_ext.base.init_from import init_from
 from nnunet_ext.base.knobs import BLOCK, is_set, resolve, resolve_for
 from nnunet_ext.base.loss_logger import PartsLogger
-from nnunet_ext.base.method import check_method
+from nnunet_ext.base.method import Method, check_method, register
 from nnunet_ext.base.method_loss import MethodLoss, TrainingStep
 from nnunet_ext.base.optimizers import Schedule, make_optimizer, make_schedule
 from nnunet_ext.base.trained_on import KEY
@@ -48,9 +48,10 @@ class ExtTrainer(CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnU
     seed, rank and epoch (:mod:`nnunet_ext.seeding.seeds`): a training that was killed and continued repeats an
     uninterrupted one, with any number of workers.
 
-    A method's trainer names its card in ``method``, puts its network on the plans' U-Net in :meth:`network_on`, and
-    returns a :class:`MethodLoss` from ``_build_loss``, whose terms are logged, saved and drawn. ``recipe`` holds the
-    general knobs that it takes, instead of the defaults, where the plans name no optimizer.
+    A method's trainer names its card in ``method``, or carries it in ``card`` (that of another package), puts its
+    network on the plans' U-Net in :meth:`network_on`, and returns a :class:`MethodLoss` from ``_build_loss``, whose
+    terms are logged, saved and drawn. ``recipe`` holds the general knobs that it takes, instead of the defaults, where
+    the plans name no optimizer.
 
     Raises:
         UserError: Unknown or illegal knob; results folder not writable; plans that leave a single deep-supervision
@@ -62,8 +63,16 @@ class ExtTrainer(CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnU
     """
 
     method: ClassVar[str] = ""  # key of its card and of its block of knobs
+    card: ClassVar[Method | None] = None
     recipe: ClassVar[Mapping[str, Any]] = {}
     batch_size: int  # of this rank; stock code sets it
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make the card that a class carries known."""
+        super().__init_subclass__(**kwargs)
+        if cls.card is not None:
+            register(cls.card)
+            cls.method = cls.card.key
 
     def __init__(
         self,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_ext import sockets
 from nnunet_ext.data.folds import folds_of
 from nnunet_ext.data.same_images import Images, images_of, raw_folder, same_images
 from nnunet_ext.errors import UserError, more
 from nnunet_ext.semi_supervised.hidden_labels import HIDDEN
 from nnunet_ext.stock import folders
+from nnunet_ext.stock.lookup import ext_trainer
 
 if TYPE_CHECKING:
     from nnunet_ext.comparison.setting import Setting
@@ -54,9 +54,8 @@ def _unlabelled(setting: Setting, data: Path, trainer: str) -> Images:
     from nnunet_ext.semi_supervised.raw_images import unlabelled_images
     from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 
-    if trainer not in sockets.names("trainers"):
-        return {}
-    if not issubclass(sockets.load("trainers", trainer), SemiSupervisedTrainer):
+    kind = ext_trainer(trainer)
+    if kind is None or not issubclass(kind, SemiSupervisedTrainer):
         return {}
     cases = check_unlabelled(data, folders.plans(setting.d, setting.p), setting.c)
     return unlabelled_images(data.name, setting.scored.description, cases)

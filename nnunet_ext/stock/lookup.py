@@ -8,9 +8,13 @@ import os
 import pkgutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nnunet_ext import sockets
 from nnunet_ext.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from nnunet_ext.base.trainer import ExtTrainer
 
 
 def trainer_names() -> set[str]:
@@ -33,6 +37,20 @@ def check_trainer(name: str) -> None:
     """
     if name not in (legal := trainer_names()):
         raise UserError(f"-tr: unknown trainer {name!r}. {nearest(name, legal)}")
+
+
+def ext_trainer(name: str) -> type[ExtTrainer] | None:
+    """Return the class of a trainer that builds on ours, of this package or of another one; None for any other."""
+    from nnunet_ext.base.trainer import ExtTrainer
+
+    found: Any = None
+    if name in sockets.names("trainers"):
+        found = sockets.load("trainers", name)
+    elif any(name in class_names(folder) for folder in door_folders()):
+        from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+        found = recursive_find_trainer_class_by_name(name)
+    return found if found is not None and issubclass(found, ExtTrainer) else None
 
 
 def find_planner(name: str) -> type:

@@ -14,9 +14,22 @@ from typing import Any
 import torch
 
 from nnunet_ext import sockets
+from nnunet_ext.base.trainer import ExtTrainer
+from nnunet_ext.stock.lookup import ext_trainer
 
 get_context = multiprocessing.get_context  # the real one: the fixtures put threads in its place
 PRELOADED = ["nnunetv2.run.run_training", "matplotlib.pyplot"]
+# ours, and those of another package, in a folder of nnUNet_extTrainer
+TRAINERS = [*sockets.names("trainers"), *os.environ.get("NNUNET_EXT_CONFORMANCE", "").split()]
+
+
+def load(name: str) -> type[ExtTrainer]:
+    """Return a trainer's class."""
+    found = ext_trainer(name)
+    assert found is not None, (
+        f"{name}: expected a trainer of a folder in nnUNet_extTrainer that derives from ExtTrainer"
+    )
+    return found
 
 
 def start(target: Callable[..., None], *arguments: object) -> multiprocessing.Process:
@@ -83,12 +96,12 @@ def _train(words: list[str]) -> None:
 
 @functools.cache
 def spawned() -> dict[str, type]:
-    """Send every trainer class of ours to a really spawned process and back; once a session."""
+    """Send every trainer class to a really spawned process and back; once a session."""
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
-    names = sockets.names("trainers")
     with get_context("spawn").Pool(1) as pool:
-        return dict(zip(names, pool.map(return_it, map(recursive_find_trainer_class_by_name, names)), strict=True))
+        found = pool.map(return_it, map(recursive_find_trainer_class_by_name, TRAINERS))
+        return dict(zip(TRAINERS, found, strict=True))
 
 
 def without_dropout(network: torch.nn.Module) -> None:
@@ -102,7 +115,7 @@ def without_dropout(network: torch.nn.Module) -> None:
 
 def return_it(trainer: type) -> type:
     """Return a class, after checking that it is the one that its socket exports here."""
-    assert trainer is sockets.load("trainers", trainer.__name__)
+    assert trainer is load(trainer.__name__)
     return trainer
 
 

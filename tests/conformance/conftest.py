@@ -12,6 +12,9 @@ configuration that collections do not have, which a parameter or ``configuration
 The fixed subset has one trainer of collections in turn, as they share their code, and all others. Of a row that is
 marked ``of_each_kind`` it has one in turn of each kind (of one dataset, with unlabelled images, of collections): code
 that all trainers share. Of an ``expensive`` row it has one in turn. The other cells carry the mark ``matrix``.
+With ``NNUNET_EXT_CONFORMANCE=MyTrainer`` it runs for a trainer of another package, too, which a folder in
+``nnUNet_extTrainer`` holds: ``pytest tests/conformance -k MyTrainer``.
+
 ``level`` says so where a row does not go through a stock command. The first line of the module's docstring heads its
 rows in the table.
 
@@ -39,13 +42,14 @@ from thread_context import ThreadContext
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # stock.py and the like, also in child processes
 
+from children import TRAINERS  # noqa: E402
 from report import Cell, Table  # noqa: E402
 from stock import COLLECTION_TRAINERS, SEMI_SUPERVISED_TRAINERS, train  # noqa: E402
 
 from nnunet_ext import sockets  # noqa: E402
 from nnunet_ext.errors import UserError  # noqa: E402
 
-TRAINERS = sockets.names("trainers")
+FOLDERS = os.pathsep.join([str(sockets.folder("trainers")), os.environ.get(sockets.VARIABLE, "")])
 TRAINERS_OF = {
     None: TRAINERS,
     "collections": COLLECTION_TRAINERS,
@@ -163,7 +167,7 @@ def _nnunet(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (root / name).mkdir(exist_ok=True)
         monkeypatch.setenv(f"nnUNet_{name}", str(root / name))
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
-    monkeypatch.setenv(sockets.VARIABLE, str(sockets.folder("trainers")))
+    monkeypatch.setenv(sockets.VARIABLE, FOLDERS)
     threads, set_threads = torch.get_num_threads(), torch.set_num_threads
     set_threads(1)  # the networks are tiny; stock commands would take every core
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)

@@ -22,7 +22,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import torch
-from children import without_dropout
+from children import TRAINERS, load, without_dropout
 from nnunetv2.ensembling.ensemble import entry_point_ensemble_folders
 from nnunetv2.evaluation.evaluate_predictions import evaluate_folder_entry_point
 from nnunetv2.evaluation.find_best_configuration import find_best_configuration_entry_point
@@ -37,7 +37,6 @@ from nnunetv2.postprocessing.remove_connected_components import entry_point_appl
 from nnunetv2.run.run_training import get_trainer_from_args, run_training_entry
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_ext import sockets
 from nnunet_ext.base import knobs
 from nnunet_ext.cli.main import main as nnunet_ext
 from nnunet_ext.collection.task_table import member_plans_name
@@ -86,8 +85,8 @@ def stock(command: str, *words: object) -> None:
 
 
 def trainers_of(kind: type) -> tuple[str, ...]:
-    """Return the names of our trainers of a kind."""
-    return tuple(name for name in sockets.names("trainers") if issubclass(sockets.load("trainers", name), kind))
+    """Return the names of the trainers of a kind."""
+    return tuple(name for name in TRAINERS if issubclass(load(name), kind))
 
 
 COLLECTION_TRAINERS = trainers_of(MultiTaskTrainer)

@@ -14,6 +14,7 @@ import children
 import numpy as np
 import pytest
 import torch
+from children import load
 from stock import (
     cheapest,
     check_trained,
@@ -28,7 +29,6 @@ from stock import (
     variant,
 )
 
-from nnunet_ext import sockets
 from nnunet_ext.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -61,7 +61,7 @@ def epochs_in_log(fold: Path) -> list[int]:
 
 def initial_lr(trainer: str) -> float:
     """Return the learning rate of plans that name no optimizer."""
-    return sockets.load("trainers", trainer).recipe.get("initial_lr", 1e-2)
+    return load(trainer).recipe.get("initial_lr", 1e-2)
 
 
 @pytest.mark.row("killed between two epochs, then --c", of_each_kind=True)

@@ -6,12 +6,12 @@ import argparse
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nnunet_ext import sockets
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.data.plans_file import check_plans_name
 from nnunet_ext.errors import UserError
 from nnunet_ext.processes.run_lock import run_lock
+from nnunet_ext.stock.lookup import ext_trainer
 from nnunet_ext.stock.models import check_folds, model_folder
 
 WAIT = 60.0  # seconds for another one
@@ -57,12 +57,13 @@ class Strip(Command):
         check_folds(model, folds, self.chk)
         name = self.plans_name or f"{self.p}{self.tr.removesuffix('Trainer')}"
         check_plans_name(name)
-        if self.tr not in sockets.names("trainers"):
+        kind = ext_trainer(self.tr)
+        if kind is None:
             raise UserError(f"-tr: expected a trainer of nnunet_ext, got {self.tr!r}, which needs no stripping.")
         from nnunet_ext.export.stock_model import TRAINER, strip
 
         with run_lock(model.parent, "stripping a model", wait=WAIT):
-            target = strip(model, sockets.load("trainers", self.tr), folds, self.chk, name)
+            target = strip(model, kind, folds, self.chk, name)
         print(
             f"{target} written. Predict with nnUNetv2_predict -tr {TRAINER} -p {name} -c {self.c} -f {' '.join(folds)}"
         )

@@ -17,7 +17,7 @@ from nnunet_ext.data.preprocessed.state import PreprocessedState
 from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.stock import folders
 from nnunet_ext.stock.entry_points import check_device, option, run_stock
-from nnunet_ext.stock.lookup import check_trainer
+from nnunet_ext.stock.lookup import check_trainer, ext_trainer
 
 KINDS = {"fold": fold_kind, "-num_gpus": whole(1), "-device": device, "-pretrained_weights": new_or_file}
 TOGETHER = (("--c", "--val"), ("--c", "-pretrained_weights"), ("--val_best", "--disable_checkpointing"))
@@ -101,7 +101,8 @@ def _check_collection_trainer(name: str, table: TaskTable) -> None:
     fitting = [
         other for other in sockets.names("trainers") if issubclass(sockets.load("trainers", other), MultiTaskTrainer)
     ]
-    if name not in fitting:
+    kind = ext_trainer(name)
+    if kind is None or not issubclass(kind, MultiTaskTrainer):
         raise UserError(
             f"-tr {name}: expected a trainer of collections, because {table.collection} is one. Take "
             f"{', '.join(fitting)}, or train a member alone."
@@ -143,7 +144,7 @@ def _check_patch(trainer: str, plans: dict[str, Any], configuration: str) -> Non
 
     from nnunet_ext.base.training_check import check_patch
 
-    if trainer in sockets.names("trainers"):
+    if ext_trainer(trainer) is not None:
         patch_size = PlansManager(plans).get_configuration(configuration).patch_size
         check_patch(patch_size, plans["plans_name"], configuration)
 
@@ -152,20 +153,19 @@ def _check_unlabelled(trainer: str, dataset: str, plans: dict[str, Any], configu
     from nnunet_ext.semi_supervised.preprocessing import check_unlabelled
     from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 
-    if trainer in sockets.names("trainers") and issubclass(sockets.load("trainers", trainer), SemiSupervisedTrainer):
+    kind = ext_trainer(trainer)
+    if kind is not None and issubclass(kind, SemiSupervisedTrainer):
         planned, raw = folders.dataset("nnUNet_preprocessed", dataset), folders.if_there("nnUNet_raw")
         check_unlabelled(planned, plans, configuration, raw / planned.name if raw else None)
 
 
 def _check_pretrained(trainer: str, file: str) -> None:
     """Refuse what nnU-Net's all-or-nothing loader would break on: it runs outside of any trainer."""
-
     from nnunet_ext.base.checkpoints import read_checkpoint
 
     wrote = read_checkpoint(file).get("trainer_name")
-    if trainer not in sockets.names("trainers") or wrote == trainer:
-        return
-    if sockets.load("trainers", trainer).has_own_network():  # type: ignore[attr-defined]
+    kind = ext_trainer(trainer)
+    if kind is not None and wrote != trainer and kind.has_own_network():
         raise UserError(
             f"-pretrained_weights {file}: expected a checkpoint of {trainer}, found one of {wrote}. Set the knob "
             f"init_from to this file instead: it takes what fits."

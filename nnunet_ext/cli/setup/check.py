@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
@@ -26,3 +27,8 @@ class Check:
     def __str__(self) -> str:
         line = f"{self.status:<4}  {self.name:<22}  {self.message}"
         return f"{line}\n{'':<4}  {'':<22}  -> {self.remedy}" if self.remedy else line
+
+
+def version_numbers(version: str) -> tuple[int, ...]:
+    """Return major and minor."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])

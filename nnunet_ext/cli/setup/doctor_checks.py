@@ -18,7 +18,8 @@ from pathlib import Path
 
 import nnunet_ext
 from nnunet_ext import sockets
-from nnunet_ext.cli.setup.check import FAIL, OK, WARN, Check
+from nnunet_ext.base.method import registered_methods
+from nnunet_ext.cli.setup.check import FAIL, OK, WARN, Check, version_numbers
 from nnunet_ext.data.environment import variable_problem
 from nnunet_ext.errors import UserError, one_line
 from nnunet_ext.processes.cores import usable_cores
@@ -52,9 +53,9 @@ def check_nnunet() -> Check:
     version = _version("nnunetv2")
     if version is None:
         return Check("nnU-Net", WARN, f"{spec.origin} has no version: it was not installed by pip", install)
-    if _numbers(version) < (2, 8):
+    if version_numbers(version) < (2, 8):
         return Check("nnU-Net", FAIL, f"nnunetv2 {version} is too old: before 2.8 it has no door for us", install)
-    if _numbers(version) >= (2, 9):
+    if version_numbers(version) >= (2, 9):
         upgrade = f"a newer nnunet_ext, or {install}"
         return Check("nnU-Net", FAIL, f"nnunetv2 {version} is newer than 2.8, for which this is made", upgrade)
     return Check("nnU-Net", OK, f"nnunetv2 {version}")
@@ -191,13 +192,22 @@ def check_look_up() -> Check:
     return Check(name, OK, "finds all our trainers")
 
 
+def check_methods() -> Check:
+    """The methods that other packages register can be imported."""
+    name = "other methods"
+    found, problems = registered_methods()
+    if problems:
+        return Check(name, FAIL, "; ".join(problems), "correct or remove the package that this names")
+    return Check(name, OK, ", ".join(sorted(found)) or "none registered")
+
+
 def check_timm() -> Check:
     """timm is there, new enough, and fits torch: nnU-Net imports it before it looks outside."""
     install = 'pip install -U "timm>=1.0"'
     version = _version("timm")
     if version is None:
         return Check("timm", FAIL, "not installed; nnU-Net's look-up of our trainers needs timm.layers", install)
-    if _numbers(version) < (1, 0):
+    if version_numbers(version) < (1, 0):
         return Check("timm", FAIL, f"{version} is too old; nnU-Net's look-up of our trainers needs 1.0", install)
     try:
         importlib.import_module("timm.layers")
@@ -269,11 +279,6 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    """Major and minor."""
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
-
-
 CHECKS: tuple[Callable[[], Check], ...] = (
     check_python,
     check_nnunet,
@@ -286,6 +291,7 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     partial(check_sockets, "trainers"),
     partial(check_sockets, "planners"),
     check_look_up,
+    check_methods,
     *(partial(check_folder, variable) for variable in VARIABLES),
     check_loaders,
     check_processes,

@@ -1,0 +1,1 @@
+from my_method import SmoothTrainer as SmoothTrainer
