@@ -1,4 +1,4 @@
-"""LeFeD: two decoders that shall agree, and whose disagreement is fed back to the encoder."""
+"""LeFeD: two decoders trained to agree, whose disagreement is fed back to the encoder."""
 
 from nnunet_ext.methods.lefed.architecture import LeFeD as LeFeD
 from nnunet_ext.methods.lefed.trainer import LeFeDTrainer as LeFeDTrainer
