@@ -17,7 +17,7 @@ from nnunet_ext.methods.ba_net.loss import boundary_target
 
 
 def by_erosion(labels: np.ndarray) -> np.ndarray:
-    """The definition: {label > lower} minus its erosion for each class, united; (B, D, H, W)."""
+    """Return the definition: the union over classes of {label > lower} minus its erosion; (B, D, H, W)."""
     union = np.zeros(labels.shape, bool)
     for index, sample in enumerate(labels):
         for lower in np.unique(sample)[:-1]:
@@ -42,7 +42,7 @@ def against_erosion(pairs: int, device: torch.device) -> None:
 
 
 def share_of_step(features: int, convolutions: int, pairs: int, device: torch.device) -> None:
-    """Print the share of a training step on 2 x 40x56x40 voxels that making the targets of all scales takes."""
+    """Print the share of a training step on 2 x 40x56x40 voxels that is spent on making the targets of all scales."""
     plans = make_plans([40, 56, 40], features, convolutions, batch=2)
     batch = make_batch(plans)
     with scratch_folders():

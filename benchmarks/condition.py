@@ -1,4 +1,4 @@
-"""How much the vectors by which DoDNet tells images apart differ, pooled after and before the last normalization.
+"""How much DoDNet's image vectors differ between images, pooled after and before the last normalization.
 
     python benchmarks/condition.py --images "$nnUNet_raw/Dataset004_Hippocampus/imagesTr" --count 12
 
@@ -69,7 +69,7 @@ def difference(made: DoDNet, images: list[Tensor]) -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True, help="a folder of NIfTI images")
-    parser.add_argument("--count", type=int, default=12, help="how many of them, the first")
+    parser.add_argument("--count", type=int, default=12, help="how many of them, from the first on")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
     read = [image(file) for file in sorted(options.images.glob("*_0000.nii.gz"))[: options.count]]

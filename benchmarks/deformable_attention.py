@@ -2,9 +2,9 @@
 
     python benchmarks/deformable_attention.py --plot docs/images/deformable_attention.png
 
-Volumes double; all sizes are timed in turn, the fastest of ``--rounds`` counts, so that other load on the machine and
-the order do not matter. Dense self-attention among the same tokens (PyTorch's own) is timed beside it on the smaller
-volumes: it grows with the square.
+Volumes double in size; all sizes are timed in turn and the fastest of ``--rounds`` counts, so that neither the order
+nor other load on the machine matters. Dense self-attention among the same tokens (PyTorch's own) is timed for
+comparison on the smaller volumes: its cost grows quadratically.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DEFORMABLE, DENSE = "deformable", "dense"
 
 
 def volumes(doublings: int) -> list[tuple[int, int, int]]:
-    """Return sizes (D, H, W) of the finer level from 4x8x8, each of twice the voxels."""
+    """Return sizes (D, H, W) of the finer level from 4x8x8, each with twice as many voxels."""
     sizes = [(4, 8, 8)]
     for step in range(doublings):
         sizes.append(tuple(2 * length if axis == step % 3 else length for axis, length in enumerate(sizes[-1])))

@@ -1,4 +1,4 @@
-"""FLOPs of a step: torch's count of convolutions and matrix products, and of resampling, which it leaves out."""
+"""FLOPs of a step: convolutions and matrix products as torch counts them, and resampling, which torch leaves out."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def of_grid_sample_backward(
 
 
 def of_resizing_backward(gradient: Sequence[int], *_: Any, **__: Any) -> int:
-    """Return what the forward pass takes."""
+    """Return the cost of the forward pass."""
     return 2 * CORNERS[len(gradient)] * math.prod(gradient)
 
 

@@ -1,4 +1,4 @@
-"""What a GPU can tell, in order of worth and within a given time; figures are written as they are found.
+"""Measurements on a GPU, the most useful first, within a given time; each figure is written as soon as it is found.
 
     python benchmarks/gpu.py --minutes 9 --out gpu.jsonl --data ../shared/data
 
@@ -9,12 +9,12 @@
    reserves), and the peak of a training step with the method's trainer on these plans.
 3. ``compile``: step time of stock nnU-Net, BA-Net and LeFeD with and without torch.compile.
 4. ``predict_tasks``: one pass for five tasks against five stock predictions.
-5. ``hippocampus``: BA-Net and stock nnU-Net at full width, for what time is left, each half of it; mean foreground Dice
-   of fold 0. Needs ``Dataset004_Hippocampus`` in the folder ``--data``.
+5. ``hippocampus``: BA-Net and stock nnU-Net at full width, for half of the remaining time each; mean foreground Dice of
+   fold 0. Needs ``Dataset004_Hippocampus`` in the folder ``--data``.
 
 Each line of the output is one JSON object: the step, the figure's name, values with their unit in the name, and
-``produced_by``. A step runs in a process of its own, which is ended when its time is over; what it found by then stays.
-``--device cpu --tiny`` tries everything in about a minute. The exit code is 1 if a step failed.
+``produced_by``. Each step runs in its own process, which is stopped when its time is up; figures found by then are
+kept. ``--device cpu --tiny`` runs everything in about a minute. The exit code is 1 if a step failed.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from nnunet_ext.collection.training.trainer import MultiTaskTrainer  # noqa: E40
 from nnunet_ext.phantoms.dataset import write_phantom_dataset  # noqa: E402
 
 CONTROL = "NNUNetBaselineTrainer"
-OVER = "stopped: its time was over"
+OVER = "stopped: its time was up"
 TASKS = 5
 BUDGET_GB = 8
 MEMBERS = ["Dataset002_Member", "Dataset003_Member", "Dataset004_Member"]
@@ -74,7 +74,7 @@ PLANNED = {  # planner: trainer
 
 @dataclass
 class Run:
-    """What a step is told, and where its figures go.
+    """Settings of a step, and where its figures go.
 
     Args:
         out: File of JSON lines.
@@ -82,7 +82,7 @@ class Run:
         tiny: Small networks and few steps.
         data: Folder of datasets, or None.
         step: Name of the step.
-        end: When it has to be done, in seconds of ``time.monotonic``.
+        end: Deadline, in seconds of ``time.monotonic``.
     """
 
     out: Path
@@ -94,11 +94,11 @@ class Run:
 
     @property
     def left(self) -> float:
-        """Seconds."""
+        """Seconds left."""
         return self.end - time.monotonic()
 
     def write(self, figure: str, **values: Any) -> None:
-        """Append a line and make sure that it stays."""
+        """Append a line and sync it to disk."""
         line = json.dumps({"step": self.step, "figure": figure, **values})
         with self.out.open("a") as file:
             file.write(line + "\n")
@@ -113,7 +113,7 @@ class Run:
 
 @contextlib.contextmanager
 def folders() -> Iterator[Path]:
-    """Give nnU-Net empty folders of its own below one that is returned."""
+    """Give nnU-Net empty folders below a new one, which is returned."""
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
             folder = Path(scratch, name)
@@ -151,7 +151,7 @@ def finest(batch: dict[str, Any]) -> dict[str, Any]:
 
 
 def on_device(plans: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Return a batch that is on the device already, so that copying it takes no time."""
+    """Return a batch that is already on the device, so that copying it takes no time."""
     batch = make_batch(plans)
     images = {name: batch[name].to(device) for name in ("data", "unlabelled")}
     target = [scale.to(device) for scale in batch["target"]]
@@ -159,7 +159,7 @@ def on_device(plans: dict[str, Any], device: torch.device) -> dict[str, Any]:
 
 
 def peak_gib(step: Callable[[], object], device: torch.device, before: int = 0) -> float:
-    """Return the most GiB of tensors in a step, beyond ``before`` bytes that belong to others."""
+    """Return the peak GiB of tensors in a step, beyond ``before`` bytes that belong to others."""
     if device.type != "cuda":
         return peak_memory(step) / 1024
     torch.cuda.reset_peak_memory_stats()
@@ -202,7 +202,7 @@ def trainers(run: Run) -> None:
 
 
 def planners(run: Run) -> None:
-    """What planners promise for 8 GB, and what a step of the method then takes."""
+    """What planners estimate for 8 GB, and what a step of the method then needs."""
     shape = (24, 24, 24) if run.tiny else (256, 256, 256)
     chosen = ("ExperimentPlanner", "LeFeDPlanner", "UniSegPlanner") if run.tiny else tuple(PLANNED)
     with folders() as root:
@@ -307,7 +307,7 @@ def predict_tasks(run: Run) -> None:
 
 
 def hippocampus(run: Run) -> None:
-    """BA-Net and stock nnU-Net at full width, for what time is left."""
+    """BA-Net and stock nnU-Net at full width, for the remaining time."""
     name = "Dataset004_Hippocampus"
     if not run.tiny and (run.data is None or not (run.data / name).is_dir()):
         run.write("hippocampus", skipped=f"{run.data}: expected the folder {name}; give --data")
@@ -374,7 +374,7 @@ STEPS: dict[str, tuple[Callable[[Run], None], float]] = {  # at most this share 
 
 
 def bounded(step: str, run: Run) -> str | None:
-    """Run a step in a process of its own; return why it ended before its time, or None."""
+    """Run a step in its own process; return why it ended early, or None."""
     context = multiprocessing.get_context("fork")
     process = context.Process(target=STEPS[step][0], args=(run,))
     process.start()

@@ -2,14 +2,14 @@
 
     python benchmarks/kills.py --kills 100 --seed 0 --work /tmp/kills
 
-SIGKILL, SIGTERM and SIGINT take turns. The killed command is given again (a training with --c), then the rest of the
-chain. Counted is how many continuations end with the labels of the run that nobody killed, and how many are refused in
-one line; reported is whatever is left of a process, a lock, a partial file, or a traceback. The data are phantoms, the
-training is seeded and short. SIGINT goes to the whole process group, as from a terminal; SIGKILL and SIGTERM to the
-command alone.
+SIGKILL, SIGTERM and SIGINT take turns. The killed command is run again (training with --c), then the rest of the chain.
+Counted are the continuations that end with the labels of the run that was not killed, and those that are refused in one
+line; reported are processes, locks and partial files left behind, and tracebacks. The data are phantoms; the training
+is seeded and short. SIGINT goes to the whole process group, as from a terminal; SIGKILL and SIGTERM to the command
+alone.
 
-The commands run in processes forked from this one, which has imported torch and nnU-Net once. What differs from real
-commands: worker pools are forked instead of spawned, and so are the programs that compare starts.
+The commands run in processes forked from this one, which has imported torch and nnU-Net once. Unlike in real commands,
+worker pools are forked instead of spawned, and so are the programs that compare starts.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ PRELOADED = (
 
 
 class Forked:
-    """What ``subprocess.Popen`` is to commands of this package and of nnU-Net: a fork of this process, in its session.
+    """``subprocess.Popen`` for commands of this package and of nnU-Net: a fork of this process, in its own session.
 
     Args:
         words: Program and arguments.
@@ -144,7 +144,7 @@ def _call(words: Sequence[str]) -> int:
 
 @dataclass
 class Chain:
-    """The commands, in one folder that they work in.
+    """The commands, and the folder that they work in.
 
     Args:
         work: The folder.
@@ -176,7 +176,7 @@ class Chain:
         return self.work / "raw" / NAME
 
     def start(self, stage: int, log: Path, *, again: bool = False) -> Forked:
-        """Start a command; one that was killed is given as its user would."""
+        """Start a command; one that was killed is repeated as its user would repeat it."""
         words = self.commands[stage] + (["--c"] if again and stage == 1 else [])
         with log.open("w") as stream:
             return Forked(words, os.environ, stream.fileno())
@@ -193,7 +193,7 @@ class Chain:
 
 
 def session(leader: int) -> list[str]:
-    """Return what runs in a session, and in those that its commands began."""
+    """Return the processes in a session and in the sessions that its commands started."""
     found, sessions = {}, {leader}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -234,7 +234,7 @@ def prepare(work: Path) -> None:
 
 
 def reference(chain: Chain, snapshots: Path) -> list[float]:
-    """Run the chain unharmed, twice the first command, and keep the folder before each; return the durations."""
+    """Run the chain without kills, the first command twice; keep the folder before each; return the durations."""
     durations = []
     for stage in range(len(chain.commands)):
         shutil.copytree(chain.work, snapshots / str(stage), symlinks=True)
@@ -248,14 +248,14 @@ def reference(chain: Chain, snapshots: Path) -> list[float]:
 
 @dataclass
 class Outcome:
-    """What came of one kill.
+    """The outcome of one kill.
 
     Args:
         stage: The command that was killed.
         signum: The signal.
         code: Its exit code.
         result: ``equal``, ``refused`` or what went wrong.
-        problems: What was left, and tracebacks.
+        problems: What was left behind, and tracebacks.
     """
 
     stage: int
@@ -268,7 +268,7 @@ class Outcome:
 def kill_and_continue(
     chain: Chain, snapshots: Path, logs: Path, durations: Sequence[float], signum: int, rng: random.Random
 ) -> tuple[Outcome, dict[str, bytes]]:
-    """Kill at a random instant of the chain, continue it, and look at what came of it."""
+    """Kill the chain at a random instant, continue it, and examine the outcome."""
     instant = rng.uniform(0, sum(durations))
     stage = 0
     while instant > durations[stage]:
@@ -321,8 +321,10 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--trainer", default="MeanTeacherTrainer", help="its seeded runs repeat when continued")
-    parser.add_argument("--work", type=Path, required=True, help="an empty folder, or none yet")
+    parser.add_argument(
+        "--trainer", default="MeanTeacherTrainer", help="one whose seeded runs repeat exactly when resumed"
+    )
+    parser.add_argument("--work", type=Path, required=True, help="an empty or new folder")
     return parser.parse_args()
 
 

@@ -2,9 +2,9 @@
 
     python benchmarks/predict_dodnet.py --features 32 --patch 40 56 40 --image 60 84 60 --pairs 5
 
-All tasks share spacing and normalization, hence one pass. Measured is nnU-Net's own sliding-window prediction, with
+All tasks share spacing and normalization, hence one pass. This measures nnU-Net's own sliding-window prediction, with
 mirroring, from a preprocessed volume to logits; reading, resampling and export are left out. Random weights. On a CPU
-the processor time of this process is measured, which other programs hardly change; set OMP_NUM_THREADS=1.
+the processor time of this process is measured, which other programs hardly affect; set OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ def run(arguments: argparse.Namespace, device: torch.device) -> dict[str, float]
 
 
 def compare(root: Path, arguments: argparse.Namespace, device: torch.device) -> dict[str, float]:
-    """Do it below ``root``."""
+    """Compare in the folder ``root``."""
     tasks = tuple(
         Task(f"task{number}", f"Dataset{number:03d}_Task{number}", 1, HEADS[number % 3], 9)
         for number in range(1, arguments.tasks + 1)

@@ -1,10 +1,10 @@
-"""Dice of predictions of single structures against the full truth, by groups of cases.
+"""Dice of single-structure predictions against the full ground truth, by groups of cases.
 
     python benchmarks/score_tasks.py --truth labelsTr --groups anterior.txt posterior.txt \
         --structure anterior:1=predicted/anterior:1 --structure posterior:2=predicted/posterior:1
 
-A structure is NAME:VALUE=FOLDER:VALUE, its value in the truth and in the predictions. Scored are the cases that are
-predicted; a group is a file with one case on each line. The mean is over structures and cases.
+A structure is NAME:VALUE=FOLDER:VALUE, its value in the truth and in the predictions. Only cases with a prediction are
+scored; a group is a file with one case per line. The mean is over structures and cases.
 """
 
 from __future__ import annotations

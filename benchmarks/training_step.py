@@ -2,10 +2,10 @@
 
     python benchmarks/training_step.py --trainer BANetTrainer --features 32 --patch 40 56 40 --pairs 7
 
-The trainers run whole ``train_step`` calls (forward, loss, backward, clipping, optimizer) on one random batch, in
-turn, every second time in reverse order; semi-supervised ones see as many unlabelled samples, too. Seconds are CPU
-seconds of the process, on a GPU those of the clock between synchronisations. The ratio of times is the median over
-pairs. FLOPs are those of convolutions, matrix products and resampling.
+The trainers run whole ``train_step`` calls (forward, loss, backward, clipping, optimizer) on one random batch, in turn,
+every second time in reverse order; semi-supervised ones also see as many unlabelled samples. Seconds are CPU seconds of
+the process; on a GPU, wall-clock seconds between synchronizations. The ratio of times is the median over pairs. FLOPs
+are those of convolutions, matrix products and resampling.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Does TransDoDNet learn two tasks? Optimizers and activations of the controller on a toy.
+"""Does TransDoDNet learn two tasks? Optimizers and activations of the controller on a toy problem.
 
     python benchmarks/two_tasks.py --steps 400 --seeds 0 1 2
 
@@ -60,7 +60,7 @@ def network(hidden: int, activation: str) -> TransDoDNet:
 
 
 def trained(seed: int, optimizer: str, rate: float, activation: str, steps: int, hidden: int) -> TransDoDNet:
-    """Return a network after so many steps, the tasks taking turns."""
+    """Return a network trained for so many steps, the tasks taking turns."""
     torch.manual_seed(seed)
     made = network(hidden, activation)
     weights = made.parameters()
@@ -109,7 +109,7 @@ def run(arms: Sequence[tuple[str, float, str]], seeds: Sequence[int], steps: int
 
 
 def arm(words: str) -> tuple[str, float, str]:
-    """Read OPTIMISER:RATE:ACTIVATION."""
+    """Read OPTIMIZER:RATE:ACTIVATION."""
     optimizer, rate, activation = words.split(":")
     return optimizer, float(rate), activation
 

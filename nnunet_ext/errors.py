@@ -8,7 +8,7 @@ OF_TORCH = ("PytorchStreamWriter", "inline_container", "Parent directory", "cann
 
 
 class UserError(RuntimeError):
-    """A mistake that the user can mend: one line saying what was expected, what was found and what to do.
+    """A mistake that the user can fix: one line saying what was expected, what was found and what to do.
 
     The command line prints the line and exits with code 2; inside nnU-Net's own commands it ends the traceback.
     """
@@ -38,9 +38,9 @@ def more(number: int, thing: str = "case") -> str:
 
 
 def is_write_error(error: Exception) -> bool:
-    """Tell a file that cannot be written from other errors of ``torch.save``, such as one of CUDA.
+    """Distinguish a file that cannot be written from other errors of ``torch.save``, such as one of CUDA.
 
-    For a full disk torch raises a ``RuntimeError``, and so does CUDA for an error in an earlier kernel, which comes up
+    For a full disk torch raises a ``RuntimeError``, and so does CUDA for an error in an earlier kernel, which surfaces
     when the weights are copied to the CPU.
     """
     return isinstance(error, OSError) or (type(error) is RuntimeError and any(word in str(error) for word in OF_TORCH))

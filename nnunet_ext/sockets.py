@@ -1,8 +1,8 @@
 """The two folders through which names reach nnU-Net: ``trainers/`` and ``planners/``.
 
-nnU-Net looks for trainers in every folder named by ``nnUNet_extTrainer`` and throws the modules of that folder away
-afterwards. So the folders hold one re-export a file and no code. In a wheel they travel as ``nnunet_ext/_sockets/``; in
-a source checkout they lie beside the package.
+nnU-Net looks for trainers in every folder named by ``nnUNet_extTrainer`` and discards the modules of that folder
+afterwards. So the folders hold one re-export per file and no code. A wheel contains them as ``nnunet_ext/_sockets/``;
+in a source checkout they are beside the package.
 """
 
 from __future__ import annotations

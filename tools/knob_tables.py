@@ -48,9 +48,16 @@ def written(page: str) -> str:
 
 def main() -> int:
     """Write or check all pages."""
-    differing = [page for page in sorted(DOCS.glob("*.md")) if written(page.read_text("utf-8")) != page.read_text("utf-8")]
+    differing = [
+        page for page in sorted(DOCS.glob("*.md")) if written(page.read_text("utf-8")) != page.read_text("utf-8")
+    ]
     if "--check" in sys.argv:
-        print(*(f"{page}: its table of knobs differs from the cards. Run python tools/knob_tables.py" for page in differing))
+        print(
+            *(
+                f"{page}: its table of knobs differs from the cards. Run python tools/knob_tables.py"
+                for page in differing
+            )
+        )
         return int(bool(differing))
     for page in differing:
         page.write_text(written(page.read_text("utf-8")), "utf-8")

@@ -1,1 +1,1 @@
-"""What two or more methods share, and nothing else."""
+"""Code that two or more methods share, and nothing else."""

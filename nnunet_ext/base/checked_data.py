@@ -1,4 +1,4 @@
-"""Trainers that look at their data before they train, and at a checkpoint's before they go on."""
+"""Trainers that check their data before training, and a checkpoint's data before resuming."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from nnunet_ext.processes.ranks import Ranks
 
 
 class CheckedData:
-    """Mix-in for trainers, left of ``nnUNetTrainer``: data that are not all there, or others than before, are refused.
+    """Mix-in for trainers, left of ``nnUNetTrainer``: incomplete data, and data that changed since, are refused.
 
     Raises:
-        UserError: Preprocessed data that are not all there; folds that do not fit the preprocessed cases; images that
-            nnU-Net could not write a prediction of; a checkpoint of other knobs, plans or data.
+        UserError: Incomplete preprocessed data; folds that do not fit the preprocessed cases; images for which nnU-Net
+            could not write a prediction; a checkpoint with other knobs, plans or data.
     """
 
     plans_manager: Any
@@ -39,9 +39,9 @@ class CheckedData:
     _splits: dict[str, tuple[list[str], list[str]]] | None = None  # by the folder of the data
 
     def do_split(self) -> tuple[list[str], list[str]]:
-        """Stock split after :func:`check_fold`, read once: what is validated at the end is what was not trained on.
+        """Stock split after :func:`check_fold`, read once: what was trained on is never validated at the end.
 
-        Of several ranks the first one writes ``splits_final.json`` before the others read it.
+        With several ranks, the first one writes ``splits_final.json`` before the others read it.
         """
         place = self.preprocessed_dataset_folder
         self._splits = {} if self._splits is None else self._splits
@@ -57,7 +57,7 @@ class CheckedData:
         return list(train), list(val)
 
     def check_preprocessed(self) -> None:
-        """Refuse preprocessed data that are not all there; looked at once, as a training may take days."""
+        """Refuse incomplete preprocessed data; checked once, as training may take days."""
         if not self._data_checked:
             state = self.preprocessed_state()
             use_data(state.place)
@@ -65,7 +65,7 @@ class CheckedData:
             self._data_checked = True
 
     def preprocessed_state(self) -> PreprocessedState:
-        """Return the state of the data that are trained on."""
+        """Return the state of the training data."""
         folder = Path(self.preprocessed_dataset_folder_base)
         raw = raw_folder() / folder.name
         return PreprocessedState(folder, self.plans_manager.plans, self.configuration_name, raw)
@@ -76,18 +76,18 @@ class CheckedData:
         check_fold(folder, preprocessed_cases(data), self.fold)
 
     def get_tr_and_val_datasets(self) -> tuple[Any, Any]:
-        """Stock datasets, after refusing data that nnU-Net could not write a prediction of."""
+        """Stock datasets, after refusing data for which nnU-Net could not write a prediction."""
         train, val = super().get_tr_and_val_datasets()  # type: ignore[misc]
         check_sample(train)
         return train, val
 
     def check_checkpoint(self, checkpoint: dict[str, Any], filename: str) -> None:
-        """Refuse another trainer's checkpoint, and one of other knobs, plans or data than today's."""
+        """Refuse another trainer's checkpoint, and one whose knobs, plans or data are not the current ones."""
         super().check_checkpoint(checkpoint, filename)  # type: ignore[misc]
         self.check_trained_on(checkpoint, filename)
 
     def check_trained_on(self, checkpoint: dict[str, Any], filename: str) -> None:
-        """Refuse to go on with a checkpoint, or to validate it, on other plans or data than it was trained on."""
+        """Refuse to resume from a checkpoint, or to validate it, with plans or data that it was not trained on."""
         data = self.data_record() if recorded(checkpoint) is not None else None
         plans, configuration = self.plans_manager.plans, self.configuration_name
         knobs = self._began_with(checkpoint), self.knobs
@@ -113,6 +113,6 @@ class CheckedData:
         return {self.plans_manager.dataset_name: self.do_split()}
 
     def check_any_data(self) -> None:
-        """Stock code looks into the folder for the kind of data, before anything is trained."""
+        """Refuse an empty folder: stock code looks there for the type of the data files before it trains."""
         if not preprocessed_cases(Path(self.preprocessed_dataset_folder)):
             self.check_preprocessed()

@@ -1,4 +1,4 @@
-"""Checkpoints that survive: atomic writing, and continuing from the newest whole file."""
+"""Crash-safe checkpoints: atomic writing, and resuming from the newest intact file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nnunet_ext.processes.run_lock import release_lock, take_lock
 
 logger = logging.getLogger(__name__)
 
-# of two that are equally new the earlier name is taken: best knows its own score, latest of the same epoch does not
+# if two are equally new, the earlier name wins: best knows its own score, latest of the same epoch does not
 RESUMABLE = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")
 EXTRA = "nnunet_ext"  # key of what a trainer adds to nnU-Net's checkpoint
 
@@ -29,26 +29,26 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
     """Map a checkpoint into memory (CPU; tensors are read when touched).
 
     Raises:
-        UserError: The file is missing, truncated or no checkpoint.
+        UserError: The file is missing, truncated or not a checkpoint.
     """
     try:
         checkpoint = torch.load(file, map_location="cpu", mmap=True, weights_only=False)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise UserError(f"{file}: expected a whole checkpoint, but it cannot be read ({one_line(error)}).") from error
+        raise UserError(f"{file}: expected an intact checkpoint, but it cannot be read ({one_line(error)}).") from error
     if not isinstance(checkpoint, dict) or "network_weights" not in checkpoint:
         raise UserError(f"{file}: expected an nnU-Net checkpoint with 'network_weights', found none.")
     return checkpoint
 
 
 def read_trained(file: Path, *more: str) -> dict[str, Any]:
-    """Like :func:`read_checkpoint`, of a training: with what builds its network again.
+    """Like :func:`read_checkpoint`, for a checkpoint of a training: with all that is needed to rebuild its network.
 
     Args:
         file: The checkpoint.
         *more: Further keys that it must have.
 
     Raises:
-        UserError: The file is no such checkpoint.
+        UserError: The file is not such a checkpoint.
     """
     found = read_checkpoint(file)
     if missing := [key for key in ("init_args", "trainer_name", *more) if key not in found]:
@@ -59,23 +59,23 @@ def read_trained(file: Path, *more: str) -> dict[str, Any]:
 
 
 def whole_checkpoints(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield those of a fold's checkpoints that can be read, which a training may go on from."""
+    """Yield a fold's readable checkpoints, from which training may resume."""
     for name in RESUMABLE:
         if (folder / name).is_file():
             try:
                 yield folder / name, read_checkpoint(folder / name)
             except UserError as error:
-                logger.warning("%s It is passed over.", error)
+                logger.warning("%s It is skipped.", error)
 
 
 class SafeCheckpoints:
     """Mix-in for trainers, left of ``nnUNetTrainer``.
 
-    * A checkpoint is written beside its place and then renamed, so that a run killed at any instant, or a full disk,
-      leaves the older file whole.
-    * ``--c`` goes on from the newest whole checkpoint, whichever of final, latest and best that is. A truncated one is
-      reported and passed over.
-    * What a trainer keeps beside network and optimizer (:meth:`extra_state`) travels in it.
+    * A checkpoint is written to a temporary file and then renamed, so that a kill at any instant, or a full disk,
+      leaves the older file intact.
+    * ``--c`` resumes from the newest intact checkpoint, whether that is final, latest or best. A truncated one is
+      reported and skipped.
+    * What a trainer keeps besides network and optimizer (:meth:`extra_state`) is saved in it.
     """
 
     continue_training: bool
@@ -83,12 +83,12 @@ class SafeCheckpoints:
     disable_checkpointing: bool
 
     def save_checkpoint(self, filename: str) -> None:
-        """Write a checkpoint atomically; of several ranks the first one writes.
+        """Write a checkpoint atomically; with several ranks, the first one writes.
 
         Raises:
             UserError: The file could not be written; older checkpoints are untouched.
         """
-        if not Ranks.now().is_first:  # stock code asks for the local rank, which is 0 once on each node
+        if not Ranks.now().is_first:  # stock code checks the local rank, which is 0 once on each node
             return
         partial = Path(f"{filename}.partial")
         try:
@@ -101,15 +101,15 @@ class SafeCheckpoints:
             if not is_write_error(error):
                 raise
             raise UserError(
-                f"{filename}: expected to write a checkpoint, got {one_line(error)!r}. Older checkpoints are whole: "
-                f"free space or mend the folder's rights, then go on with --c."
+                f"{filename}: expected to write a checkpoint, got {one_line(error)!r}. Older checkpoints are intact: "
+                f"free space or correct the folder's permissions, then resume with --c."
             ) from error
         finally:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
 
     def _write(self, file: Path) -> None:
-        """Write nnU-Net's checkpoint and the trainer's own state, to the disk once."""
+        """Write nnU-Net's checkpoint and the trainer's own state to disk, only once."""
         extra = {} if self.disable_checkpointing else self.extra_state()
         if not extra:
             super().save_checkpoint(str(file))  # type: ignore[misc]
@@ -129,11 +129,11 @@ class SafeCheckpoints:
         """Load a checkpoint; when continuing (``--c``), the newest whole one in the fold's folder.
 
         Args:
-            filename_or_checkpoint: A file, or what is in it (nnU-Net 2.8 promises that, and fails).
-            checkpoint: The same, by the name that later versions of nnU-Net give it.
+            filename_or_checkpoint: A file, or its content (nnU-Net 2.8 promises to take that, but fails).
+            checkpoint: The same, under the name that later versions of nnU-Net use.
 
         Raises:
-            UserError: No whole checkpoint, or :meth:`check_checkpoint` refuses it.
+            UserError: No intact checkpoint, or :meth:`check_checkpoint` refuses it.
         """
         given = checkpoint if filename_or_checkpoint is None else filename_or_checkpoint
         if isinstance(given, dict):
@@ -156,10 +156,10 @@ class SafeCheckpoints:
         self.load_extra_state(content.get(EXTRA, {}))
 
     def lock_fold(self) -> None:
-        """Let no other process train in the fold's folder; of several ranks the first one sees to that.
+        """Let no other process train in the fold's folder; with several ranks, the first one takes the lock.
 
         Raises:
-            UserError: One does.
+            UserError: Another process does.
         """
         if Ranks.now().is_first:
             Path(self.output_folder).mkdir(parents=True, exist_ok=True)  # that of a view that could not be written
@@ -176,11 +176,11 @@ class SafeCheckpoints:
             release_lock(folder)
 
     def extra_state(self) -> dict[str, Any]:
-        """Return what the checkpoint shall hold beyond nnU-Net's own; asked for on rank 0 only. By default nothing."""
+        """Return extra state to save in the checkpoint, by default none; called on rank 0 only."""
         return {}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`extra_state` returned; network and optimizer are loaded already.
+        """Restore what :meth:`extra_state` returned; network and optimizer are already loaded.
 
         Args:
             state: On the CPU; empty if the checkpoint has none, because an older version wrote it.
@@ -215,7 +215,7 @@ class SafeCheckpoints:
                 file.unlink()
         if not whole:
             raise UserError(
-                f"{self.output_folder}: expected a whole checkpoint to continue from, found only broken ones. Delete "
-                f"them to start anew, or restore one from a backup."
+                f"{self.output_folder}: expected an intact checkpoint to continue from, found only broken ones. Delete "
+                f"them to start from scratch, or restore one from a backup."
             )
         return max(whole, key=lambda pair: pair[0])[1]

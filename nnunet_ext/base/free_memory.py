@@ -1,4 +1,4 @@
-"""The memory that this process may still take, which in a container is less than the machine has."""
+"""The memory still available to this process, which in a container is less than the machine has."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CGROUP_V2 = Path("/sys/fs/cgroup")
 
 
 def free_memory() -> int | None:
-    """Return the bytes left on the machine and under the container's limit; None where the system does not tell."""
+    """Return the bytes left on the machine and under the container's limit; None if the system does not report it."""
     left = [found for found in (_of_machine(), _of_container()) if found is not None]
     return max(0, min(left)) if left else None
 

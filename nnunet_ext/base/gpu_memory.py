@@ -1,4 +1,4 @@
-"""Whether a training fits the GPU, told before it starts."""
+"""Whether training fits the GPU, checked before it starts."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class GpuMemory:
-    """What a training step needs.
+    """The memory that a training step needs.
 
     Args:
         elements: Of one sample, as networks count them for the planner (``compute_conv_feature_map_size``).
-        samples: Whose activations live at the same time.
+        samples: Samples whose activations are held at the same time.
         weights: Number of trained parameters.
-        states: Tensors that the optimizer keeps of each: 1 for SGD with momentum, 2 for AdamW.
+        states: Tensors that the optimizer keeps for each: 1 for SGD with momentum, 2 for AdamW.
     """
 
     elements: int
@@ -38,7 +38,7 @@ class GpuMemory:
 
     @property
     def at_least(self) -> int:
-        """Bytes without which no step ends: weights, and what is kept for the backward pass."""
+        """Bytes that a step needs at least: weights, and what is kept for the backward pass."""
         return self.of_weights + self.elements * self.samples * BYTES_OF_UNIT
 
     @property
@@ -49,8 +49,8 @@ class GpuMemory:
     def line(self, free: int) -> str:
         """Return the estimate against ``free`` bytes, for the log."""
         return (
-            f"GPU memory: this training keeps at least {_gib(self.at_least)} ({_gib(self.of_weights)} of weights, the "
-            f"rest of {self.samples} samples), nnU-Net plans with {_gib(self.planned)}; {_gib(free)} are free."
+            f"GPU memory: this training needs at least {_gib(self.at_least)} ({_gib(self.of_weights)} for weights, the "
+            f"rest for {self.samples} samples), nnU-Net plans with {_gib(self.planned)}; {_gib(free)} are free."
         )
 
     def check(self, free: int, remedy: str) -> None:
@@ -75,7 +75,7 @@ def _gib(size: int) -> str:
 
 
 class ChecksMemory:
-    """Mix-in for trainers, left of ``nnUNetTrainer``: a training says its need of GPU memory, or that it cannot fit."""
+    """Mix-in for trainers, left of ``nnUNetTrainer``: logs the GPU memory that training needs, or refuses to train."""
 
     memory_remedy: str = "Plan with a smaller -gpu_memory_target, by a planner that counts this method's memory (-pl)."
     optimizer: torch.optim.Optimizer
@@ -86,7 +86,7 @@ class ChecksMemory:
     print_to_log_file: Any
 
     def check_gpu_memory(self) -> None:
-        """Log what the training needs against what the GPU has free; refuse it if that is hopeless."""
+        """Log the GPU memory that training needs and that is free; refuse to train if it cannot fit."""
         free = self.free_gpu_memory()
         if free is None or not hasattr(self.bare_network, "compute_conv_feature_map_size"):
             return
@@ -95,13 +95,13 @@ class ChecksMemory:
         needed.check(free, self.memory_remedy)
 
     def free_gpu_memory(self) -> int | None:
-        """Return the bytes that this process can use, the ones it holds included; None on other devices."""
+        """Return the bytes that this process can use, including those it holds; None on other devices."""
         if self.device.type != "cuda":
             return None
         return torch.cuda.mem_get_info(self.device)[0] + torch.cuda.memory_reserved(self.device)
 
     def needed_gpu_memory(self, free: int) -> GpuMemory:
-        """Return the estimate for this training; ``free`` bytes may decide how its steps are done."""
+        """Return the estimate for this training; ``free`` bytes may decide how its steps are run."""
         return self._gpu_memory(self.batch_size)
 
     def _gpu_memory(self, samples: int) -> GpuMemory:

@@ -1,4 +1,4 @@
-"""Start a network from another one's checkpoint, tensor by tensor."""
+"""Initialize a network from another one's checkpoint, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def init_from(
     checkpoint_file: str,
     weights_of: Callable[[dict[str, Any]], Mapping[str, Tensor]] = itemgetter("network_weights"),
 ) -> list[str]:
-    """Copy every tensor of equal name and shape, in place, and tell each tensor's fate.
+    """Copy every tensor of equal name and shape, in place, and report what happened to each tensor.
 
-    nnU-Net's own ``-pretrained_weights`` is all or nothing, so a stock checkpoint could never start a network that has
-    more than the stock one. This is the way in.
+    nnU-Net's own ``-pretrained_weights`` is all or nothing, so it cannot load a stock checkpoint into a network that
+    has more tensors than the stock one. This function can.
 
     Args:
         network: The bare network (not wrapped by DDP or torch.compile).
@@ -36,7 +36,7 @@ def init_from(
         reason, or ``unused`` for what only the file has.
 
     Raises:
-        UserError: The file is missing or broken, or not one tensor fits.
+        UserError: The file is missing or broken, or no tensor fits.
     """
     file = Path(os.path.expandvars(checkpoint_file)).expanduser()
     if not file.is_file():
@@ -67,7 +67,7 @@ def init_from(
 
 
 def _misfit(own: Any, offered: Any, in_file: Any) -> str | None:
-    """Return why a tensor stays as it is; None: it does not."""
+    """Return why a tensor is not loaded, or None if it is."""
     if in_file is None and offered is None:
         return "not in the file"
     if offered is None:
@@ -82,5 +82,5 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _shape(value: Any) -> str:
-    """Shape of a tensor, or the kind of another state."""
+    """Shape of a tensor, or the type of other state."""
     return str(tuple(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__

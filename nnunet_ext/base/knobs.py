@@ -1,13 +1,13 @@
 """Knobs: the settings that a plans file carries in its block ``"nnunet_ext"``.
 
-The block may stand at the top level of the plans and in any configuration::
+The block may be at the top level of the plans and in any configuration::
 
     "nnunet_ext": {"format": 1, "num_epochs": 50, "optimizer": "AdamW", "ba_net": {"boundary_loss_weight": 0.5}}
 
-The one rule for merging, decided in :func:`resolve`: defaults, then the top level, then the configurations from the
+Blocks are merged by one rule, in :func:`resolve`: defaults, then the top level, then the configurations from the
 farthest ancestor (``inherits_from``) down to the one that is trained; key by key, also inside a method's sub-block; the
-later wins. nnU-Net's own ``inherits_from`` would replace the block whole, so we do not rely on it. Where no block names
-an optimizer, the recipe of the method that is trained stands in for the defaults.
+later wins. nnU-Net's own ``inherits_from`` would replace the whole block, so we do not rely on it. If no block names an
+optimizer, the recipe of the trained method replaces the defaults.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ GENERAL = (
     Knob(
         "lr_schedule",
         "poly",
-        "poly is nnU-Net's own decay; steps leaves a tenth of the rate after each sixth of the training",
+        "poly is nnU-Net's own decay; steps divides the rate by 10 after each sixth of the training",
         one_of("poly", "steps"),
         "'poly' or 'steps'",
     ),
@@ -56,14 +56,14 @@ GENERAL = (
     Knob(
         "seed",
         None,
-        "seeds weights, batches and noise; runs, also continued ones, repeat exactly on one CPU or deterministic GPU",
+        "seeds weights, batches and noise; runs, also resumed ones, repeat exactly on one CPU or deterministic GPU",
         optional(integer(0)),
         "an integer >= 0, or null",
     ),
     Knob(
         "init_from",
         None,
-        "checkpoint (stock nnU-Net's too) whose tensors of equal name and shape start the training",
+        "checkpoint (ours or stock nnU-Net's) whose tensors of equal name and shape initialize the network",
         optional(lambda value: isinstance(value, str) and value != ""),
         "a path, or null",
     ),
@@ -77,10 +77,10 @@ def resolve(plans: dict, configuration: str, recipe: Mapping[str, Any] | None = 
     Args:
         plans: A plans file's content.
         configuration: Name of one of its configurations.
-        recipe: General knobs that count instead of the defaults where no block names an ``optimizer``.
+        recipe: General knobs that replace the defaults if no block names an ``optimizer``.
 
     Raises:
-        UserError: Unknown key, illegal value, or a block that a newer version of ours wrote.
+        UserError: Unknown key, illegal value, or a block written by a newer nnunet_ext.
     """
     knobs: dict[str, Any] = {knob.name: knob.default for knob in GENERAL}
     knobs.update({key: {knob.name: knob.default for knob in method.knobs} for key, method in methods().items()})
@@ -99,7 +99,7 @@ def resolve(plans: dict, configuration: str, recipe: Mapping[str, Any] | None = 
 
 
 def blocks(plans: dict, configuration: str) -> Iterator[tuple[str, dict]]:
-    """Yield (place, block) of all blocks that count for a configuration, the weakest first."""
+    """Yield (place, block) of all blocks that apply to a configuration, the weakest first."""
     if BLOCK in plans:
         yield f"plans {plans.get('plans_name', '')!r}", plans[BLOCK]
     lineage: list[str] = []
@@ -131,7 +131,7 @@ def resolve_for(plans_manager: PlansManager, configuration_manager: Configuratio
 def parse(assignments: Iterable[str]) -> dict[str, Any]:
     """Turn ``--set`` arguments (``num_epochs=50``, ``ba_net.boundary_width=5``) into a checked block.
 
-    A value is read as JSON; what is no JSON is a string.
+    A value is read as JSON, or as a string if it is not JSON.
     """
     block: dict[str, Any] = {}
     for assignment in assignments:
@@ -145,7 +145,7 @@ def parse(assignments: Iterable[str]) -> dict[str, Any]:
         outer, dot, inner = key.partition(".")
         knob = {outer: {inner: value}} if dot else {key: value}
         if "format" in knob:
-            raise UserError("--set format: this number says which nnunet_ext reads the block, it is no knob. Drop it.")
+            raise UserError("--set format: expected a knob, got the number of the block's format. Drop it.")
         _check(knob, "--set")
         if dot:
             block.setdefault(outer, {})[inner] = value
@@ -157,10 +157,10 @@ def parse(assignments: Iterable[str]) -> dict[str, Any]:
 def put(plans: dict, block: dict[str, Any]) -> None:
     """Merge ``block`` into the top-level block of ``plans``, in place; an empty block adds nothing.
 
-    Another optimizer takes the place of a method's whole recipe, not of a part of it.
+    Another optimizer replaces a method's whole recipe, never part of it.
 
     Raises:
-        UserError: The plans hold an illegal block, or one that a newer version of ours wrote.
+        UserError: The plans hold an illegal block, or one written by a newer nnunet_ext.
     """
     if not block and BLOCK not in plans:
         return
@@ -179,8 +179,8 @@ def put(plans: dict, block: dict[str, Any]) -> None:
 def recommend(plans: dict, recipe: Mapping[str, Any]) -> None:
     """Add a method's recipe to the top-level block of ``plans``, in place, unless a block names an ``optimizer``.
 
-    What the block says already stays. A recipe is optimizer, learning rate and what belongs to them: half of one is
-    none.
+    Values already in the block are kept. A recipe is an optimizer with its learning rate and related knobs, and works
+    only as a whole.
     """
     blocks_there = [plans.get(BLOCK, {}), *(entry.get(BLOCK, {}) for entry in plans["configurations"].values())]
     if recipe and not any("optimizer" in block for block in blocks_there):

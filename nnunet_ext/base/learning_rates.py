@@ -1,4 +1,4 @@
-"""Learning rates that nnU-Net does not have: one that falls in steps, and a warm-up."""
+"""Learning-rate schedules that nnU-Net does not have: a step decay and a warm-up."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ FIRST = 0.01  # of the schedule's rate, in the first epoch of a warm-up
 
 
 class SteppedLR:
-    """A tenth of the learning rate after each sixth of the training, as semi-supervised papers have it.
+    """Divide the learning rate by 10 after each sixth of the training, as in semi-supervised papers.
 
-    torch's StepLR counts calls; nnU-Net names the epoch and keeps no schedule in its checkpoints.
+    torch's StepLR counts calls; nnU-Net passes the epoch and saves no schedule in its checkpoints.
 
     Args:
-        optimizer: Whose learning rate it sets.
+        optimizer: The optimizer whose learning rate it sets.
         initial_lr: Learning rate of the first sixth.
         max_steps: Epochs of the training.
     """
@@ -32,9 +32,9 @@ class SteppedLR:
 
 
 class WarmUp:
-    """A schedule whose first epochs have less of its learning rate: 1 %, then linearly more, then all.
+    """A schedule with a warm-up: 1 % of its learning rate in the first epoch, then rising linearly to all of it.
 
-    The rate of an epoch depends on the epoch alone, so a training that is continued has the same rates.
+    The rate of an epoch depends on the epoch alone, so a resumed training has the same rates.
 
     Args:
         schedule: What sets the learning rate of an epoch.

@@ -1,4 +1,4 @@
-"""nnU-Net's log with further curves: the parts that a method's loss is made of."""
+"""nnU-Net's log with more curves: the terms of a method's loss."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nnunetv2.training.logging.nnunet_logger import LocalLogger
 class PartsLogger(LocalLogger):
     """Local logger that takes one more value per epoch for each name in ``parts``.
 
-    The values travel in the checkpoint like nnU-Net's own. ``progress.png`` stays as it is; the parts are drawn into
+    The values are saved in the checkpoint like nnU-Net's own. ``progress.png`` stays as it is; the parts are drawn into
     ``progress_parts.png`` beside it, with the validation loss for comparison.
     """
 
@@ -22,21 +22,21 @@ class PartsLogger(LocalLogger):
         self.parts: tuple[str, ...] = ()
 
     def add(self, parts: Sequence[str]) -> None:
-        """Take these parts from now on."""
+        """Log these parts from now on."""
         self.parts = (*self.parts, *parts)
         self.my_fantastic_logging.update({name: [] for name in parts})
 
     def log(self, key: str, value: Any, epoch: int) -> None:
-        """Log a value; the moving average of the pseudo-Dice stays as it was when no class could be scored.
+        """Log a value; the moving average of the pseudo-Dice does not change if no class could be scored.
 
-        Stock nnU-Net's becomes NaN for ever, and no checkpoint is ever best again.
+        In stock nnU-Net it stays NaN from then on, and no later checkpoint is ever the best.
         """
         if key == "ema_fg_dice" and math.isnan(value):
             value = next((past for past in reversed(self.my_fantastic_logging[key][:epoch])), 0.0)
         super().log(key, value, epoch)
 
     def load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over a checkpoint's log; epochs that were trained without these parts read NaN."""
+        """Restore a checkpoint's log; epochs that were trained without these parts read NaN."""
         super().load_checkpoint(checkpoint)
         epochs = len(self.my_fantastic_logging["train_losses"])
         for name in self.parts:

@@ -50,7 +50,7 @@ class Knob:
 
 @dataclass(frozen=True)
 class Method:
-    """What ``nnunet_ext info`` knows of a method.
+    """What ``nnunet_ext info`` knows about a method.
 
     Args:
         key: Name of the package and of the method's block in the plans.
@@ -61,7 +61,7 @@ class Method:
         planners: Names that ``-pl`` takes.
         supports: Configurations and label modes, in words.
         knobs: The method's own settings.
-        recipe: General knobs that its trainers take, instead of the defaults, where the plans name no optimizer.
+        recipe: General knobs that its trainers use instead of the defaults if the plans name no optimizer.
 
     Example:
         >>> from nnunet_ext.base.method import methods

@@ -18,7 +18,7 @@ Target = Tensor | list[Tensor]
 
 @dataclass
 class TrainingStep:
-    """What a training step tells its loss beside the network's output, and what the loss tells the step.
+    """What a training step passes to its loss besides the network's output, and what the loss passes back.
 
     It takes the place of the target in nnU-Net's own ``train_step``. A method whose loss needs more than the labels
     derives from it, and its trainer makes one in each step.

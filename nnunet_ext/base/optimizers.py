@@ -33,7 +33,7 @@ def make_schedule(optimizer: Optimizer, knobs: Mapping[str, Any], rate: float, e
 
 
 def kind_of(state: Mapping[str, Any]) -> str:
-    """Return which of the knob's optimizers an optimizer's state dict is of."""
+    """Return which of the knob's optimizers an optimizer's state dict belongs to."""
     group = state["param_groups"][0]
     if "betas" in group:
         return "AdamW"

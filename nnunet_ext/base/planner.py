@@ -12,9 +12,9 @@ from torch import nn
 
 
 class ExtPlanner:
-    """Mix-in for planners, left of a stock one: a plans name of its own, and memory counted with the method's network.
+    """Mix-in for planners, left of a stock one: its own plans name, and memory counted with the method's network.
 
-    The plans still name the stock network, so that any trainer takes them; only patch and batch size change.
+    The plans still name the stock network, so that any trainer can use them; only patch and batch size change.
     """
 
     default_plans_name: ClassVar[str]
@@ -25,7 +25,7 @@ class ExtPlanner:
 
     @staticmethod
     def network(unet: nn.Module) -> nn.Module:
-        """Return the network that is trained in place of the plans' one, for its feature-map size."""
+        """Return the network that is trained instead of the plans' network, for its feature-map size."""
         return unet
 
     @classmethod
@@ -56,7 +56,7 @@ def feature_map_size(
     arch_kwargs: dict,
     arch_kwargs_req_import: Sequence[str],
 ) -> np.int64:
-    """Return the convolution feature-map elements of one sample in the network made of the plans' one."""
+    """Return the convolution feature-map elements of one sample in the network built from the plans' network."""
     with torch.device("meta"):  # only shapes count
         unet = get_network_from_plans(
             arch_class_name, arch_kwargs, arch_kwargs_req_import, input_channels, output_channels, allow_init=False

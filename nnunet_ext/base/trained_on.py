@@ -1,4 +1,4 @@
-"""What a training rests on: its plans, dataset.json, fingerprint and fold, compared with today's."""
+"""What a training depends on: its plans, dataset.json, fingerprint and fold, compared with the current ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Split = tuple[Sequence[str], Sequence[str]]
 
 
 def data_record(folder: Path, splits: Mapping[str, Split]) -> dict[str, Any]:
-    """Return what a checkpoint records of the data, as hashes: a model that is passed on names no case.
+    """Return what a checkpoint records of the data, as hashes: a shared model names no case.
 
     Args:
         folder: The dataset's folder in nnUNet_preprocessed.
@@ -54,21 +54,21 @@ def check_trained_on(
     data: Mapping[str, Any] | None,
     knobs: tuple[dict[str, Any], dict[str, Any]] | None = None,
 ) -> None:
-    """Refuse to go on with a checkpoint, or to validate it, on other plans or data than it was trained on.
+    """Refuse to resume from a checkpoint, or to validate it, with plans or data that it was not trained on.
 
-    Knobs that may change, and what the plans say of other configurations, may differ.
+    Knobs that may change, and the plans' other configurations, may differ.
 
     Args:
         checkpoint: The checkpoint; what an older version did not record is not compared.
         place: Its file, for the message.
-        plans: Today's plans.
+        plans: The current plans.
         configuration: Name of the configuration.
-        dataset_json: Today's dataset.json.
-        data: Today's :func:`data_record`; None is not compared.
-        knobs: The checkpoint's and today's, where they are not just what the plans say.
+        dataset_json: The current dataset.json.
+        data: The current :func:`data_record`; None is not compared.
+        knobs: The checkpoint's and the current ones, if they are not just those of the plans.
 
     Raises:
-        UserError: They differ; the first difference is named.
+        UserError: They differ; the message names the first difference.
     """
     began = checkpoint["init_args"]
     now = dict(plans)
@@ -76,7 +76,7 @@ def check_trained_on(
     if differences := changed(before, after):
         raise UserError(
             f"{place}: expected the knobs that the run began with, got {'; '.join(differences)}. Set them back, or "
-            f"keep the new ones under a name of their own: nnunet_ext variant --as NAME --set ..."
+            f"save the new ones under another name: nnunet_ext variant --as NAME --set ..."
         )
     difference = (
         _change("plans", _of_plans(began["plans"], began["configuration"]), _of_plans(now, configuration))
@@ -86,8 +86,7 @@ def check_trained_on(
     if difference is not None:
         raise UserError(
             f"{place}: expected the plans and data that the run began with, got {difference}. Restore them, or train "
-            f"on the new ones from the start (without --c), best under plans of another name, which have a folder of "
-            f"their own."
+            f"on the new ones from scratch (without --c), best with plans of another name, which have their own folder."
         )
 
 
@@ -102,7 +101,7 @@ def data_difference(before: Mapping[str, Any] | None, now: Mapping[str, Any] | N
                 count = f"{then['number']} -> {today['number']}" if today else f"{then['number']} -> none"
                 return f"other {use} cases of {dataset} (splits_final.json: {count})"
     if before["fingerprint"] != now["fingerprint"]:
-        return f"another {FINGERPRINT}: it was extracted again since"
+        return f"another {FINGERPRINT}: it has been extracted again since"
     return None
 
 
@@ -119,7 +118,7 @@ def _of_dataset(dataset_json: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _change(name: str, before: Any, after: Any) -> str | None:
-    """Name the first entry that differs between two JSON values, from outside to inside."""
+    """Name the first entry that differs between two JSON values, from the outermost level inwards."""
     before, after = (json.loads(json.dumps(value, default=str)) for value in (before, after))
     if before == after:
         return None

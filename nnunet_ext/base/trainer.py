@@ -1,4 +1,4 @@
-"""The trainer that every method's trainer derives from: stock nnU-Net plus knobs and checkpoints that survive."""
+"""The trainer that every method's trainer derives from: stock nnU-Net plus knobs and crash-safe checkpoints."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ class ExtTrainer(CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnU
     (``save_every``) and atomically.
 
     With the knob ``seed`` each batch depends on nothing but seed, rank and step, and each epoch's dropout and noise on
-    seed, rank and epoch (:mod:`nnunet_ext.seeding.seeds`): a training that was killed and continued repeats an
+    seed, rank and epoch (:mod:`nnunet_ext.seeding.seeds`): a training that was killed and resumed repeats an
     uninterrupted one, with any number of workers.
 
     A method's trainer names its card in ``method``, or carries it in ``card`` (that of another package), puts its
     network on the plans' U-Net in :meth:`network_on`, and returns a :class:`MethodLoss` from ``_build_loss``, whose
-    terms are logged, saved and drawn. ``recipe`` holds the general knobs that it takes, instead of the defaults, where
-    the plans name no optimizer.
+    terms are logged, saved and drawn. ``recipe`` holds the general knobs that it uses instead of the defaults if the
+    plans name no optimizer.
 
     Raises:
         UserError: Unknown or illegal knob; results folder not writable; plans that leave a single deep-supervision
             scale (stock nnU-Net then trains on NaN); a patch that stock augmentation cannot blur; a batch that DDP
             ranks cannot share evenly under batch Dice (stock nnU-Net then crashes or hangs); folds that do not fit the
-            preprocessed cases; preprocessed data that are not all there; more GPU memory needed than is free; another
-            process trains in the fold's folder (:mod:`nnunet_ext.processes.run_lock`); continuing or validating with
-            other knobs, plans or data than the checkpoint's, or from another trainer's checkpoint.
+            preprocessed cases; incomplete preprocessed data; more GPU memory needed than is free; another process
+            trains in the fold's folder (:mod:`nnunet_ext.processes.run_lock`); resuming or validating with knobs, plans
+            or data that are not the checkpoint's, or from another trainer's checkpoint.
     """
 
     method: ClassVar[str] = ""  # key of its card and of its block of knobs
@@ -91,7 +91,7 @@ class ExtTrainer(CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnU
         except OSError as error:
             raise UserError(
                 f"{error.filename}: expected a results folder that can be written, got {error.strerror!r}. Set "
-                f"nnUNet_results to a folder of yours, or free space."
+                f"nnUNet_results to a folder that you can write to, or free space."
             ) from error
         self.knobs = knobs
         self.num_epochs = knobs["num_epochs"]
@@ -106,7 +106,7 @@ class ExtTrainer(CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnU
         self._warn_if_knobs_were_lost()
         if self.recipe and not is_set(plans, configuration, "optimizer"):
             taken = ", ".join(f"{name}={knobs[name]}" for name in self.recipe)
-            self.print_to_log_file(f"The plans name no optimizer, so {type(self).__name__} takes its recipe: {taken}")
+            self.print_to_log_file(f"The plans name no optimizer, so {type(self).__name__} uses its recipe: {taken}")
 
     def initialize(self) -> None:
         """Build network, optimizer and loss, after refusing what stock nnU-Net would crash on."""
@@ -130,7 +130,7 @@ class ExtTrainer(CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnU
 
     @classmethod
     def has_own_network(cls) -> bool:
-        """Whether the network is another one than the plans'."""
+        """Whether the network differs from the plans' network."""
         return cls.network_on.__func__ is not ExtTrainer.network_on.__func__  # type: ignore[attr-defined]
 
     @classmethod
@@ -145,7 +145,7 @@ class ExtTrainer(CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnU
         """Build the network that the plans describe, and the method's on it (:meth:`network_on`).
 
         Raises:
-            UserError: The method needs another kind of network, or its knobs do not fit each other.
+            UserError: The method needs another kind of network, or its knobs do not fit together.
         """
         sizes = num_input_channels, num_output_channels, enable_deep_supervision
         if not cls.has_own_network():
@@ -164,7 +164,7 @@ class ExtTrainer(CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnU
         return optimizer, make_schedule(optimizer, self.knobs, self.initial_lr, self.num_epochs)
 
     def run_training(self) -> None:
-        """Train as stock does, alone in the fold's folder."""
+        """Train as stock does, with the fold's folder locked."""
         self.lock_fold()
         try:
             super().run_training()
@@ -195,7 +195,7 @@ class ExtTrainer(CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnU
             )
 
     def weights_to_start_from(self, checkpoint: dict[str, Any]) -> Mapping[str, torch.Tensor]:
-        """Return the weights of the checkpoint that the knob ``init_from`` names; what fits is taken."""
+        """Return the weights of the checkpoint that the knob ``init_from`` names; those that fit are used."""
         return checkpoint["network_weights"]
 
     def train_step(self, batch: dict) -> dict:
@@ -207,7 +207,7 @@ class ExtTrainer(CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnU
         return output | {name: step.parts[name].cpu().numpy() for name in self.loss.parts}
 
     def training_step(self, batch: dict) -> TrainingStep:
-        """Return what the method's loss gets beside the network's output; a method may add to the labels.
+        """Return what the method's loss gets besides the network's output; a method may add to the labels.
 
         Args:
             batch: What :meth:`train_step` was given.
@@ -243,7 +243,7 @@ class ExtTrainer(CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnU
         self._weights_of = FINAL
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """Stock validation of whole data, alone in the fold's folder; a file by its summary names the checkpoint."""
+        """Stock validation of complete data, in a locked folder; a file beside its summary names the checkpoint."""
         try:
             self.validate_dataset(save_probabilities)
         finally:

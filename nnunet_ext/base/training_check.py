@@ -1,4 +1,4 @@
-"""Plans and data with which a training of stock nnU-Net dies, or trains on NaN."""
+"""Plans and data with which stock nnU-Net crashes in training, or trains on NaN."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ FEWEST_STAGES = 3
 
 
 def check_patch(patch_size: Iterable[int], plans_name: str, configuration: str) -> None:
-    """Refuse a patch on which a training of stock nnU-Net dies at a random step: whenever the blur is drawn.
+    """Refuse a patch on which stock nnU-Net crashes at a random training step: whenever the blur is drawn.
 
-    The blur works along every axis, also that of the slices, in 2d, in 3d and in 3d with augmentation in the plane.
+    The blur works along every axis, including the slice axis, in 2d, in 3d and in 3d with in-plane augmentation.
 
     Args:
         patch_size: The patch in voxels, (Z, Y, X) or (Y, X).
@@ -59,7 +59,7 @@ def check_deep_supervision(plan: ConfigurationManager, plans_name: str, configur
 
 
 def check_ddp_batch(plan: ConfigurationManager, ranks: int) -> None:
-    """Refuse a batch that the ranks of a distributed training cannot share.
+    """Refuse a batch that the ranks of distributed training cannot share.
 
     Args:
         plan: The configuration's plan.
@@ -84,13 +84,13 @@ def check_ddp_batch(plan: ConfigurationManager, ranks: int) -> None:
 
 
 def check_sample(data: Any) -> None:
-    """Look at one preprocessed case, for data that were never checked raw.
+    """Check one preprocessed case, for data whose raw files were never checked.
 
     Args:
-        data: A dataset of nnU-Net's training; its first case counts, if there is any.
+        data: One of nnU-Net's training datasets; its first case, if any, is checked.
 
     Raises:
-        UserError: Its images have further axes beside the spatial ones, or its label has several channels.
+        UserError: Its images have axes besides the spatial ones, or its label has several channels.
     """
     if not data.identifiers:
         return

@@ -1,4 +1,4 @@
-"""Which checkpoint a fold's validation is of; nnU-Net writes the scores of final and best to the same place."""
+"""Which checkpoint a fold's validation belongs to; nnU-Net writes the scores of final and best to the same place."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ def write_validated_checkpoint(validation: Path, checkpoint_name: str) -> None:
 
 
 def validated_checkpoint(validation: Path) -> str:
-    """Return the checkpoint of which ``validation`` holds the scores; final where nothing is recorded."""
+    """Return the checkpoint whose scores ``validation`` holds; final if nothing is recorded."""
     file = validation / FILE
     return read_json(file)["checkpoint"] if file.is_file() else FINAL

@@ -75,8 +75,7 @@ def usage() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a sub-command and return its exit code.
 
-    A user's mistake, a full disk and a missing package print one line and return 2; so does a signal, with 128 + its
-    number.
+    A user's mistake, a full disk or a missing package prints one line and returns 2; a signal returns 128 + its number.
     """
     output.take_any_text()
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -109,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def explanation(error: BaseException) -> str | None:
-    """Return the line for a user's mistake, a full disk or a missing package; None for a mistake of ours."""
+    """Return the line for a user's mistake, a full disk or a missing package; None for our own mistakes."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.errno in NO_ROOM:
@@ -117,7 +116,7 @@ def explanation(error: BaseException) -> str | None:
         remedy = "Free space, or correct the permissions of the file or its folder"
         return f"{error.filename or 'a file'}: expected to {verb}, got {error.strerror!r}. {remedy}."
     if isinstance(error, ModuleNotFoundError):
-        return f"expected package {error.name}, found none. Ask: nnunet_ext doctor"
+        return f"expected package {error.name}, found none. Run nnunet_ext doctor"
     return None
 
 

@@ -27,7 +27,7 @@ class Signature:
     Args:
         classes: Names in the dataset's order.
         cases: Names of the cases.
-        merged: Number of cases, of those, in which more was annotated than this, and what.
+        merged: Number of these cases in which more was annotated than this, and what.
     """
 
     classes: tuple[str, ...]
@@ -62,14 +62,14 @@ def annotated_classes(dataset: RawDataset, cases: Collection[str]) -> dict[str, 
 
 
 def check_fully_annotated(dataset: RawDataset, place: str) -> None:
-    """Refuse a whole dataset as member if some of its cases were annotated for some of its classes only.
+    """Refuse a whole dataset as a member if some of its cases were annotated for only some of its classes.
 
     Args:
         dataset: The dataset.
         place: What the message begins with.
 
     Raises:
-        UserError: An organ that nobody drew would be trained as background.
+        UserError: An organ that nobody annotated would be trained as background.
     """
     if not dataset.description.get("annotated"):
         return
@@ -91,7 +91,7 @@ def signatures(
     """Sort cases by what was annotated in them.
 
     The few cases of a rare signature go to the largest part of it that has cases enough; the rest of what was annotated
-    there becomes background, which is right because that task predicts only its own classes.
+    there becomes background, which is correct because that task predicts only its own classes.
 
     Args:
         dataset: Their dataset.
@@ -111,9 +111,9 @@ def signatures(
     if not cases:
         raise UserError(
             f"{place}: expected cases of {dataset.folder.name} that were annotated for {', '.join(order)}, found none. "
-            f"Mend 'annotated' in its dataset.json, or choose other labels."
+            f"Correct 'annotated' in its dataset.json, or choose other labels."
         )
-    if len(cases) == 1:  # nothing to merge with: how many cases a member needs is another matter
+    if len(cases) == 1:  # nothing to merge with: how many cases a member needs is checked elsewhere
         return [Signature(classes, tuple(own)) for classes, own in cases.items()]
     enough = {signature: list(own) for signature, own in cases.items() if len(own) >= FEWEST_CASES}
     merged: dict[tuple[str, ...], list[tuple[int, tuple[str, ...]]]] = defaultdict(list)

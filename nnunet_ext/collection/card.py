@@ -30,15 +30,15 @@ CARD = Method(
         Knob(
             "mixed_batches",
             False,
-            "every sample of a training batch has a task of its own; for tasks with one number of channels",
+            "every sample of a training batch has its own task; for tasks with the same number of channels",
             one_of(True, False),
             "true or false",
         ),
         Knob(
             "view_weights",
             OWN,
-            "weights of task views: files of their own, or links to the collection's, which keep them once on disk but "
-            "let nnU-Net's import of one view's zip overwrite all",
+            "weights of task views: their own files, or links to the collection's, which store them only once but let "
+            "nnU-Net's import of one view's zip overwrite all",
             one_of(OWN, LINKS),
             f"{OWN!r} or {LINKS!r}",
         ),

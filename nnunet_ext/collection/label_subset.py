@@ -1,4 +1,4 @@
-"""Some of a dataset's classes, renamed and numbered anew."""
+"""Some of a dataset's classes, renamed and renumbered."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from nnunet_ext.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class LabelSubset:
-    """What the label files and the dataset.json of a part say.
+    """What the label files and the dataset.json of a part contain.
 
     Args:
         labels: ``labels`` of the part's dataset.json: background, the classes in the source's order, ignore.
         regions_class_order: Its ``regions_class_order``, or None.
-        values: Each value of the source's label files and what becomes of it; other classes become background.
+        values: Each value of the source's label files and what it becomes; other classes become background.
     """
 
     labels: dict[str, int | list[int]]
@@ -28,7 +28,7 @@ class LabelSubset:
 
 
 def class_values(dataset: RawDataset) -> dict[str, tuple[int, ...]]:
-    """Return each foreground class or region of a dataset and the values that make it, in the order of its heads."""
+    """Return each foreground class or region of a dataset and its values, in the order of the heads."""
     classes = foreground_classes(dataset.description)
     return {name: value if isinstance(value, tuple) else (value,) for name, value in classes.items()}
 
@@ -42,7 +42,7 @@ def check_labels(chosen: Mapping[str, str], dataset: RawDataset, place: str) -> 
     legal = class_values(dataset)
     for name in chosen:
         if name in (BACKGROUND, IGNORE):
-            raise UserError(f"{place}: expected classes, got {name!r}, which every part keeps by itself. Leave it out.")
+            raise UserError(f"{place}: expected classes, got {name!r}, which every part keeps anyway. Leave it out.")
         if name not in legal:
             raise UserError(f"{place}: unknown label {name!r} of {dataset.folder.name}. {nearest(name, legal)}")
     new = list(chosen.values())
@@ -57,7 +57,7 @@ def check_labels(chosen: Mapping[str, str], dataset: RawDataset, place: str) -> 
 def label_subset(dataset: RawDataset, chosen: Mapping[str, str]) -> LabelSubset:
     """Keep some classes or regions.
 
-    The values that are left are numbered 1, 2, ... in their old order; ignore stays the highest.
+    The remaining values are numbered 1, 2, ... in their old order; ignore stays the highest.
 
     Args:
         dataset: The source.

@@ -8,7 +8,7 @@ It is the dataset.json of a folder without images::
                             "normalization": ["ZScoreNormalization"]}},
      "spacing": "own", "normalization": "own"}
 
-``nnunet_ext collect`` writes it; it may be edited. A task's number is its place in ``"tasks"``.
+``nnunet_ext collect`` writes it; you may edit it. A task's number is its place in ``"tasks"``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ManifestTask:
         dataset: The member, an ordinary dataset.
         source: Of a part: the dataset that it was taken from.
         labels: Of a part: names in the source and names in the member.
-        weight: How often the task is drawn, where training samples by weight.
+        weight: How often the task is drawn, if training samples by weight.
         spacing: Target spacing of its own in mm, in nnU-Net's axis order before transposition.
         normalization: nnU-Net's normalization class for each channel.
     """
@@ -54,7 +54,7 @@ class ManifestTask:
     normalization: tuple[str, ...] | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return what stands in the manifest beside the name."""
+        """Return the task's entry in the manifest, without the name."""
         entry: dict[str, Any] = {"dataset": self.dataset}
         if self.source is not None:
             entry |= {"source": self.source, "labels": dict(self.labels)}
@@ -87,7 +87,7 @@ class Manifest:
     network_of: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return what stands in the file."""
+        """Return the content of the file."""
         tasks = {task.name: task.as_json() for task in self.tasks}
         content = {"tasks": tasks, "spacing": self.spacing, "normalization": self.normalization}
         return content if self.network_of is None else content | {"network_of": self.network_of}
@@ -98,7 +98,7 @@ def parse_manifest(content: Any, file: Path) -> Manifest:
 
     Args:
         content: What the JSON file holds.
-        file: Where it stands, for messages; the name of its folder is the collection's.
+        file: The file, for messages; the name of its folder is the collection's.
 
     Raises:
         UserError: The first mistake.
@@ -143,7 +143,7 @@ def check_task_name(name: str, place: object) -> None:
     """Refuse a task that cannot name a folder.
 
     Raises:
-        UserError: It holds something else than letters and digits with single ``_``, ``.`` and ``-`` between them.
+        UserError: It holds anything but letters and digits with single ``_``, ``.`` and ``-`` between them.
     """
     if not TASK_NAME.fullmatch(name) or "__" in name:
         raise UserError(
@@ -156,7 +156,7 @@ def check_weight(value: Any, place: object) -> float:
     """Return a sampling weight.
 
     Raises:
-        UserError: It is no positive number.
+        UserError: It is not a positive number.
     """
     if not _positive(value):
         raise UserError(f"{place}: expected a weight above 0, got {value!r}. Write a number, 1 is usual.")
@@ -193,7 +193,7 @@ def check_normalization(value: Any, place: object) -> tuple[str, ...]:
     """Return normalizations, one for each channel.
 
     Raises:
-        UserError: It is no list of names of nnU-Net's classes.
+        UserError: It is not a list of names of nnU-Net's classes.
     """
     if not isinstance(value, (list, tuple)) or not value:
         raise UserError(

@@ -16,7 +16,7 @@ FEWEST_CASES = 2  # one to train on and one to validate on
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read and check a collection's manifest and what it says of its members.
+    """Read and check a collection's manifest and what it says about its members.
 
     Args:
         folder: The collection's folder in nnUNet_raw; members lie beside it.
@@ -33,7 +33,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def check_members(manifest: Manifest, folder: Path) -> None:
-    """Look at each member's folder beside the collection's.
+    """Check each member's folder beside the collection's.
 
     Raises:
         UserError: A member is missing, is a collection, is not 3D, has too few cases, or lacks what its task names.
@@ -90,7 +90,7 @@ def check_trainable(dataset: RawDataset, place: str) -> None:
     """Refuse a dataset that a collection cannot train on.
 
     Raises:
-        UserError: It has too few cases, is 2D, or has labels that nnU-Net does not take.
+        UserError: It has too few cases, is 2D, or has labels that nnU-Net does not accept.
     """
     dataset.legal_labels()
     cases = dataset.cases()
@@ -107,7 +107,7 @@ def check_trainable(dataset: RawDataset, place: str) -> None:
 
 
 def check_channels(normalization: tuple[str, ...], dataset: RawDataset, place: str) -> None:
-    """Refuse another number of normalizations than the member has channels.
+    """Refuse normalizations if there is not one for each of the member's channels.
 
     Raises:
         UserError: The numbers differ.
@@ -139,13 +139,13 @@ def _size(image: Path) -> tuple[int, ...]:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        check_whole(image)  # it may be that it is not there, or not to be read
+        check_whole(image)  # it may be missing or unreadable
         raise UserError(f"{image}: expected an image, found none that can be read. Replace or convert it.") from error
     return reader.GetSize()
 
 
 def _check_labels(task: ManifestTask, dataset: RawDataset, raw: Path, place: str) -> None:
-    """A part's labels stand in its source under the old and in the part under the new names."""
+    """Refuse a part's labels that its source lacks under the old names, or the part under the new ones."""
     if task.source is None:
         return
     source = find_member(raw, task.source, f"{place}: 'source'")

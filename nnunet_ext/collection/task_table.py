@@ -1,13 +1,13 @@
 """The task table that a collection's plans carry, from planning to inference.
 
-It stands in the plans under the key ``"collection"``: nnU-Net keeps unknown keys, saves them with the model and hands
-them to ``build_network_architecture``, which is told nothing else about tasks::
+It is stored in the plans under the key ``"collection"``: nnU-Net keeps unknown keys, saves them with the model and
+hands them to ``build_network_architecture``, which is told nothing else about tasks::
 
     "collection": {"format": 1, "name": "Dataset900_MOTS", "tasks": [{"name": "liver", "dataset": "Dataset003_Liver",
                    "channels": 1, "heads": 3, "cases": 131, "weight": null, "preprocessing": "5f0c..."}, ...],
                    "manifest": {"tasks": {...}, ...}, "task": "liver"}
 
-``"task"`` stands in a member's plans only: a model with such plans is bound to that task.
+``"task"`` is in a member's plans only: a model with such plans is bound to that task.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Task:
         heads: Logits: classes with background, or regions; no ignore label.
         cases: Training cases.
         weight: Sampling weight of the manifest, or None.
-        preprocessing: Hash of all that the member's preprocessing depends on.
+        preprocessing: Hash of everything that the member's preprocessing depends on.
     """
 
     name: str
@@ -82,7 +82,7 @@ class TaskTable:
         return cls(block["name"], tasks, block.get("task"), block.get("manifest"))
 
     def as_json(self) -> dict[str, Any]:
-        """Return what stands in the plans."""
+        """Return the table's entry in the plans."""
         block = {"format": FORMAT, "name": self.collection, "tasks": [asdict(task) for task in self.tasks]}
         optional = {"manifest": self.manifest, "task": self.bound}
         return block | {key: value for key, value in optional.items() if value is not None}
@@ -104,7 +104,7 @@ class TaskTable:
         return names.index(name)
 
     def fits(self, other: TaskTable | None) -> bool:
-        """Whether weights that were trained with one table do the same with the other.
+        """Whether weights that were trained with one table work the same with the other.
 
         So the tasks, their order, heads and preprocessing are equal, and so is the task that both are bound to; numbers
         of cases and weights may differ.
@@ -126,7 +126,7 @@ class TaskTable:
 
     @property
     def max_heads(self) -> int:
-        """Logits of the task with most."""
+        """Logits of the task that has the most."""
         return max(self.heads)
 
     @property

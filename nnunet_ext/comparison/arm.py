@@ -14,7 +14,7 @@ class Arm:
     """A trainer, the knobs in which it differs from the plans, and a name for tables.
 
     Args:
-        name: For tables and, without signs that a file cannot bear (:attr:`slug`), for files.
+        name: For tables and, without characters that a file name cannot have (:attr:`slug`), for files.
         trainer: What ``-tr`` takes.
         knobs: ``KEY=VALUE``.
     """
@@ -25,10 +25,10 @@ class Arm:
 
     @classmethod
     def parse(cls, text: str) -> Arm:
-        """Read ``[NAME=]TRAINER[:KNOB=VALUE+KNOB=VALUE]``; without a name the text is the name.
+        """Read ``[NAME=]TRAINER[:KNOB=VALUE+KNOB=VALUE]``; without a name the text itself is the name.
 
         Raises:
-            UserError: It is no such text.
+            UserError: The text has another form.
         """
         head, colon, knobs = text.partition(":")
         name, _, trainer = head.rpartition("=")
@@ -40,7 +40,7 @@ class Arm:
                 f"'one pass=LeFeDTrainer:lefed.passes=1'."
             )
         if any(word.startswith("seed=") for word in words):
-            raise UserError(f"-tr {text!r}: expected no seed, because all get the same. Give them after --seeds.")
+            raise UserError(f"-tr {text!r}: expected no seed, because all arms share them. Give them after --seeds.")
         return arm
 
     @property
@@ -53,7 +53,7 @@ def parse_arms(texts: Iterable[str]) -> list[Arm]:
     """Read several.
 
     Raises:
-        UserError: One is none, or two would share files.
+        UserError: One is malformed, or two would share files.
     """
     found: dict[str, Arm] = {}
     for text in texts:
@@ -61,7 +61,7 @@ def parse_arms(texts: Iterable[str]) -> list[Arm]:
         if arm.slug in found:
             raise UserError(
                 f"-tr: expected names that differ in letters or digits, got {found[arm.slug].name!r} and "
-                f"{arm.name!r}. Name one anew: NAME=TRAINER."
+                f"{arm.name!r}. Rename one: NAME=TRAINER."
             )
         found[arm.slug] = arm
     return list(found.values())

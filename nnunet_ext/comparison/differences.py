@@ -1,4 +1,4 @@
-"""What changed between a run's record, or its training, and what it would be today."""
+"""What changed between a run's record, or its training, and the current settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nnunet_ext.errors import UserError
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Return what differs between a record and what it would say today, in words."""
+    """Return what differs between a record and the current settings, in words."""
     shown = [key for key in new if key not in ("knobs", DATA, *DIGESTS) and old[key] != new[key]]
     found = [f"{key}: {old[key]!r} -> {new[key]!r}" for key in shown]
     found += knobs.changed(old["knobs"], new["knobs"])
@@ -27,7 +27,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def changed_keys(old: Any, new: Any, place: tuple[str, ...] = ()) -> list[str]:
-    """Return the entries that differ between two JSON objects, from outside to inside."""
+    """Return the entries that differ between two JSON objects, from the outermost level inwards."""
     if isinstance(old, dict) and isinstance(new, dict):
         pairs = [(key, old.get(key), new.get(key)) for key in sorted({*old, *new})]
         return [found for key, before, after in pairs for found in changed_keys(before, after, (*place, key))]

@@ -1,4 +1,4 @@
-"""What a run of ``nnunet_ext compare`` rests on, as hashes: its plans and the files that it scores."""
+"""What a run of ``nnunet_ext compare`` depends on, as hashes: its plans and the files that it scores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHUNK = 1 << 20
 
 
 def plans_digest(folder: Path, plans: dict[str, Any], configuration: str) -> str:
-    """Hash what a configuration is trained with, but for the knobs at the top level of the plans.
+    """Hash what a configuration is trained with, except for the knobs at the top level of the plans.
 
     Args:
         folder: The dataset's folder in nnUNet_preprocessed; the labels of its dataset.json count.

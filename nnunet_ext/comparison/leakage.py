@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check_scored_apart(setting: Setting, trainer: str, fold: str) -> None:
-    """Refuse cases to score that a fold trains on, under whatever name.
+    """Refuse cases to score that a fold trains on, under any name.
 
     Unlabelled images that a trainer sees count, unless what is scored are their own hidden labels.
 
@@ -40,7 +40,7 @@ def check_scored_apart(setting: Setting, trainer: str, fold: str) -> None:
 
 
 def _split(data: Path, ending: str, fold: str) -> tuple[list[str], list[str]]:
-    """Training and validation cases; of a fold that nnU-Net will draw all cases may be trained on."""
+    """Training and validation cases; in a fold that nnU-Net will draw, any case may be trained on."""
     names = [file.name.removesuffix(ending) for file in sorted((data / "gt_segmentations").glob(f"*{ending}"))]
     folds = folds_of([data], names)
     if not fold.isdigit() or int(fold) >= len(folds):

@@ -24,7 +24,7 @@ def read_record(file: Path) -> dict[str, Any]:
     """Read a finished run's record.
 
     Raises:
-        UserError: It is none.
+        UserError: The file is not a record.
     """
     record = read_json(file)
     if not isinstance(record, dict) or record.get("format") != FORMAT or not set(NEEDED) <= set(record):
@@ -33,7 +33,7 @@ def read_record(file: Path) -> dict[str, Any]:
 
 
 def hardware(device: str) -> dict[str, Any]:
-    """Describe what trains."""
+    """Describe the training hardware."""
     from torch import cuda
 
     described = {"device": device, "machine": platform.machine(), "cores": usable_cores()}
@@ -47,14 +47,14 @@ def versions() -> dict[str, str]:
 
 
 def check_alike(records: Sequence[dict[str, Any]]) -> None:
-    """Refuse to compare runs of one fold that are scored on different cases, other files of them, or other classes.
+    """Refuse to compare runs of one fold that are scored on different cases, files or classes.
 
     Args:
-        records: What is read of each is ``name``, ``fold``, ``cases`` and ``cases_sha256``; of the cases' scores only
-            the classes.
+        records: Only ``name``, ``fold``, ``cases`` and ``cases_sha256`` are read; of the cases' scores only the
+            classes.
 
     Raises:
-        UserError: The first two.
+        UserError: The first two that differ.
     """
     first: dict[str, dict[str, Any]] = {}
     for record in records:

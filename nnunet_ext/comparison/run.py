@@ -45,12 +45,12 @@ class Run:
 
     @property
     def title(self) -> str:
-        """For people."""
+        """The run in words."""
         return f"{self.arm.name}, fold {self.fold}, seed {self.seed}"
 
     @property
     def key(self) -> str:
-        """For files."""
+        """Part of file names."""
         return f"{self.arm.slug}_fold{self.fold}_seed{self.seed}"
 
     @property
@@ -60,12 +60,12 @@ class Run:
 
     @property
     def file(self) -> Path:
-        """Where the record lies once the run is finished."""
+        """Where the record is stored once the run is finished."""
         return self.setting.out / "runs" / f"{self.key}.json"
 
     @property
     def train_words(self) -> list[str]:
-        """The training as typed."""
+        """The training command as typed."""
         model = ["-tr", self.arm.trainer, "-p", self.plans_name, "-device", self.setting.device]
         return ["nnUNetv2_train", self.setting.d, self.setting.c, self.fold, *model]
 
@@ -86,7 +86,7 @@ class Run:
         return None
 
     def to_score(self) -> dict[str, Any] | None:
-        """Return what the record will say of cases and classes, for ``check_alike``; None if nobody knows yet."""
+        """Return what the record will say about cases and classes, for ``check_alike``; None if not known yet."""
         scored = self.setting.scored
         cases = [case.name for case in scored.cases] or self._validation_cases()
         if not cases:
@@ -98,13 +98,13 @@ class Run:
         """Write the variant of the plans, as ``nnunet_ext variant`` does.
 
         Raises:
-            UserError: The plans hold blocks that win over this run's knobs.
+            UserError: The plans hold blocks that override this run's knobs.
         """
         with self._named():
             write_variant(self.setting.d, self.setting.p, self.plans_name, self._knobs)
 
     def do(self, shell: Shell) -> dict[str, Any]:
-        """Train, or go on with it, predict, score, and write the record.
+        """Train or resume training, predict, score, and write the record.
 
         Raises:
             UserError: A command fails, or a prediction does not fit its label.
@@ -189,7 +189,7 @@ class Run:
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
-        """Open an error about knobs with the option that they came with."""
+        """Prefix an error about knobs with the option that they came with."""
         try:
             yield
         except UserError as error:
@@ -206,7 +206,7 @@ class Run:
             ) from error
 
     def _check_begun(self) -> None:
-        """Refuse to go on with a training that has other plans."""
+        """Refuse to resume a training that has other plans."""
         variant, trained = self._data / f"{self.plans_name}.json", self._model / "plans.json"
         new = self._plans | {"plans_name": self.plans_name}
         if variant.is_file() and (found := folders.read_json(variant)) != new:
@@ -228,7 +228,7 @@ class Run:
         return knobs.changed(knobs.resolve(plans, self.setting.c), self._resolved)
 
     def _validation_cases(self) -> list[str]:
-        """The fold's validation cases; none if nnU-Net will draw them because there are not as many folds."""
+        """The fold's validation cases; none if nnU-Net will draw them because there are fewer folds."""
         ending = self.setting.scored.ending
         truths = (self._data / "gt_segmentations").glob(f"*{ending}")
         folds = folds_of([self._data], [truth.name.removesuffix(ending) for truth in truths])
@@ -250,7 +250,7 @@ class Run:
         return ["nnUNetv2_predict", *places, *model, *options]
 
     def _commands(self) -> list[str]:
-        """All commands; folders as seen from the comparison's."""
+        """All commands; folders are relative to the comparison's."""
         variant = ["nnunet_ext", "variant", "-d", self.setting.d, "-p", self.setting.p, "--as", self.plans_name]
         commands = [[*variant, "--set", *self._knobs], self.train_words]
         return [

@@ -46,12 +46,12 @@ class ScoredCases:
 
         Args:
             dataset: Number or name.
-            score: One of the choices, instead of the first that there is.
+            score: One of the choices, instead of the first that exists.
             images: Folder of test images.
             labels: Folder of their labels.
 
         Raises:
-            UserError: There are none such, or a label is missing.
+            UserError: There are no such cases, or a label is missing.
         """
         description = read_dataset_json(folders.dataset("nnUNet_preprocessed", dataset) / "dataset.json")
         if (images is None) != (labels is None) or (images is not None and score is not None):
@@ -75,7 +75,7 @@ class ScoredCases:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """Hashes of label and images by case; none of validation cases, which are the dataset's own.
+        """Hashes of label and images by case; none for validation cases, which are the dataset's own.
 
         Raises:
             UserError: A file cannot be read.
@@ -100,7 +100,7 @@ class ScoredCases:
             check_case(case, reader, channels, legal)
 
     def link_images(self, folder: Path) -> None:
-        """Put links to the images, and what is beside them, into a folder, named as nnUNetv2_predict wants them.
+        """Put links to the images, and what is beside them, into a folder, named as nnUNetv2_predict expects.
 
         Raises:
             UserError: Something else is in the folder.

@@ -31,7 +31,7 @@ class ComparedRun:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> ComparedRun:
-        """Take from a run's JSON what is compared."""
+        """Read what is compared from a run's JSON."""
         return cls(record["name"], record["seed"], record["fold"], record["training_seconds"], record["cases"])
 
     @property
@@ -53,7 +53,7 @@ class ComparedRun:
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Return the mean of what is there; None of nothing."""
+    """Return the mean of the defined values, or None if there are none."""
     present = [value for value in values if value is not None]
     return statistics.fmean(present) if present else None
 
@@ -69,7 +69,7 @@ def by_seed(runs: Sequence[ComparedRun], metric: str, class_name: str) -> list[f
 
 
 def spread(values: Sequence[float]) -> float | None:
-    """Return the standard deviation of the population that these seeds are a sample of; None of a single one."""
+    """Return the standard deviation of the population that these seeds are a sample of; None for a single seed."""
     return statistics.stdev(values) if len(values) > 1 else None
 
 

@@ -37,7 +37,7 @@ def comparison_table(runs: Sequence[ComparedRun]) -> str:
         ]
         each.append([run.name, run.fold, str(run.seed), *cells, f"{run.seconds:.0f}"])
     notes = (
-        f"HD95: {DEFINITION}. A class that only one of truth and prediction has: Dice 0 and the image's diagonal; one "
+        f"HD95: {DEFINITION}. A class that only truth or prediction has counts as Dice 0 and the image's diagonal; one "
         f"that neither has is left out. Spread: standard deviation over seeds (n - 1) of the mean over cases."
     )
     return "\n\n".join([markdown_table(rows), markdown_table(each), notes])

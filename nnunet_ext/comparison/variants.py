@@ -1,4 +1,4 @@
-"""Plans with other knobs over the same preprocessed data."""
+"""Plans with other knobs for the same preprocessed data."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def write_variant(dataset: str, plans_name: str, new_name: str, settings: Sequen
         settings: ``KEY=VALUE``.
 
     Raises:
-        UserError: The name is not fit or taken, a knob is unknown, or a block of a configuration wins over it.
+        UserError: The name is invalid or taken, a knob is unknown, or a block of a configuration overrides it.
     """
     block = knobs.parse(settings)
     check_plans_name(new_name)
     if new_name == plans_name:
-        raise UserError(f"--as {new_name}: expected another name than -p, got the same. Choose a new one.")
+        raise UserError(f"--as {new_name}: expected a name that differs from -p, got the same. Choose a new one.")
     plans = deepcopy(folders.plans(dataset, plans_name))
     knobs.put(plans, block)
     plans["plans_name"] = new_name
@@ -47,7 +47,7 @@ def write_variant(dataset: str, plans_name: str, new_name: str, settings: Sequen
 
 
 def _of_members(dataset: str, plans_name: str, new_name: str, block: dict[str, Any]) -> dict[Path, dict[str, Any]]:
-    """Return the variants of a collection's members, which are trained with the same knobs, by their files."""
+    """Return the variants of a collection's members, which are trained with the same knobs, by file."""
     table = TaskTable.read(folders.plans(dataset, plans_name))
     if table is None or table.bound is not None:
         return {}
@@ -73,19 +73,19 @@ def _check_new(file: Path, plans: dict[str, Any]) -> None:
 
 
 def _write_new(file: Path, plans: dict[str, Any]) -> None:
-    """Write plans whole or not at all.
+    """Write plans completely or not at all.
 
     Raises:
         UserError: A different file of that name is there, or the folder cannot be written.
     """
     if not file.exists():
-        with contextlib.suppress(FileExistsError):  # another process wrote it in this instant
+        with contextlib.suppress(FileExistsError):  # another process wrote it at the same moment
             write_json(file, plans, new=True)
     _check_new(file, plans)
 
 
 def _check_effect(block: dict[str, Any], resolved: dict[str, Any], configuration: str) -> None:
-    """Refuse a knob that the configuration's own block, which wins, keeps at another value."""
+    """Refuse a knob that the configuration's own block overrides with another value."""
     for key, value in block.items():
         wanted = {(key, name): inner for name, inner in value.items()} if isinstance(value, dict) else {(key,): value}
         for path, setting in wanted.items():

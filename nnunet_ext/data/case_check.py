@@ -66,7 +66,7 @@ def read_label(file: Path, reader: BaseReaderWriter, legal: tuple[int, ...]) -> 
 
 
 def knows_spacing(label: Path) -> bool:
-    """Whether a label file says its spacing; a .tif without a file beside it does not, and nnU-Net does not mind."""
+    """Whether a label file gives its spacing; a .tif without a file beside it does not, which nnU-Net accepts."""
     beside = spacing_file(label, label=True)
     return beside is None or beside.is_file()
 
@@ -91,7 +91,7 @@ def _check_labels(file: Path, label: NDArray, legal: tuple[int, ...]) -> None:
         values = ", ".join(np.format_float_positional(value, trim="-") for value in found[:5])
         remedy = "Correct the file or declare the label."
         if (found != np.round(found)).any():
-            remedy = "Round the file to whole numbers and save it as integers: nnU-Net cuts fractions off."
+            remedy = "Round the file to whole numbers and save it as integers: nnU-Net truncates fractions."
         raise UserError(
             f"{file}: expected the labels of dataset.json, {min(legal)} to {max(legal)}, found {values} in "
             f"{wrong.size} voxel{'s' * (wrong.size > 1)}. {remedy}"
@@ -99,7 +99,7 @@ def _check_labels(file: Path, label: NDArray, legal: tuple[int, ...]) -> None:
 
 
 def _check_grid(file: Path, array: NDArray, properties: dict, other: Path, expected: NDArray, grid: dict) -> None:
-    """Refuse a file that does not lie on the voxels of ``other``."""
+    """Refuse a file whose voxel grid is not that of ``other``."""
     remedy = "Resample it onto that image, or copy that header if only the header is wrong (--no_check skips this)."
     if array.shape[1:] != expected.shape[1:]:
         raise UserError(
@@ -119,7 +119,7 @@ def _check_grid(file: Path, array: NDArray, properties: dict, other: Path, expec
 
 
 def _affine(properties: dict) -> NDArray | None:
-    """Map from voxel (x, y, z) to mm; None for formats that know of no place in space."""
+    """Map from voxel (x, y, z) to mm; None for formats without a position in space."""
     if "sitk_stuff" in properties:
         space = {
             key: np.asarray(value, float)
@@ -138,7 +138,7 @@ def _affine(properties: dict) -> NDArray | None:
 
 
 def _voxels_apart(one: NDArray | None, other: NDArray | None, shape: Iterable[int]) -> float:
-    """The largest distance between equal corners of two grids of one shape (Z, Y, X), in voxels."""
+    """The largest distance between corresponding corners of two grids of the same shape (Z, Y, X), in voxels."""
     if one is None or other is None:
         return 0.0
     z, y, x = (size - 1 for size in shape)

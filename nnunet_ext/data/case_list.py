@@ -1,4 +1,4 @@
-"""A text file that names cases, one on each line."""
+"""A text file that names cases, one per line."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ def read_case_list(file: Path, legal: Collection[str], dataset: str, option: str
 
     Args:
         file: The file.
-        legal: The cases that there are.
+        legal: The cases that exist.
         dataset: Name of their dataset.
-        option: What the user gave the file with.
+        option: The option that names the file.
 
     Raises:
-        UserError: It cannot be read, or names a case that there is not.
+        UserError: It cannot be read, or names a case that does not exist.
     """
     try:
         lines = read_text(file, mark=True).splitlines()
     except OSError as error:
         raise UserError(
-            f"{option}: expected {file} to be a text file with one case on each line, got {error}. Mend the path."
+            f"{option}: expected {file} to be a text file with one case on each line, got {error}. Check the path."
         ) from error
     cases = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
     for case in cases:

@@ -1,4 +1,4 @@
-"""Names of cases: each becomes the name of files, beside files that nnU-Net names itself."""
+"""Names of cases: each becomes part of file names, beside files that nnU-Net names itself."""
 
 from __future__ import annotations
 

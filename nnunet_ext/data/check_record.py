@@ -1,4 +1,4 @@
-"""What the check of a dataset has read and found sound, so that it reads only what has changed since."""
+"""What the check of a dataset has read and found valid, so that it reads only what has changed since."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILE = ".nnunet_ext_checked.json"
 
 @dataclass(frozen=True)
 class CheckRecord:
-    """The record of one dataset; it counts for one dataset.json and one version of nnunet_ext.
+    """The record of one dataset; it is valid for one dataset.json and one version of nnunet_ext.
 
     Args:
         folder: The dataset's folder in nnUNet_preprocessed, which need not exist before :meth:`write`.
@@ -40,13 +40,13 @@ class CheckRecord:
         """Return the cases that were not checked, or of which a file has changed since.
 
         Args:
-            description: The dataset.json of today.
+            description: The current dataset.json.
             cases: The dataset's cases.
         """
         return _unchecked(cases, self._known(description))
 
     def write(self, description: Mapping[str, Any], cases: Sequence[Case]) -> None:
-        """Record that all cases are sound; reads the files of those that were not recorded."""
+        """Record that all cases are valid; reads the files of those that were not recorded."""
         known = self._known(description)
         left = {case.name for case in _unchecked(cases, known)}
         if not left and known.keys() == {case.name for case in cases}:

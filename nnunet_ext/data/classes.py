@@ -11,8 +11,8 @@ from nnunet_ext.data.dataset_json import IGNORE
 def foreground_classes(dataset_json: Mapping[str, Any]) -> dict[str, int | tuple[int, ...]]:
     """Return {name: label or region} in the order of nnU-Net's statistics and of the network's output.
 
-    nnU-Net sorts labels by value, whatever their order in dataset.json, and keeps the order of regions. Names of one
-    label are one class.
+    nnU-Net sorts labels by value, whatever their order in dataset.json, and keeps the order of regions. Several names
+    of one label are one class.
     """
     labels = {name: value for name, value in dataset_json["labels"].items() if name != IGNORE}
     if any(isinstance(value, list | tuple) and len(value) > 1 for value in labels.values()):

@@ -1,4 +1,4 @@
-"""What nnU-Net reads beside an image or a label, which goes wherever that file goes."""
+"""What nnU-Net reads beside an image or a label, and what must accompany that file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Bad data found before anything is written: one line naming the file, what is expected, what is there and the remedy.
 
-Here: the walk over all cases. dataset.json and file names: :mod:`nnunet_ext.data.raw_dataset`. What is read of a case:
-:mod:`nnunet_ext.data.case_check`.
+This module goes through all cases. For dataset.json and file names see :mod:`nnunet_ext.data.raw_dataset`, for what is
+read of a case :mod:`nnunet_ext.data.case_check`.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def check_dataset(
     Args:
         folder: The dataset's folder in nnUNet_raw.
         record: What was checked before; images and labels that have not changed since are not read again.
-        plans: Of a dataset that is planned already: they name the reader that will read the images. By default it is
-            the one that planning will choose, and what planning depends on is checked.
+        plans: Plans of a dataset that is already planned: they name the reader that will read the images. By default it
+            is the one that planning will choose, and what planning depends on is checked.
         show_progress: Show a progress bar.
 
     Returns:
@@ -77,7 +77,7 @@ def check_images(
         UserError: The first problem found, and how many more cases have one.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: expected a folder of images, found none. Mend the path after -i.")
+        raise UserError(f"{folder}: expected a folder of images, found none. Check the path after -i.")
     described = RawDataset(folder, dataset_json)
     cases = list_images(folder, described.file_ending, len(described.channel_names))
     check_cases(cases, described, planned_reader(plans), show_progress=show_progress)

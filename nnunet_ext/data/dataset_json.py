@@ -1,6 +1,6 @@
-"""dataset.json, read as nnU-Net takes it.
+"""dataset.json, read as nnU-Net interprets it.
 
-nnU-Net takes labels that are written as text, and further keys of any name and content. So labels become numbers when
+nnU-Net accepts labels that are written as text, and further keys of any name and content. So labels become numbers when
 the file is read, and a key is ours only if its content has our form.
 """
 
@@ -27,7 +27,7 @@ def read_dataset_json(file: Path) -> dict[str, Any]:
     """Return the dataset.json of a raw or preprocessed dataset or of a model, with its labels as numbers.
 
     Raises:
-        UserError: It is missing or broken, or nnU-Net does not take its labels.
+        UserError: It is missing or broken, or nnU-Net does not accept its labels.
     """
     description = read_json(file)
     if not isinstance(description, dict):
@@ -45,10 +45,11 @@ def with_numbers(description: Mapping[str, Any], file: Path) -> dict[str, Any]:
 
     Args:
         description: What the file holds.
-        file: Where it stands, for messages.
+        file: Its path, for messages.
 
     Raises:
-        UserError: Text where nnU-Net compares it with voxels: a region's labels, or ``ignore``; or no whole number.
+        UserError: Text where nnU-Net compares it with voxels: a region's labels, or ``ignore``; or a label that is not
+            a whole number.
     """
     labels = description["labels"]
     regions = any(isinstance(value, list | tuple) and len(value) > 1 for value in labels.values())
@@ -99,7 +100,7 @@ def is_collection(description: Mapping[str, Any]) -> bool:
 
 
 def part_record(description: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return what a part says of its origin, ``{"dataset": ..., "collection": ..., "task": ...}``, else None."""
+    """Return what a part says about its origin, ``{"dataset": ..., "collection": ..., "task": ...}``, else None."""
     record = description.get(PART)
     if not isinstance(record, dict) or set(record) != {"dataset", "collection", "task"}:
         return None

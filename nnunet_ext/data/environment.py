@@ -1,4 +1,4 @@
-"""nnU-Net's variables as people set them: what cannot be meant is found before a folder is made."""
+"""nnU-Net's variables as users set them: obvious mistakes are found before a folder is created."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ QUOTES = "'\"`\u2018\u2019\u201c\u201d"
 
 
 def check_variables() -> None:
-    """Refuse a variable of nnU-Net that is set to what cannot be meant; one that is unset is no mistake here.
+    """Refuse a variable of nnU-Net with an obviously wrong value; an unset one is not a mistake here.
 
     Raises:
         UserError: Quotation marks, blanks, a ``~`` or a ``$`` that no shell replaced, or one folder for two variables.
@@ -45,5 +45,5 @@ def variable_problem(variable: str) -> str | None:
 
 
 def _meant(value: str) -> str:
-    """The value as a shell and a careful user would have it."""
+    """The value as a shell and a careful user would write it."""
     return os.path.expandvars(os.path.expanduser(value.strip().strip(QUOTES).strip()))

@@ -11,7 +11,7 @@ from nnunet_ext.files.json_file import read_json
 
 STOCK_FOLDS = 5
 FILE = "splits_final.json"
-UNUSED = "unused"  # a fold may list cases that no fold uses; nnU-Net passes the key over
+UNUSED = "unused"  # a fold may list cases that no fold uses; nnU-Net ignores the key
 DEFAULT = "or delete the file for nnU-Net's default"
 
 Folds = list[dict[str, list[str]]]
@@ -44,7 +44,7 @@ def folds_of(places: Sequence[Path], cases: Collection[str]) -> Folds:
 
 
 def split_of(folder: Path, cases: Collection[str], fold: int | str) -> tuple[list[str], list[str]]:
-    """Return a fold's training and validation cases; of ``"all"`` all cases twice, beyond the last fold none.
+    """Return a fold's training and validation cases; for ``"all"`` all cases twice, beyond the last fold none.
 
     Args:
         folder: The dataset's folder in nnUNet_preprocessed.
@@ -61,7 +61,7 @@ def split_of(folder: Path, cases: Collection[str], fold: int | str) -> tuple[lis
 
 
 def restrict(folds: Folds, cases: Collection[str]) -> Folds:
-    """Return the same folds, same numbers, with only these cases; a fold may lose all it validated on."""
+    """Return the same folds under the same numbers with only these cases; a fold may lose all its validation cases."""
     kept = set(cases)
     return [{key: [case for case in names if case in kept] for key, names in fold.items()} for fold in folds]
 
@@ -109,7 +109,7 @@ def _problem(folds: Folds, number: int, cases: set[str], of_member: bool) -> str
     for key, names, use in (("train", train, "train"), ("val", val, "validate")):
         if not names and not of_member:
             return f"fold {number}: expected cases to {use} on, found none under {key!r}. List some, {DEFAULT}."
-    if of_member and (twice := sorted({*train} & {*val})):  # of a dataset alone nnU-Net warns
+    if of_member and (twice := sorted({*train} & {*val})):  # for a single dataset, nnU-Net warns
         return (
             f"fold {number}: expected each case under 'train' or under 'val', found {twice[0]!r} under both"
             f"{more(len(twice) - 1)}. Remove it from one, {DEFAULT}."

@@ -1,7 +1,8 @@
-"""Whether an image's file is whole.
+"""Whether an image file is intact.
 
-SimpleITK returns a truncated .nii.gz padded with zeros, and takes zeros for NaN and infinite voxels of a NIfTI. A NIfTI
-is read here as nnU-Net's readers read it otherwise: compressed or not whatever its name says, and whatever follows it.
+SimpleITK returns a truncated .nii.gz padded with zeros, and reads NaN and infinite voxels of a NIfTI as zeros.
+Otherwise a NIfTI is read here as nnU-Net's readers read it: compressed or not, whatever its name says, and ignoring
+what follows it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ HEAD = 4096  # bytes that hold any header
 
 
 def check_whole(file: Path) -> None:
-    """Refuse a file that cannot be read, and of NIfTI what SimpleITK hides.
+    """Refuse a file that cannot be read and, for NIfTI, what SimpleITK hides.
 
     Raises:
         UserError: It is missing or may not be read; or it is a NIfTI that is cut off or holds NaN or infinite voxels.
@@ -71,17 +72,17 @@ def check_finite(file: Path, array: NDArray) -> None:
 
 
 def broken(file: Path, reason: str) -> UserError:
-    """Return the error about a file that is not whole."""
+    """Return the error about a file that is not intact."""
     return UserError(
-        f"{file}: expected a whole image, but it is corrupt or truncated ({reason}). Copy or export it again."
+        f"{file}: expected an intact image, but it is corrupt or truncated ({reason}). Copy or export it again."
     )
 
 
 def forbidden(file: Path, error: OSError) -> UserError:
     """Return the error about a file that the operating system does not let us read."""
     return UserError(
-        f"{file}: expected an image that can be read, got {error.strerror or str(error)!r}. Give yourself the right to "
-        f"read it (chmod u+r), or check its disk."
+        f"{file}: expected an image that can be read, got {error.strerror or str(error)!r}. Make it readable (chmod "
+        f"u+r), or check its disk."
     )
 
 
@@ -96,7 +97,7 @@ def _read(file: Path, size: int = -1) -> bytes:
 
 
 def _uncompressed(content: bytes) -> bytes:
-    """The content of a gzip file, or of one that only has such a name; what follows the last stream does not count."""
+    """The content of a gzip file, or of one that only has such a name; what follows the last stream is ignored."""
     parts = []
     while content.startswith(GZIP):
         stream = zlib.decompressobj(wbits=31)
@@ -110,7 +111,7 @@ def _uncompressed(content: bytes) -> bytes:
 def _header(content: bytes) -> nibabel.Nifti1Header:
     sizes = {int.from_bytes(content[:4], order) for order in ("little", "big")} & HEADERS.keys()
     if not sizes:
-        raise ValueError("no header of a NIfTI")
+        raise ValueError("no NIfTI header")
     return HEADERS[sizes.pop()].from_fileobj(io.BytesIO(content))
 
 

@@ -1,4 +1,4 @@
-"""The nnU-Net reader that does the work, and what it is told when it refuses a file."""
+"""The nnU-Net reader that does the work, and what the user is told when it refuses a file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def find_reader(description: Mapping[str, Any], example: Path) -> BaseReaderWrit
         example: The first image of the first training case: nnU-Net tries its readers on it.
 
     Raises:
-        UserError: None of its readers takes the image.
+        UserError: None of its readers accepts the image.
     """
     from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 
@@ -53,10 +53,10 @@ def find_reader(description: Mapping[str, Any], example: Path) -> BaseReaderWrit
 
 
 def planned_reader(plans: Mapping[str, Any]) -> BaseReaderWriter:
-    """Return the reader that preprocessing, prediction and evaluation take: the one of the plans.
+    """Return the reader that preprocessing, prediction and evaluation use: the one in the plans.
 
     Raises:
-        UserError: The plans name none that nnU-Net has.
+        UserError: The plans name a reader that nnU-Net does not have.
     """
     from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
 
@@ -74,7 +74,7 @@ def read_image(reader: BaseReaderWriter, file: Path, *, label: bool = False) -> 
     """Read one file, whole, as (C, Z, Y, X), with the reader's properties.
 
     Raises:
-        UserError: It is damaged, the reader does not take it, or nnU-Net reads it but cannot write its prediction.
+        UserError: It is damaged, the reader rejects it, or nnU-Net reads it but cannot write its prediction.
     """
     from tifffile import TiffFileError
 
@@ -90,7 +90,7 @@ def read_image(reader: BaseReaderWriter, file: Path, *, label: bool = False) -> 
 
 
 def _refused(file: Path, reader: BaseReaderWriter, error: Exception, *, label: bool) -> UserError:
-    """Say why a reader does not take a file; every reader has its own words."""
+    """Say why a reader rejects a file; every reader words it differently."""
     name, text, reason = type(reader).__name__, str(error).lower(), one_line(error, last=True)
     beside = spacing_file(file, label=label)
     of_beside = "spacing" in text or isinstance(error, TypeError | JSONDecodeError)
@@ -108,7 +108,7 @@ def _refused(file: Path, reader: BaseReaderWriter, error: Exception, *, label: b
         return UserError(
             f"{file}: expected an image of the form that nnU-Net's {name} reads, got another ({reason}). {SPLIT}"
         )
-    if file.name.endswith(NIFTI):  # it is whole
+    if file.name.endswith(NIFTI):  # it is intact
         return UserError(
             f"{file}: expected an image that nnU-Net's {name} reads, got one that it refuses ({reason}). Save it "
             f'again, or plan with another reader ("overwrite_image_reader_writer" in dataset.json).'
@@ -117,7 +117,7 @@ def _refused(file: Path, reader: BaseReaderWriter, error: Exception, *, label: b
 
 
 def _check_form(file: Path, array: NDArray, properties: dict, *, label: bool) -> None:
-    """Refuse further axes, which nnU-Net takes for channels and cannot write, and labels with several channels."""
+    """Refuse further axes, which nnU-Net reads as channels and cannot write, and labels with several channels."""
     kind, remedy = ("a label", ONE) if label else ("an image", SPLIT)
     channels = len(array)
     axes = len(properties["sitk_stuff"]["spacing"]) if "sitk_stuff" in properties else None
@@ -127,7 +127,7 @@ def _check_form(file: Path, array: NDArray, properties: dict, *, label: bool) ->
         raise UserError(
             f"{file}: expected {kind} with at most three axes, found {axes}, the fourth of length {channels}. {remedy}"
         )
-    values = array.shape[-1] if len(properties["spacing"]) < 3 else 1  # nnU-Net took the values for an axis
+    values = array.shape[-1] if len(properties["spacing"]) < 3 else 1  # nnU-Net read the values as an axis
     if label and values == 1:
         values = channels
     if values > 1:

@@ -1,4 +1,4 @@
-"""Files of plans: their names, and reading those that a user may have edited or that were cut short."""
+"""Plans files: their names, and reading those that a user may have edited or that were cut short."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def read_plans(file: Path) -> dict[str, Any]:
     """Return the plans in a file.
 
     Raises:
-        UserError: It is no JSON, or not that of plans.
+        UserError: It is not JSON, or not plans.
     """
     found = read_json(file)
     if not isinstance(found, dict) or not isinstance(found.get("configurations"), dict) or "plans_name" not in found:
@@ -28,10 +28,10 @@ def read_plans(file: Path) -> dict[str, Any]:
 
 
 def check_plans_name(name: str) -> None:
-    """Refuse a name that cannot name plans: it becomes a file's and part of a folder's, split at ``__``.
+    """Refuse a name that plans cannot have: it becomes a file's and part of a folder's, split at ``__``.
 
     Raises:
-        UserError: The name is not fit.
+        UserError: The name is invalid.
     """
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,98}[A-Za-z0-9])?", name) or "__" in name or name in TAKEN:
         raise UserError(

@@ -57,7 +57,7 @@ class RawDataset:
         """Refuse names from which nnU-Net would plan the wrong normalization: it takes them in the file's order.
 
         Raises:
-            UserError: They are written the other way round, in another order, or are no text.
+            UserError: They are written the other way round, in another order, or are not text.
         """
         names = self.channel_names
         numbered = all(re.fullmatch(r"\d+", str(number)) for number in names)
@@ -80,12 +80,12 @@ class RawDataset:
         """Return the values that a label file may hold, ignore included.
 
         Raises:
-            UserError: nnU-Net does not take the labels of dataset.json.
+            UserError: nnU-Net does not accept the labels of dataset.json.
         """
         return _legal_labels(self.description, self.file)
 
     def cases(self) -> list[Case]:
-        """Return the training cases by name; whether the files are there is for others to see.
+        """Return the training cases by name; whether the files exist is checked elsewhere.
 
         Raises:
             UserError: There is none, a file's name says neither case nor channel, or nnU-Net cannot use a case's name.
@@ -111,10 +111,10 @@ def list_images(folder: Path, ending: str, channels: int) -> list[Case]:
     if doubles := [name for name in files if name.startswith(DOUBLE)]:
         raise UserError(
             f"{folder / doubles[0]}: expected images, found a file in which macOS keeps the attributes of another; "
-            f"nnU-Net would take it for a case. Delete such files: find {folder} -name '._*' -delete"
+            f"nnU-Net would read it as a case. Delete such files: find {folder} -name '._*' -delete"
         )
     if not files:
-        found = f"{len(present)} other files, as {present[0]}" if present else "none"
+        found = f"{len(present)} other files, such as {present[0]}" if present else "none"
         raise UserError(
             f"{folder}: expected images named CASE_0000{ending}, found {found}. Put them there, or convert "
             f"them: {ending} is the 'file_ending' of dataset.json."
@@ -192,7 +192,7 @@ def _legal_labels(description: dict[str, Any], file: Path) -> tuple[int, ...]:
         if "ignore" in reason.lower():
             reason = "'ignore' must be one integer, the highest label and next to the second highest"
         raise UserError(
-            f"{file}: expected labels that nnU-Net takes, got {labels!r}: {reason}. Correct them."
+            f"{file}: expected labels that nnU-Net accepts, got {labels!r}: {reason}. Correct them."
         ) from error
     legal = [int(label) for label in manager.all_labels]
     if manager.has_ignore_label:

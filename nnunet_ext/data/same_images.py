@@ -1,4 +1,4 @@
-"""Cases with the same image files, under whatever names and in whatever datasets."""
+"""Cases with the same image files, under any name and in any dataset."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def images_of(
 def same_images(one: Images, other: Images) -> list[tuple[str, str]]:
     """Return the pairs of cases that share an image file, by path or as the same file under two paths.
 
-    A file that stands in every case of a dataset beside further images (an atlas) tells nothing.
+    A file that is in every case of a dataset beside other images (an atlas) does not count.
 
     Args:
         one: Image files by case.
@@ -70,7 +70,7 @@ def same_images(one: Images, other: Images) -> list[tuple[str, str]]:
 
 
 def _in_all(cases: Images) -> set[Hashable]:
-    """Files that three or more cases, and so many as all of a dataset, have beside images of their own."""
+    """Files that all cases of a dataset of three or more have beside images of their own."""
     by_dataset: dict[str, list[set[Hashable]]] = {}
     for name, images in cases.items():
         by_dataset.setdefault(name.rpartition("/")[0], []).append(_identities(images) if len(images) > 1 else set())
@@ -82,7 +82,7 @@ def _identities(images: Iterable[Path]) -> set[Hashable]:
 
 
 def _identity(file: Path) -> Iterator[Hashable]:
-    """The path, and what is equal for all paths that lead to one file: links of both kinds, mounts."""
+    """The path, and what is equal for all paths that lead to one file: links of both types, mounts."""
     yield str(file)
     try:
         stat = file.stat()

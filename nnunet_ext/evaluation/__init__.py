@@ -1,1 +1,1 @@
-"""Figures and tables of what nnU-Net's own evaluation and log hold."""
+"""Figures and tables from nnU-Net's own evaluation and log."""

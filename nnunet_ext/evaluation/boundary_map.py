@@ -1,4 +1,4 @@
-"""Boundary maps out of a trained network that finds boundaries."""
+"""Boundary maps from a trained network that finds boundaries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Boundary(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, heads, D, H, W) from images (B, C, D, H, W)."""
-        # only in train mode are boundaries returned; norms and dropout stay in the eval mode that the predictor set
+        # boundaries are returned in train mode only; norms and dropout stay in the eval mode that the predictor set
         self.network.training = True
         probability = self.network(x).boundary.softmax(1)[:, 1:]
         return probability.repeat(1, self.heads, *[1] * (x.ndim - 2))
@@ -39,7 +39,7 @@ def boundary_maps(
     Args:
         model: Trained model, ``<trainer>__<plans>__<configuration>``.
         cases: For each case the files of its channels.
-        fold: Whose final checkpoint.
+        fold: The fold whose final checkpoint is used.
         device: ``cpu`` or ``cuda``.
 
     Returns:

@@ -19,7 +19,7 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def in_cell(word: str) -> str:
-    """Return a word as it may stand in a cell: names may hold the sign that ends one."""
+    """Return a word in a form that a cell can hold: names may contain the character that ends a cell."""
     return word.replace("|", "\\|")
 
 

@@ -13,8 +13,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 def training_curve(logs: dict[str, dict[str, list[Any]]]) -> Figure:
     """Draw pseudo-Dice and losses over epochs.
 
-    A method whose loss has parts (``segmentation_loss``) is drawn with that part, the one that other trainers have too;
-    its further parts are dotted.
+    A method whose loss has parts (``segmentation_loss``) is drawn with that part, which other trainers have too; its
+    other parts are dotted.
 
     Args:
         logs: By trainer, the ``logging`` of an nnU-Net checkpoint.

@@ -1,1 +1,1 @@
-"""Models for others."""
+"""Export of models."""

@@ -1,4 +1,4 @@
-"""Models of stock nnU-Net out of models that have a plain U-Net inside."""
+"""Stock nnU-Net models from models that contain a plain U-Net."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from nnunet_ext.files.system_files import files_in
 TRAINER = nnUNetTrainer.__name__
 OF_MODEL = ("dataset.json", "dataset_fingerprint.json")
 SUMMARY = "validation/summary.json"
-OF_FOLD = ("progress.png", SUMMARY)  # nnU-Net's export to a zip wants both
+OF_FOLD = ("progress.png", SUMMARY)  # nnU-Net's export to a zip needs both
 logger = logging.getLogger(__name__)
 
 
 def strip(
     model: Path, trainer: type[nnUNetTrainer], folds: Sequence[str], checkpoint_name: str, plans_name: str
 ) -> Path:
-    """Write a model as one of stock nnU-Net, beside it: encoder, decoder and nothing else.
+    """Write a stock nnU-Net model beside a model: encoder, decoder and nothing else.
 
-    Whatever a method needs in training only stays behind. That the rest predicts the same is tried on an image of
-    noise, not presumed. Validation results travel, as they are the same, if they are of the same checkpoint.
+    What a method needs only in training is left out. That the rest predicts the same is verified on a random image.
+    Validation results are copied if they belong to the same checkpoint, because they are the same.
 
     Args:
         model: Folder ``TRAINER__PLANS__CONFIGURATION`` in nnUNet_results.
@@ -49,8 +49,8 @@ def strip(
         The new model's folder, ``nnUNetTrainer__PLANS_NAME__CONFIGURATION``.
 
     Raises:
-        UserError: The network is no plain U-Net in prediction; a fold of the new model is there already, or another
-            model of that name; cannot be written.
+        UserError: The network is not a plain U-Net in prediction; a fold of the new model, or another model of that
+            name, already exists; the model cannot be written.
     """
     configuration = model.name.rpartition("__")[2]
     target = model.with_name(f"{TRAINER}__{plans_name}__{configuration}")
@@ -81,7 +81,7 @@ def strip(
         if not is_write_error(error):
             raise
         raise UserError(
-            f"{target}: expected to write a model, got {one_line(error)!r}. Free space or mend its rights."
+            f"{target}: expected to write a model, got {one_line(error)!r}. Free space or correct its permissions."
         ) from error
     return target
 
@@ -91,7 +91,7 @@ def _origin(trainer: type[nnUNetTrainer], plans: Mapping[str, Any]) -> dict[str,
 
 
 def _is_stripped(target: Path, plans: dict[str, Any], origin: dict[str, str]) -> bool:
-    """Whether all that a model's folder holds was stripped from one model; a fold that is in training was not."""
+    """Whether everything in a model's folder was stripped from one model; a fold that is in training was not."""
     if not target.is_dir():
         return False
     file = target / "plans.json"
@@ -148,7 +148,7 @@ def _stripped(
     if not _predict_alike(whole, plain):
         raise UserError(
             f"{file}: expected a network that predicts with the plans' U-Net alone, but {trainer.__name__} does not, "
-            f"or its knobs have it otherwise. Predict with the model as it is."
+            f"or not with its knobs. Predict with the model as it is."
         )
     kept = {name: value for name, value in checkpoint.items() if name != "nnunet_ext"}
     return kept | {
@@ -184,7 +184,7 @@ def _weights_of(plain: nn.Module, weights: Mapping[str, Tensor], file: Path) -> 
 
 @torch.no_grad()
 def _predict_alike(whole: nn.Module, plain: Any) -> bool:
-    """Compare logits of an image of noise, of twice the size that the bottleneck needs."""
+    """Compare logits of a noise image that has twice the size that the bottleneck needs."""
     first = next(plain.encoder.parameters())
     size = [2] * (first.ndim - 2)
     for stride in plain.encoder.strides:
@@ -194,6 +194,6 @@ def _predict_alike(whole: nn.Module, plain: Any) -> bool:
 
 
 def _at_rest(state: dict[str, Any], plain: nn.Module) -> dict[str, Any]:
-    """Return an optimizer's state of the same settings, for fewer parameters and without momentum."""
+    """Return an optimizer's state with the same settings, for fewer parameters and without momentum."""
     group = state["param_groups"][0] | {"params": list(range(len(list(plain.parameters()))))}
     return {"state": {}, "param_groups": [group]}

@@ -1,4 +1,4 @@
-"""A file's identity: enough to tell that it is another one now, without reading it each time."""
+"""A file's identity: enough to notice a change without reading the file each time."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ SAMPLES = 16  # chunks, of a .gz larger than that, whose end holds a checksum of
 
 @dataclass(frozen=True)
 class FileStamp:
-    """Size, time and content of a file; of a link, of the file that it leads to.
+    """Size, time and content of a file; for a link, of its target.
 
     Args:
         size: Bytes.
-        modified: Time of the last change in ns. It is only a short cut: a file that was copied or touched is the same.
-        sha256: Of the content; of a .gz larger than 16 MiB, of so much of it, the checksum at its end included.
+        modified: Time of the last change in ns. It is only a shortcut: a file that was copied or touched is still the
+            same.
+        sha256: Of the content; for a .gz larger than 16 MiB, of that much of it, including the checksum at its end.
     """
 
     size: int
@@ -37,7 +38,7 @@ class FileStamp:
         return [self.size, self.modified, self.sha256]
 
     def fits(self, file: Path) -> bool:
-        """Whether this is the file's stamp still; content is read only where the time differs."""
+        """Whether this is still the file's stamp; content is read only if the time differs."""
         found = file.stat()
         if found.st_size != self.size:
             return False
@@ -45,11 +46,11 @@ class FileStamp:
 
 
 def changed_file(files: Sequence[Path], stamps: Sequence[Sequence[Any]] | None) -> Path | None:
-    """Return the first of some files that is another one than it was; None: none is, as far as anybody knows.
+    """Return the first of some files that has changed, or None if none is known to have changed.
 
     Args:
-        files: The files; one that is not there tells nothing, it may be on another machine.
-        stamps: What :meth:`FileStamp.as_json` said of them; None if nobody asked.
+        files: The files; a missing one does not count, it may be on another machine.
+        stamps: What :meth:`FileStamp.as_json` said of them; None if it was not recorded.
     """
     if stamps is None:
         return None

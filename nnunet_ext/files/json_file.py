@@ -1,4 +1,4 @@
-"""JSON and text files: read those that a user may have edited, write whole or not at all."""
+"""JSON and text files: reading those that a user may have edited, and atomic writing."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def read_json(file: Path, *, unique: bool = False) -> Any:
 
     Args:
         file: The file.
-        unique: Refuse an object that names a key twice; Python would keep the last of them without a word.
+        unique: Refuse an object that names a key twice; Python would silently keep the last one.
 
     Raises:
-        UserError: The file cannot be read, is no JSON or names a key twice.
+        UserError: The file cannot be read, is not JSON or names a key twice.
     """
     try:
         return json.loads(read_text(file), object_pairs_hook=_unique if unique else None)
     except PermissionError as error:
-        raise UserError(f"{file}: expected JSON, got {error.strerror!r}. Let it be read: chmod u+r.") from error
+        raise UserError(f"{file}: expected JSON, got {error.strerror!r}. Make it readable: chmod u+r.") from error
     except (OSError, json.JSONDecodeError) as error:
         raise UserError(f"{file}: expected JSON, got {error}. Restore or rewrite the file.") from error
     except KeyError as error:
@@ -40,7 +40,7 @@ def read_object(file: Path) -> dict[str, Any]:
     """Return the object that a JSON file holds.
 
     Raises:
-        UserError: The file cannot be read, is no JSON or another value.
+        UserError: The file cannot be read, is not JSON or holds another value.
     """
     found = read_json(file)
     if not isinstance(found, dict):
@@ -49,10 +49,10 @@ def read_object(file: Path) -> dict[str, Any]:
 
 
 def write_json(file: Path, content: Any, *, indent: int = 4, new: bool = False) -> None:
-    """Write JSON in UTF-8, whole or not at all.
+    """Write JSON in UTF-8, atomically.
 
     Args:
-        file: The file; one that is there is replaced.
+        file: The file; an existing one is replaced.
         content: What it will hold.
         indent: Spaces for each level.
         new: Do not replace it, even if another process writes it at the same instant.
@@ -65,7 +65,7 @@ def write_json(file: Path, content: Any, *, indent: int = 4, new: bool = False) 
 
 
 def write_text(file: Path, text: str, *, new: bool = False) -> None:
-    """Write text in UTF-8, whole or not at all; see :func:`write_json`."""
+    """Write text in UTF-8, atomically; see :func:`write_json`."""
     with whole_file(file, new=new) as partial, partial.open("w", encoding="utf-8") as stream:
         stream.write(text)
         stream.flush()
@@ -100,7 +100,7 @@ def whole_file(file: Path, *, new: bool = False) -> Iterator[Path]:
 
 
 def partial_of(file: Path) -> Path:
-    """Return where to write a file that is renamed when it is whole; remove what killed processes left there."""
+    """Return where to write a file that is renamed when complete; remove what killed processes left there."""
     for other in file.parent.glob(f"{file.name}.*.partial"):
         match = PARTIAL.fullmatch(other.name)
         if match is not None and match[1] == file.name and not _is_alive(int(match[2])):
@@ -109,13 +109,13 @@ def partial_of(file: Path) -> Path:
 
 
 def is_partial(name: str) -> bool:
-    """Whether a file of this name is what a killed process left of one that it was writing."""
+    """Whether a file of this name was left by a process that was killed while writing."""
     return name.endswith(".partial")
 
 
 def _is_alive(pid: int) -> bool:
     if not hasattr(os, "fork"):
-        return True  # Windows: nobody can be asked without ending it
+        return True  # Windows: a process cannot be probed without ending it
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -19,7 +19,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def reference(file: Path, raw: Path) -> str:
-    """Return a file as seen from a folder in nnUNet_raw: relative, so that nnUNet_raw can be moved as a whole.
+    """Return a file's path as stored in dataset.json: relative, so that nnUNet_raw can be moved as a whole.
 
     Args:
         file: The file; outside of nnUNet_raw its absolute path is returned.

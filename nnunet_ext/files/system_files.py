@@ -9,7 +9,7 @@ DOUBLE = "._"  # macOS keeps a file's attributes in a second one of this name, o
 
 
 def is_system_file(file: Path) -> bool:
-    """Whether an operating system left the file: it counts for nothing."""
+    """Whether an operating system left the file, which is then ignored."""
     return file.name.lower() in NAMES or file.name.startswith(DOUBLE)
 
 

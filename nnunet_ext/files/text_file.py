@@ -1,4 +1,4 @@
-"""Text that a user wrote with whatever editor."""
+"""Text that a user wrote with any editor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_text(file: Path, *, mark: bool = False) -> str:
 
     Args:
         file: The file.
-        mark: Take a byte-order mark as well, with which some editors begin a file.
+        mark: Also accept a byte-order mark, which some editors put at the start of a file.
 
     Raises:
         OSError: It cannot be read.

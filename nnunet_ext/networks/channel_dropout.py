@@ -11,7 +11,7 @@ def channel_dropout(knob: float | None, authors: float, unet: PlainConvUNet | Re
     """Return the share of channels to drop.
 
     Where the plans say nothing it is the authors' for networks as wide as theirs, 16 features at full resolution, and
-    none for narrower ones, such as those of ``LitePlanner``: with 8 features, dropping costs more than it brings (see
+    none for narrower ones, such as those of ``LitePlanner``: with 8 features, dropping costs more than it gains (see
     docs/results.md).
 
     Args:

@@ -1,7 +1,7 @@
 """Multi-scale deformable attention in plain PyTorch, 2d and 3d.
 
 [0] Zhu et al., Deformable DETR: deformable transformers for end-to-end object detection, ICLR 2021,
-https://arxiv.org/abs/2010.04159 (section 4.1; nothing of the authors' code is used here)
+https://arxiv.org/abs/2010.04159 (section 4.1; none of the authors' code is used here)
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ class DeformableAttention(nn.Module):
     """Each query reads a few points around its reference, in every level [0].
 
     A head samples ``points`` values per level, at the reference plus an offset that is a linear function of the query,
-    and sums them with weights that are one too (softmax over levels and points). Cost grows linearly with the queries.
+    and sums them with weights that are linear too (softmax over levels and points). Cost grows linearly with the
+    queries.
 
     Axes: references and offsets are (x, y, z) = (W, H, D), as ``grid_sample`` reads them; offsets are in voxels of the
     level. Positions are computed and sampled in float32 under autocast, trilinear, zeros outside.
@@ -49,7 +50,7 @@ class DeformableAttention(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, gain: float = 1.0) -> None:
-        """Start anew; ``gain`` scales the Xavier weights of the value and output projections."""
+        """Reinitialize; ``gain`` scales the Xavier weights of the value and output projections."""
         for projection in (self.values, self.output):
             nn.init.xavier_normal_(projection.weight, gain)
             nn.init.zeros_(projection.bias)

@@ -20,11 +20,11 @@ TEMPERATURE = 10000.0
 
 
 def sine_position(size: Sequence[int], channels: int, *, device: torch.device | str | None = None) -> Tensor:
-    """Return sines and cosines of each voxel's coordinates, at frequencies that fall from one pair to the next.
+    """Return sines and cosines of each voxel's coordinates, at frequencies that decrease from one pair to the next.
 
     Coordinates are those of the voxel's centre, 0 to 2 pi along each axis. Each axis has an equal, even number of
-    channels: sine, cosine of the first frequency, sine, cosine of the second, and so on; the axes follow one another
-    as in ``size``. Channels that cannot be shared out stay 0.
+    channels: sine, cosine of the first frequency, sine, cosine of the second, and so on; the axes follow one another as
+    in ``size``. Channels that are left over stay 0.
 
     Args:
         size: Voxels (D, H, W) or (H, W).
@@ -101,7 +101,7 @@ class DeformableEncoder(nn.Module):
         )
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Let all voxels of all levels exchange what they hold.
+        """Let all voxels of all levels exchange information.
 
         Args:
             features: One (B, C, D, H, W) or (B, C, H, W) per level, finest first.

@@ -1,4 +1,4 @@
-"""A head whose kernels are given with each sample, and logits with a bound.
+"""A head whose kernels are given with each sample, and bounded logits.
 
 [0] Zhang et al., DoDNet: learning to segment multi-organ and tumors from multiple partially labeled datasets, CVPR
 2021, https://arxiv.org/abs/2011.10217
@@ -19,12 +19,12 @@ LIMIT = 110.0
 
 
 class DynamicHead(nn.Module):
-    """DoDNet's dynamic head [0]: 1x1x1 convolutions, ReLU between them, with kernels of its own for every sample.
+    """DoDNet's dynamic head [0]: 1x1x1 convolutions, ReLU between them, with separate kernels for every sample.
 
     It has no weights: a controller makes them. The parameters of a sample are a vector: the weights of all layers, each
     (output, input), then the biases of all layers. Three layers of width 8 with two outputs take 64 | 64 | 16 | 8 | 8 |
-    2 = 162. A layer is one batched matrix product, in float32 under autocast too: made kernels have no bound, and sums
-    of opposite infinities of half precision would be NaN.
+    2 = 162. A layer is one batched matrix product, in float32 under autocast too: generated kernels have no bound, and
+    sums of opposite infinities in half precision would be NaN.
 
     Args:
         heads: Outputs.
@@ -33,7 +33,7 @@ class DynamicHead(nn.Module):
 
     Attributes:
         parameter_count: Length of a sample's vector.
-        weight_count: How many of them, the first, are weights; the others are biases.
+        weight_count: How many of them are weights, which come first; the others are biases.
     """
 
     def __init__(self, heads: int, *, width: int = 8, depth: int = 3) -> None:
@@ -75,7 +75,7 @@ class DynamicHead(nn.Module):
         """Return where, in a vector of this head, the parameters of its first ``heads`` outputs stand.
 
         They are in the order of a vector of a head with as many outputs: to take a controller's rows to a head of
-        another size, ``new[ours.places_of(n)] = old[theirs.places_of(n)]`` with n the smaller of both.
+        another size, ``new[ours.places_of(n)] = old[theirs.places_of(n)]`` with n the smaller of the two.
         """
         numbers = torch.arange(self.parameter_count).split(self._lengths)
         last, bias = self.depth - 1, 2 * self.depth - 1

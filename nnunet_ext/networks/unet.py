@@ -63,7 +63,7 @@ def decoder_like(
 
     Raises:
         TypeError: ``unet`` is neither a PlainConvUNet nor a ResidualEncoderUNet.
-        ValueError: ``kernel_sizes`` has not one entry for each stage.
+        ValueError: ``kernel_sizes`` does not have one entry for each stage.
     """
     check_unet(unet)
     stages, encoder = unet.decoder.stages, unet.encoder

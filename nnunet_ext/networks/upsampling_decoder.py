@@ -63,7 +63,7 @@ class UpsamplingDecoder(nn.Module):
         return decode(self, skips, nn.Identity())[0]
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
-        """Return what training keeps of one sample whose image has the given size, in the unit of nnU-Net's planner.
+        """Return what training keeps for one sample whose image has the given size, in the unit of nnU-Net's planner.
 
         The unit is the output of a convolution, kept before and after its norm: two tensors. A unit of up-sampling
         keeps what it resized, its convolution's output before and after the norm, and the concatenation with the skip.
@@ -122,7 +122,7 @@ def _unit(encoder: Any, level: int, upsampling: str) -> nn.Module:
 def decode(
     decoder: UNetDecoder | UpsamplingDecoder, skips: Sequence[Tensor], dropout: nn.Module
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return a decoder's full-resolution logits, and what its up-samplings gave before the skips joined.
+    """Return a decoder's full-resolution logits, and the outputs of its up-samplings before the skips joined.
 
     Args:
         decoder: nnU-Net's own, or ours of the same form.

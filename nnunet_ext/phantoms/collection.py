@@ -1,4 +1,4 @@
-"""Seeded phantom datasets that each label something else of one anatomy: what collections are tested on."""
+"""Seeded phantom datasets that each label other parts of one anatomy: what collections are tested on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ELLIPSOIDS: Mapping[int, tuple[tuple[float, float, float], tuple[float, float, f
 
 # mean of body, liver, lesion, kidney, lung
 CT = (0.0, 200.0, 300.0, 100.0, -400.0)
-CT_NATIVE = (0.0, 200.0, 200.0, 100.0, -400.0)  # without contrast agent: no lesion to be seen
+CT_NATIVE = (0.0, 200.0, 200.0, 100.0, -400.0)  # without contrast agent: no lesion visible
 PET = (10.0, 20.0, 80.0, 80.0, 0.0)
 T1 = (300.0, 200.0, 150.0, 250.0, 50.0)
 T1_CONTRAST = (300.0, 200.0, 450.0, 350.0, 50.0)
@@ -88,7 +88,7 @@ def write_phantom_collection(
     Args:
         raw: The folder ``nnUNet_raw``.
         first: Number of the first dataset; the others follow.
-        members: How many; after the fifth the same kinds come again, with other cases, as Organs2 and so on.
+        members: How many; after the fifth the same kinds repeat, with other cases, as Organs2 and so on.
         cases: Training cases of each member; Kidney has at most 3.
         unseen: Further cases of each member in ``imagesTs`` and ``labelsTs``.
         seed: Equal seeds write equal data.

@@ -1,4 +1,4 @@
-"""Seeded phantom datasets in nnU-Net's raw format: what the tests and the demo train on where no scan is at hand."""
+"""Seeded phantom datasets in nnU-Net's raw format: what the tests and the demo train on when no scan is at hand."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Processes beside each other: locks, cores, ranks of a distributed training."""
+"""Concurrent processes: locks, cores, ranks of a distributed training."""

@@ -1,6 +1,6 @@
 """Processes that end when the one that started them does, even if that is killed (SIGKILL, memory, job limit).
 
-nnU-Net's loader workers put batches into a queue for ever; those of a killed training would never end.
+nnU-Net's loader workers put batches into a queue forever; those of a killed training would never end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which of the processes of a training this one is."""
+"""Which of the processes of a training this process is."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LONG = timedelta(days=30)
 class Ranks:
     """The place of this process among all processes of a training, on all nodes.
 
-    nnU-Net's ``local_rank`` chooses the device; on several nodes each node has a local rank 0. Who writes, which cases
-    are whose and which random numbers a process draws go by the process group's rank.
+    nnU-Net's ``local_rank`` chooses the device; on several nodes each node has a local rank 0. Which process writes,
+    predicts which cases and draws which random numbers depends on the process group's rank.
 
     Args:
         rank: From 0; 0 without a process group.
@@ -37,7 +37,7 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one process that writes files which all share."""
+        """Whether this is the one process that writes shared files."""
         return self.rank == 0
 
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
@@ -58,7 +58,7 @@ class Ranks:
             distributed.barrier()
 
     def patient_wait(self) -> Callable[[], None]:
-        """Return a :meth:`wait` that lasts as long as it takes; the process group's own ends at its time-out.
+        """Return a :meth:`wait` that lasts as long as it takes; the process group's own ends at its timeout.
 
         To be called when all processes are about here. What is returned is called once, when this one is done.
         """

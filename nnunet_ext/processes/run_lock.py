@@ -76,7 +76,7 @@ class Holder:
         if self.pid <= 0:
             return False
         if not hasattr(os, "fork"):
-            return True  # Windows: nobody can be asked without ending it
+            return True  # Windows: a process cannot be probed without ending it
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -98,9 +98,9 @@ def take_lock(folder: Path, work: str, *, wait: float = 0, say: Callable[[str], 
 
     Args:
         folder: An existing folder.
-        work: What is done there, as ``training``.
+        work: What is done there, such as ``training``.
         wait: Seconds to wait for another process.
-        say: Is told in one line that a lock was taken over.
+        say: Called with one line if a lock was taken over.
 
     Raises:
         UserError: Another process works there, or might, on another host.
@@ -117,7 +117,7 @@ def take_lock(folder: Path, work: str, *, wait: float = 0, say: Callable[[str], 
 
 
 def release_lock(folder: Path) -> None:
-    """Give a folder back, if this process holds it."""
+    """Release a folder, if this process holds it."""
     folder = folder.resolve()
     if _is_held(folder):
         descriptor, _ = _held.pop(folder)
@@ -170,20 +170,20 @@ def _take(folder: Path, work: str, say: Callable[[str], object] | None) -> None:
         break
     _held[folder] = descriptor, os.getpid()
     if former is not None and say is not None:
-        say(f"{folder}: taken over from {former}, which ended without giving it back.")
+        say(f"{folder}: taken over from {former}, which ended without releasing it.")
 
 
 def _open(file: Path) -> int:
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         with contextlib.suppress(OSError):
-            os.fchmod(descriptor, 0o666)  # whatever the umask says, others may take it over
+            os.fchmod(descriptor, 0o666)  # others may take it over, regardless of the umask
         return descriptor
     except OSError as error:
         if file.exists():
             raise _BusyError(
-                f"{file.parent}: expected nobody at work there, found the lock of another user. Wait for the end of "
-                f"the work; if it has ended, delete {file}."
+                f"{file.parent}: expected nobody at work there, found the lock of another user. Wait for the work to "
+                f"finish; if it has ended, delete {file}."
             ) from error
         raise UserError(
             f"{file.parent}: expected a folder that can be written, got {error.strerror!r}. Correct its permissions, "
@@ -223,19 +223,21 @@ def _check_former(file: Path, former: Holder | None, locked: bool | None) -> Non
     """Refuse if the process that the file names lives or might live."""
     if locked is False:
         raise _BusyError(
-            f"{file.parent}: expected nobody at work there, found {former or 'another process'}. Wait for its end, or "
-            f"end it{'' if former is None else f' (kill {former.pid})'}; then give the command again."
+            f"{file.parent}: expected nobody at work there, found {former or 'another process'}. Wait for it to "
+            f"finish, or stop it{'' if former is None else f' (kill {former.pid})'}; then run the command again."
         )
     if former is None:
         return
     if former.host != socket.gethostname():
         if not (locked and _reach_all_hosts(file.parent)):
             raise _BusyError(
-                f"{file.parent}: expected nobody at work there, found {former}, a host that cannot be asked from "
-                f"{socket.gethostname()}. Wait for its end; if it has ended, delete {file}."
+                f"{file.parent}: expected nobody at work there, found {former}, a host that cannot be checked from "
+                f"{socket.gethostname()}. Wait for it to finish; if it has ended, delete {file}."
             )
     elif locked is None and former.is_alive():
-        raise _BusyError(f"{file.parent}: expected nobody at work there, found {former}. Wait for its end, or end it.")
+        raise _BusyError(
+            f"{file.parent}: expected nobody at work there, found {former}. Wait for it to finish, or stop it."
+        )
 
 
 def _reach_all_hosts(folder: Path) -> bool:

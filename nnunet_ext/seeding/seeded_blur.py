@@ -1,4 +1,4 @@
-"""Blurring that a seed repeats."""
+"""Blurring that is reproducible with a seed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransfo
 
 
 def steady_blur(transforms: Any) -> None:
-    """Let blurring take one algorithm always; stock takes the faster one, whose rounding differs from run to run.
+    """Always use the same blurring algorithm; stock takes the faster one, so that rounding differs from run to run.
 
     Args:
         transforms: nnU-Net's training or validation transforms, changed in place.

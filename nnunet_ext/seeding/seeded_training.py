@@ -18,7 +18,7 @@ from nnunet_ext.seeding.workers import no_workers, ordered_pool
 
 
 class SeededTraining:
-    """Mix-in for trainers, left of ``nnUNetTrainer``; without the knob ``seed`` all is stock.
+    """Mix-in for trainers, left of ``nnUNetTrainer``; without the knob ``seed`` everything is stock.
 
     With it each batch depends on nothing but seed, rank and step, and each epoch's dropout and noise on seed, rank and
     epoch (:mod:`nnunet_ext.seeding.seeds`).
@@ -77,7 +77,7 @@ class SeededTraining:
         return None if seed is None else BatchSeeds(seed, Ranks.now().rank, purpose, steps)
 
     def on_train_epoch_start(self) -> None:
-        """Start the epoch as stock does; with a seed its random numbers depend on nothing that was before."""
+        """Start the epoch as stock does; with a seed its random numbers do not depend on what came before."""
         super().on_train_epoch_start()  # type: ignore[misc]
         self.seed(Purpose.STEPS, self.current_epoch)
 

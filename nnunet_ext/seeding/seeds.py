@@ -35,8 +35,8 @@ def seed_sequence(seed: int, rank: int, purpose: Purpose, epoch: int = 0, index:
         rank: Of the process; 0 for what all ranks share.
         purpose: What the numbers are for.
         epoch: Epoch in which they are drawn.
-        index: Batch or step within the epoch. It stands in the place of a worker's number, so that a batch does not
-            depend on the worker that makes it.
+        index: Batch or step within the epoch. It replaces a worker's number, so that a batch does not depend on the
+            worker that makes it.
     """
     return np.random.SeedSequence((seed, rank, int(purpose), epoch, index))
 
@@ -50,7 +50,7 @@ def seed_process(sequence: np.random.SeedSequence) -> None:
 def seeded_process(sequence: np.random.SeedSequence | None) -> Iterator[None]:
     """``with seeded_process(sequence):`` random numbers on the CPU depend on nothing but ``sequence``.
 
-    Afterwards the generators go on where they were. None changes nothing.
+    Afterwards the generators continue where they were. None changes nothing.
     """
     if sequence is None:
         yield

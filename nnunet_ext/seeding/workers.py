@@ -19,10 +19,10 @@ VARIABLE = "nnUNet_n_proc_DA"
 
 
 class _Pool(MultiThreadedAugmenter):
-    """Stock pool that ends in silence."""
+    """Stock pool that shuts down without tracebacks."""
 
     def _finish(self, timeout: int = 10, force: bool = False) -> None:
-        """Stop the workers when they rest; one that ends while its batch is received leaves a traceback behind."""
+        """Stop the workers when they are idle; one that ends while its batch is received leaves a traceback."""
         if self.was_initialized and not force and not self.abort_event.is_set():
             self.pause_event.set()
             begin = last = monotonic()

@@ -18,7 +18,7 @@ CARD = Method(
         Knob(
             "batch_size",
             None,
-            "unlabelled samples in a batch, beside the labelled ones; null: as many as those",
+            "unlabelled samples in a batch, beside the labelled ones; null: as many as labelled ones",
             optional(integer(1)),
             "an integer >= 1, or null",
         ),
@@ -32,7 +32,7 @@ CARD = Method(
         Knob(
             "ema_decay",
             0.99,
-            "of a teacher's weights in a step, the share that stays; the rest is the student's",
+            "share of a teacher's weights that is kept in a step; the rest is the student's",
             number(0, below=1),
             "a number >= 0 and < 1",
         ),
@@ -48,7 +48,7 @@ CARD = Method(
             "checkpoint_halves",
             None,
             "labelled and unlabelled samples run one after the other: the same gradients, half the memory, more time; "
-            "null: if the whole batch does not fit the GPU",
+            "null: only if the whole batch does not fit the GPU",
             one_of(None, True, False),
             "true, false or null",
             may_change=True,

@@ -14,8 +14,8 @@ from torch.utils.checkpoint import checkpoint
 class CheckpointedParts(nn.Module):
     """A network that sees the parts of a batch one by one: the gradients of the whole batch, the memory of one part.
 
-    Of the last part the graph is kept. Each part before it keeps its images alone and runs again in the backward pass,
-    when the graph of the part behind it is gone; dropout then draws the same channels again. That costs a forward pass
+    The graph of the last part is kept. Each earlier part keeps only its images and runs again in the backward pass,
+    when the graph of the part after it is gone; dropout then draws the same channels again. That costs a forward pass
     of these parts. The network's norm must not mix samples (:func:`mixes_samples`).
 
     Args:

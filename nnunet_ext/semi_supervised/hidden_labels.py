@@ -35,15 +35,15 @@ from nnunet_ext.files.system_files import files_in
 from nnunet_ext.semi_supervised.raw_images import KEY, find_unlabelled, has_unlabelled
 
 SOURCE = "labels_hidden_from"
-# what the source says of its own list of cases; all other keys go over into the copy
+# what the source says about its own list of cases; all other keys are copied
 OF_THE_CASES = ("dataset", "numTraining", "training", "numTest", TEST, KEY, HIDDEN, SOURCE, ANNOTATED)
 
 
 def choose_labelled(cases: Collection[str], keep: int, seed: int) -> tuple[str, ...]:
-    """Choose cases at random; of one seed a smaller choice is part of a larger one.
+    """Choose cases at random; with the same seed a smaller choice is part of a larger one.
 
     Raises:
-        UserError: There are not as many.
+        UserError: There are not that many.
     """
     if not 1 <= keep <= len(cases):
         raise UserError(f"--keep {keep}: expected a number from 1 to {len(cases)}, got {keep}. Correct it.")
@@ -108,7 +108,7 @@ def scored_cases(raw_folder: Path, key: str) -> list[Case]:
         key: ``"hidden_labels"`` for the unlabelled cases, ``"test"`` for those set apart.
 
     Raises:
-        UserError: It is no copy with such cases.
+        UserError: It is not a copy with such cases.
     """
     description = RawDataset.read(raw_folder).description
     if not scored_names(description, key):
@@ -185,7 +185,7 @@ def _check_purposes(
         )
     if not labelled or (len(labelled) == len(cases) and not test):
         raise UserError(
-            f"{source.folder.name}: expected of {len(cases)} cases at least one to stay labelled and one to be hidden "
+            f"{source.folder.name}: expected at least one of {len(cases)} cases to stay labelled and one to be hidden "
             f"or set apart (--test), got {len(labelled)} labelled and {len(test)} for testing. Name others."
         )
     for case in cases:

@@ -1,4 +1,4 @@
-"""What losses of labelled and unlabelled images are made of."""
+"""Building blocks of losses on labelled and unlabelled images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Logits = Tensor | list[Tensor]
 
 
 def probabilities(logits: Tensor, *, regions: bool) -> Tensor:
-    """Return float32 probabilities, whatever the precision of the logits.
+    """Return float32 probabilities, regardless of the precision of the logits.
 
     Args:
         logits: (B, K, D, H, W) or (B, K, H, W).
@@ -47,7 +47,7 @@ def gaussian_ramp(step: int, length: float) -> float:
 
 
 def target_at(target: Tensor, size: Sequence[int]) -> Tensor:
-    """Return a target, or a mask, as nnU-Net makes it for deep supervision.
+    """Return a target, or a mask, resized as nnU-Net does for deep supervision.
 
     Args:
         target: (B, C, D, H, W) or (B, C, H, W).

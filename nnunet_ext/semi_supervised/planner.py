@@ -30,7 +30,7 @@ class SemiSupervisedMemory:
 
 
 class SemiSupervisedPlanner(SemiSupervisedMemory, ExtPlanner, ExperimentPlanner):
-    """Stock plans with a patch and batch that Mean Teacher or pseudo-labels train in 8 GB, unlabelled samples too."""
+    """Stock plans whose patch and batch let Mean Teacher or pseudo-labels train in 8 GB, unlabelled samples too."""
 
     default_plans_name = "SemiSupervisedPlans"
 

@@ -24,16 +24,16 @@ TOGETHER = 20  # cases of a rank between two meetings, as in nnU-Net's validatio
 def predict_unlabelled(trainer: ExtTrainer, into: PseudoLabelFolder) -> str:
     """Predict as nnU-Net does in its validation: sliding window, mirroring, on the preprocessed images.
 
-    Deep supervision is off afterwards. Of several ranks each predicts its share; they wait for each other now and then,
-    or a slow one would end the others by the process group's time-out. Cases that this network has predicted before, in
-    a run that was killed, are not predicted again.
+    Deep supervision is off afterwards. With several ranks, each predicts its share; they wait for each other now and
+    then, because the process group would otherwise time out on a slow one. Cases that this network has predicted
+    before, in a run that was killed, are not predicted again.
 
     Args:
         trainer: Whose network predicts.
         into: Where the label maps go; those of other networks are removed.
 
     Returns:
-        What tells these predictions from those of other weights or images: the digest of the folder's marker.
+        What distinguishes these predictions from those of other weights or images: the digest of the folder's marker.
     """
     data = (Path(trainer.preprocessed_dataset_folder_base), trainer.plans_manager.plans, trainer.configuration_name)
     cases, folder = check_unlabelled(*data), unlabelled_folder(*data)
@@ -57,7 +57,7 @@ def predict_unlabelled(trainer: ExtTrainer, into: PseudoLabelFolder) -> str:
 
 
 def _digest(trainer: ExtTrainer, folder: Path) -> str:
-    """Tell networks, and images, apart."""
+    """Return a digest of the network and the images."""
     digest = hashlib.sha256(DataMarker(folder).file.read_bytes())
     for name, tensor in trainer.bare_network.state_dict().items():
         digest.update(name.encode())

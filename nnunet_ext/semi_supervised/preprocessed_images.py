@@ -18,7 +18,7 @@ from nnunet_ext.data.preprocessed.data_hash import preprocessing_hash
 from nnunet_ext.data.preprocessed.marker import DataMarker
 from nnunet_ext.files.file_stamp import FileStamp, changed_file
 
-ENDINGS = (".b2nd", "_seg.b2nd", ".pkl")  # what nnU-Net writes of a case; the last says that it is whole
+ENDINGS = (".b2nd", "_seg.b2nd", ".pkl")  # what nnU-Net writes for a case; the last marks it as complete
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class UnlabelledData:
 
     @property
     def marker(self) -> DataMarker:
-        """Says what is there."""
+        """Records what is there."""
         return DataMarker(self.place)
 
     @property
@@ -85,11 +85,11 @@ class UnlabelledData:
         return {tuple(map(int, key)) if isinstance(key, tuple | list) else int(key): [] for key in keys}
 
     def missing(self, cases: Sequence[Case], *, again: bool = False) -> list[Case]:
-        """Return the cases that are not there, not whole, or older than their images.
+        """Return the cases that are missing, not intact, or older than their images.
 
         Args:
             cases: All cases.
-            again: Take none as there.
+            again: Return all cases.
         """
         if again or self.marker.digest() != self.digest:
             return list(cases)
@@ -116,7 +116,7 @@ class UnlabelledData:
         return [self.place / f"{case.name}{ending}" for ending in ENDINGS]
 
     def write(self, case: Case) -> None:
-        """Preprocess one case by nnU-Net's preprocessor."""
+        """Preprocess one case with nnU-Net's preprocessor."""
         folder = self.partial / case.name
         folder.mkdir()
         self.configuration_manager.preprocessor_class(verbose=False).run_case_save(

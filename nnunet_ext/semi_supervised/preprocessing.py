@@ -1,10 +1,10 @@
-"""Preprocess unlabelled images by the plans of the labelled ones, into a folder of their own.
+"""Preprocess unlabelled images with the plans of the labelled ones, into a separate folder.
 
-nnU-Net trains on every case in its data folder and would take a case without a label as background only. So these lie
-beside it, in ``<data_identifier>_unlabelled``, with a marker (:mod:`nnunet_ext.data.preprocessed.marker`): other plans,
-other labels or missing files are noticed before anything is trained on them.
+nnU-Net trains on every case in its data folder and would treat a case without a label as background only. So these are
+stored beside it, in ``<data_identifier>_unlabelled``, with a marker (:mod:`nnunet_ext.data.preprocessed.marker`): other
+plans, other labels or missing files are noticed before anything is trained on them.
 
-A case's files are written elsewhere and then moved, ``.pkl`` last, so a run that was killed goes on where it was.
+A case's files are written elsewhere and then moved, ``.pkl`` last, so a run that was killed resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def preprocess_unlabelled(
 ) -> None:
     """Preprocess what is missing of a dataset's unlabelled images; remove cases whose images are gone.
 
-    Second stages of a cascade are passed over.
+    Second stages of a cascade are skipped.
 
     Args:
         raw_folder: The dataset's folder in nnUNet_raw.
@@ -49,12 +49,12 @@ def preprocess_unlabelled(
         *configurations: Names of configurations.
         processes: Worker processes; 1 stays in this process.
         progress: Show progress bars.
-        again: Preprocess also what is there.
+        again: Also preprocess existing data.
         check: Read all images first.
 
     Raises:
         UserError: Images are missing or wrong; their folder holds something else; a process trains on them; or a worker
-            was killed: what was done by then stays.
+            was killed: cases done by then are kept.
     """
     cases = find_unlabelled(raw_folder)
     places = [UnlabelledData(preprocessed_folder, plans, name) for name in configurations]
@@ -68,7 +68,7 @@ def preprocess_unlabelled(
         check_images_un(raw_folder, [case for case in cases if case.name in wanted], plans, show_progress=progress)
     for data, missing in todo.values():  # configurations that share their data are one
         if not missing and data.marker.problem(data.digest) is None and data.marker.cases() == _names(cases):
-            logger.info("%s: %d unlabelled cases, preprocessed already", data.place, len(cases))
+            logger.info("%s: %d unlabelled cases, already preprocessed", data.place, len(cases))
             continue
         with data_alone(data.place):
             _prepare(data, cases, missing)
@@ -91,7 +91,7 @@ def check_unlabelled(
             unchanged.
 
     Raises:
-        UserError: They were never preprocessed, not all of them, by other plans, or their files were changed.
+        UserError: They were never preprocessed, only partly, or with other plans, or their files were changed.
     """
     data = UnlabelledData(preprocessed_folder, plans, configuration)
     problem = data.marker.problem(data.digest) or _difference(data, raw_folder)
@@ -135,7 +135,7 @@ def _check_strangers(place: Path) -> None:
 
 
 def _prepare(data: UnlabelledData, cases: Sequence[Case], missing: Sequence[Case]) -> None:
-    """Leave nothing in the folder but whole cases, then say that it is not complete."""
+    """Leave only complete cases in the folder, then mark it as incomplete."""
     shutil.rmtree(data.partial, ignore_errors=True)  # left by a run that was killed
     data.partial.mkdir()
     data.place.mkdir(exist_ok=True)

@@ -14,15 +14,15 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunet_ext.data.preprocessed.marker import DataMarker
 
-LABELS, PROPERTIES = ".b2nd", ".pkl"  # the latter says that a case is whole
+LABELS, PROPERTIES = ".b2nd", ".pkl"  # the latter marks a case as complete
 
 
 @dataclass(frozen=True)
 class PseudoLabelFolder:
-    """Pseudo-labels of preprocessed cases, of one network: label maps, and where to find which class.
+    """Pseudo-labels of preprocessed cases by one network: label maps, and where to find which class.
 
-    Files are written elsewhere and then moved, so a run that was killed goes on where it was. A
-    :class:`DataMarker` beside the folder says which network they are of.
+    Files are written elsewhere and then moved, so a run that was killed resumes where it stopped. A :class:`DataMarker`
+    beside the folder says which network made them.
 
     Args:
         place: The folder, which need not exist.
@@ -32,7 +32,7 @@ class PseudoLabelFolder:
 
     @property
     def marker(self) -> DataMarker:
-        """Says what is there."""
+        """Records what is there."""
         return DataMarker(self.place)
 
     @property

@@ -1,7 +1,7 @@
 """The unlabelled images of a raw dataset: those in ``imagesUn/``, or those that dataset.json lists.
 
-``imagesUn/`` holds files named as in ``imagesTr``. dataset.json may instead say where they are, relative to the dataset
-'s folder, as nnU-Net's own key ``dataset`` does for labelled cases::
+``imagesUn/`` holds files named as in ``imagesTr``. dataset.json may instead say where they are, relative to the
+dataset's folder, as nnU-Net's own key ``dataset`` does for labelled cases::
 
     "unlabelled": {"case_7": {"images": ["../Dataset003_Liver/imagesTr/case_7_0000.nii.gz"]}}
 """
@@ -85,7 +85,7 @@ def check_images_un(
     Args:
         raw_folder: The dataset's folder in nnUNet_raw.
         cases: Some of its unlabelled cases.
-        plans: The plans by which they will be preprocessed; None before there are any.
+        plans: The plans with which they will be preprocessed; None before there are any.
         show_progress: Show a progress bar.
 
     Raises:
@@ -100,7 +100,7 @@ def check_images_un(
 def check_unlabelled_apart(
     dataset: str, description: Mapping[str, Any], cases: Collection[str], val: Collection[str]
 ) -> None:
-    """Refuse unlabelled cases that are validated on, under whatever name.
+    """Refuse unlabelled cases that are validated on, under any name.
 
     Args:
         dataset: ``Dataset003_Liver``.

@@ -19,7 +19,7 @@ class Ema:
 
     Args:
         network: The trained network, without wrappers.
-        decay: Share of the average that stays in an update. It grows up to this: 1 - 1 / (updates + 1) at most, so
+        decay: Share of the average that is kept in an update. It grows up to this: 1 - 1 / (updates + 1) at most, so
             the first update copies the network.
     """
 
@@ -44,7 +44,7 @@ class Ema:
         return {"network": self.network.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`state_dict` returned."""
+        """Restore what :meth:`state_dict` returned."""
         self.network.load_state_dict(state["network"])
         self.updates = state["updates"]
 
@@ -57,7 +57,7 @@ class TeacherTrainer(SemiSupervisedTrainer):
     """A :class:`SemiSupervisedTrainer` whose network, the student, is followed by an :class:`Ema`, its teacher.
 
     The teacher is made of the student when it is first needed, after all weights are loaded, and moves after every
-    step. It lies outside ``self.network``, so checkpoints predict with the student. It is saved and continued.
+    step. It is outside ``self.network``, so checkpoints predict with the student. It is saved and restored.
     """
 
     _teacher: Ema | None = None
@@ -81,10 +81,10 @@ class TeacherTrainer(SemiSupervisedTrainer):
         return super().extra_state() | {"teacher": self.teacher().state_dict()}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Take over the teacher; without one it starts anew from the student."""
+        """Restore the teacher; without one it restarts from the student."""
         super().load_extra_state(state)
         self._teacher = None
         if "teacher" in state:
             self.teacher().load_state_dict(state["teacher"])
         else:
-            self.print_to_log_file("WARNING: the checkpoint holds no teacher, which starts anew from the student")
+            self.print_to_log_file("WARNING: the checkpoint holds no teacher, which restarts from the student")

@@ -32,7 +32,7 @@ from nnunet_ext.semi_supervised.two_streams import IMAGES_ONLY, TwoStreams
 
 
 class SemiSupervisedTrainer(TwoPartTrainer):
-    """Stock nnU-Net whose steps see unlabelled images too; a method derives from it and brings network and loss.
+    """Stock nnU-Net whose steps see unlabelled images too; a method derives from it and adds network and loss.
 
     A training batch is the stock one with ``unlabelled`` (Bu, C, D, H, W) and ``step`` (:class:`TwoStreams`).
     :meth:`train_step` joins the images, the labelled ones first, and lets nnU-Net take its own step on them. So the
@@ -80,7 +80,7 @@ class SemiSupervisedTrainer(TwoPartTrainer):
     # loading
 
     def get_dataloaders(self) -> tuple[Any, Any]:
-        """Stock loaders, the unlabelled one beside the training's, behind one ordered pool of workers each way."""
+        """Stock loaders, an unlabelled one for training; one ordered worker pool each for training and validation."""
         data = (Path(self.preprocessed_dataset_folder_base), self.plans_manager.plans, self.configuration_name)
         use_data(unlabelled_folder(*data))
         cases = check_unlabelled(*data, raw_folder() / data[0].name)
@@ -100,7 +100,7 @@ class SemiSupervisedTrainer(TwoPartTrainer):
         return partial(TwoStreams, labelled, unlabelled, entries=self.unlabelled_entries)
 
     def _unlabelled_loader(self, folder: Path, cases: list[str]) -> nnUNetDataLoader:
-        """Stock loader with stock augmentation; nothing but what ``unlabelled_entries`` says leaves it."""
+        """Stock loader with stock augmentation; it yields only what ``unlabelled_entries`` says."""
         patch_size = self.configuration_manager.patch_size
         rotation, dummy_2d, initial_patch_size, mirror_axes = (
             self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
@@ -144,21 +144,21 @@ class SemiSupervisedTrainer(TwoPartTrainer):
         return PseudoLabelFolder(Path(self.output_folder) / "pseudo_labels")
 
     def _predicts_before(self, epoch: int) -> bool:
-        """Whether the unlabelled cases are to be predicted before an epoch: it is time, or those that were are gone."""
+        """Whether the unlabelled cases are to be predicted before an epoch: it is time, or earlier ones are gone."""
         every = self.knobs["unlabelled"]["guided_every"]
         if every is None or epoch < every:
             return False
         return epoch % every == 0 or self._pseudo_label_problem(self._unlabelled_cases) is not None
 
     def _renew_pseudo_labels(self) -> None:
-        """Predict all unlabelled cases; loaders begin anew."""
+        """Predict all unlabelled cases and restart the loaders."""
         self._stop_workers()
         self._predicted_by = predict_unlabelled(self, self.pseudo_labels)
         self.set_deep_supervision_enabled(self.enable_deep_supervision)
         self.dataloader_train, self.dataloader_val = self.get_dataloaders()
 
     def _pseudo_label_problem(self, cases: Sequence[str]) -> str | None:
-        """What is there instead of the pseudo-labels in use, as ``found none: ...``; None: they are."""
+        """What is there instead of the pseudo-labels in use, as ``found none: ...``; None if they are there."""
         if self._predicted_by is None:
             return "found none: none were made"
         problem = self.pseudo_labels.marker.problem(self._predicted_by)
@@ -172,14 +172,14 @@ class SemiSupervisedTrainer(TwoPartTrainer):
         return super().extra_state() | own
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`extra_state` returned."""
+        """Restore what :meth:`extra_state` returned."""
         super().load_extra_state(state)
         self._predicted_by = state.get("predicted_by")
 
     # training
 
     def run_training(self) -> None:
-        """Train as stock does; the workers stop, whatever happens."""
+        """Train as stock does; the workers are stopped in any case."""
         try:
             super().run_training()
         finally:
@@ -191,7 +191,7 @@ class SemiSupervisedTrainer(TwoPartTrainer):
                 loader._finish()
 
     def on_epoch_start(self) -> None:
-        """Start the epoch as stock does; a prediction of the unlabelled cases before it counts as its time."""
+        """Start the epoch as stock does; a prediction of the unlabelled cases before it counts towards its time."""
         start = time()
         if self._predicts_before(self.current_epoch):
             self._renew_pseudo_labels()

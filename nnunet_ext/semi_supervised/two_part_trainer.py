@@ -13,13 +13,13 @@ from nnunet_ext.semi_supervised.checkpointed_parts import CheckpointedParts, mix
 
 
 class TwoPartTrainer(ExtTrainer):
-    """Stock nnU-Net with room for unlabelled samples in a batch, and with the memory of one part if that is wanted.
+    """Stock nnU-Net with room for unlabelled samples in a batch, and on request with the memory of one part.
 
     With the knob ``unlabelled.checkpoint_halves`` the network sees the parts one after the other
-    (:class:`CheckpointedParts`). If it says nothing, that is so where the whole batch does not fit the GPU.
+    (:class:`CheckpointedParts`). By default that happens if the whole batch does not fit the GPU.
 
     Raises:
-        UserError: The knob with batch norm, which mixes what it takes apart.
+        UserError: The knob is set with batch norm, which mixes samples.
     """
 
     checkpoints_halves = False
@@ -55,7 +55,7 @@ class TwoPartTrainer(ExtTrainer):
         return samples // ranks.world_size + (ranks.rank < samples % ranks.world_size)
 
     def needed_gpu_memory(self, free: int) -> GpuMemory:
-        """Return the estimate; parts go one by one if the knob says so, or says nothing and the batch does not fit."""
+        """Return the estimate; parts run one by one if the knob says so, or by default if the batch does not fit."""
         parts = self.samples_of_parts()
         whole, one = self._gpu_memory(sum(parts)), self._gpu_memory(max(parts))
         if self.knobs["unlabelled"]["checkpoint_halves"] is None:
@@ -69,7 +69,7 @@ class TwoPartTrainer(ExtTrainer):
 
     @contextlib.contextmanager
     def _parts_one_by_one(self, sizes: Sequence[int]) -> Iterator[None]:
-        """Let the network see labelled and unlabelled samples one after the other, if that is wanted."""
+        """Let the network see labelled and unlabelled samples one after the other, if requested."""
         if not self.checkpoints_halves or len(sizes) < 2:
             yield
             return

@@ -1,4 +1,4 @@
-"""Hand the words of a command line over to a stock entry point."""
+"""Pass the arguments of a command line to a stock entry point."""
 
 from __future__ import annotations
 

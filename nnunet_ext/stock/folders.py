@@ -1,4 +1,4 @@
-"""nnU-Net's three folders and what lies in them, checked before anything is started."""
+"""nnU-Net's three folders and what is in them, checked before anything is started."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def folder(variable: str, *, writable: bool = False, new: bool | None = None) ->
     Args:
         variable: Its variable.
         writable: Refuse it if nothing can be written there.
-        new: Make a writable folder that is missing, in a folder that is there; as a default, all but nnUNet_raw.
+        new: Create a missing writable folder if its parent exists; by default all but nnUNet_raw.
 
     Raises:
         UserError: A variable is wrong or unset, or the folder missing or not writable.
@@ -56,14 +56,14 @@ def check_writable(path: Path, named: str) -> None:
             pass
     except OSError as error:
         raise UserError(
-            f"{named}: expected a folder that can be written, got {error.strerror!r}. Mend its rights, free space, or "
-            f"choose another."
+            f"{named}: expected a folder that can be written, got {error.strerror!r}. Correct its permissions, free "
+            f"space, or choose another."
         ) from error
 
 
 @contextlib.contextmanager
 def numbers_to_oneself(raw: Path) -> Iterator[None]:
-    """``with numbers_to_oneself(raw):`` no other command takes a dataset number; one that does so is waited for.
+    """``with numbers_to_oneself(raw):`` no other command takes a dataset number; another that does so is waited for.
 
     Raises:
         UserError: It takes too long.
@@ -83,7 +83,7 @@ def dataset(variable: str, name_or_id: str | int) -> Path:
     if len(found) > 1:
         raise UserError(f"{root}: expected one dataset with number {text}, found {', '.join(found)}. Renumber one.")
     if not found:
-        remedy = nearest(text, present) if present else f"{variable} holds no dataset: mend it or fill it."
+        remedy = nearest(text, present) if present else f"{variable} holds no dataset: correct it or add one."
         if variable == "nnUNet_preprocessed" and (raw := if_there("nnUNet_raw")) and (names := _look_up(raw, text)[1]):
             remedy = f"Run nnunet_ext plan_and_preprocess -d {int(names[0][7:10])} first."
         raise UserError(f"{root}: expected dataset {text!r}, found none. {remedy}")
@@ -91,7 +91,7 @@ def dataset(variable: str, name_or_id: str | int) -> Path:
 
 
 def if_there(variable: str) -> Path | None:
-    """Return one of nnU-Net's folders that is only looked into."""
+    """Return one of nnU-Net's folders that is only read."""
     value = os.environ.get(variable)
     return Path(value) if value and Path(value).is_dir() else None
 
@@ -125,8 +125,8 @@ class Folders:
 
     Args:
         raw: nnUNet_raw.
-        preprocessed: nnUNet_preprocessed, if it is there.
-        results: nnUNet_results, if it is there.
+        preprocessed: nnUNet_preprocessed, if it exists.
+        results: nnUNet_results, if it exists.
     """
 
     raw: Path
@@ -144,7 +144,7 @@ class Folders:
         }
 
     def check_number(self, name: str, option: str) -> None:
-        """Refuse a new dataset whose number, given by ``option``, another one has.
+        """Refuse a new dataset whose number, given by ``option``, is taken.
 
         Raises:
             UserError: It is not free.

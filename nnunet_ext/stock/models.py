@@ -14,7 +14,7 @@ def model_folder(dataset: str, configuration: str, trainer: str, plans_name: str
     """Return the folder of a trained model.
 
     Raises:
-        UserError: There is none; those that there are are named.
+        UserError: There is none; the message lists existing models.
     """
     results = folders.dataset("nnUNet_results", dataset)
     model = results / f"{trainer}__{plans_name}__{configuration}"
@@ -28,7 +28,7 @@ def model_folder(dataset: str, configuration: str, trainer: str, plans_name: str
 
 
 def check_folds(model: Path, wanted: Sequence[str], checkpoint: str) -> None:
-    """Refuse folds whose checkpoint is not there or not whole.
+    """Refuse folds whose checkpoint is missing or not intact.
 
     Raises:
         UserError: The first such fold.

@@ -20,7 +20,7 @@ from nnunet_ext.processes.follow_parent import end_with_parent
 
 EPOCH = re.compile(r"\bEpoch (\d+)\s*$", re.MULTILINE)  # nnU-Net's log opens each epoch so, counting from 0
 POLL_SECONDS = 0.5
-UTF8 = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}  # logs, whatever the terminal has
+UTF8 = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}  # for logs, regardless of the terminal
 
 
 @dataclass
@@ -37,14 +37,14 @@ class Shell:
     commands: list[str] = field(default_factory=list)
 
     def run(self, words: Sequence[str], *, epochs: int = 0) -> None:
-        """Print a command, run it and show how far it is.
+        """Print a command, run it and show its progress.
 
         Args:
             words: Program and arguments.
             epochs: If this is a training, its length.
 
         Raises:
-            UserError: The command is not there or ends with an error.
+            UserError: The command does not exist or ends with an error.
         """
         command = shlex.join(words)
         self.commands.append(command)
@@ -60,13 +60,13 @@ class Shell:
         if process.returncode != 0:
             lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
             raise UserError(
-                f"{log}: expected the command to end well, got exit code {process.returncode} and "
+                f"{log}: expected the command to succeed, got exit code {process.returncode} and "
                 f"{lines[-1].strip()!r}. Read this log; its first line is the command."
             )
 
     @contextlib.contextmanager
     def _process(self, words: Sequence[str], output: int) -> Iterator[subprocess.Popen[bytes]]:
-        """Start a command; whatever ends us early ends it and its workers."""
+        """Start a command; if we end early, it and its workers end too."""
         try:
             process = subprocess.Popen(
                 words,
@@ -115,13 +115,13 @@ def _epochs_done(log: Path) -> int:
 
 
 def _follow() -> None:
-    """In a new command: take Ctrl-C again, which nnunet_ext blocks; end when nnunet_ext is killed."""
+    """In a new command: accept Ctrl-C again, which nnunet_ext blocks; end when nnunet_ext is killed."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     end_with_parent(signal.SIGTERM)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a command and its workers; Windows knows no process groups, there the workers follow by themselves."""
+    """End a command and its workers; Windows has no process groups, there the workers follow by themselves."""
     if hasattr(os, "killpg"):
         os.killpg(process.pid, signal.SIGTERM)
     else:

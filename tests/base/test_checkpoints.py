@@ -94,7 +94,7 @@ def test_a_write_that_dies_half_way_leaves_the_older_file(tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", dies)
-    with pytest.raises(UserError, match=r"No space left on device.*Older checkpoints are whole.*--c"):
+    with pytest.raises(UserError, match=r"No space left on device.*Older checkpoints are intact.*--c"):
         trainer.save_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
     assert {file.name for file in tmp_path.iterdir()} - {NAME} == {"checkpoint_latest.pth"}
     assert read_checkpoint(tmp_path / "checkpoint_latest.pth")["current_epoch"] == 7
@@ -256,7 +256,7 @@ def test_continues_from_the_newest_whole_checkpoint(tmp_path, epochs, broken, ex
     assert trainer.epoch == expected
     assert len(trainer.log) == len(broken)
     for name in broken:
-        assert f"checkpoint_{name}.pth: expected a whole checkpoint" in trainer.log[0]
+        assert f"checkpoint_{name}.pth: expected an intact checkpoint" in trainer.log[0]
 
 
 def test_an_older_run_in_the_same_folder_is_not_newer_for_its_higher_epoch(tmp_path):
@@ -286,7 +286,7 @@ def test_nothing_whole_is_an_error_and_not_a_fresh_start(tmp_path):
     saved(tmp_path, latest=4)
     truncate(tmp_path / "checkpoint_latest.pth")
     trainer = Trainer(tmp_path, continue_training=True)
-    with pytest.raises(UserError, match="expected a whole checkpoint to continue from, found only broken ones"):
+    with pytest.raises(UserError, match="expected an intact checkpoint to continue from, found only broken ones"):
         trainer.load_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
 
 
@@ -296,7 +296,7 @@ def test_validation_takes_the_file_it_was_given(tmp_path):
     trainer.load_checkpoint(str(tmp_path / "checkpoint_best.pth"))
     assert trainer.epoch == 3
     truncate(tmp_path / "checkpoint_final.pth")
-    with pytest.raises(UserError, match=r"checkpoint_final\.pth: expected a whole checkpoint"):
+    with pytest.raises(UserError, match=r"checkpoint_final\.pth: expected an intact checkpoint"):
         trainer.load_checkpoint(str(tmp_path / "checkpoint_final.pth"))
 
 

@@ -23,7 +23,7 @@ def test_by_hand():
     assert GpuMemory(453_000_000, 2, 31_000_000, 2).of_weights == 31_000_000 * 18
     assert GpuMemory(1, 1, 31_000_000, 1).planned == 434_000_004  # never less than it needs
     assert STOCK.line(24 * GIB) == (
-        "GPU memory: this training keeps at least 3.8 GiB (0.4 GiB of weights, the rest of 2 samples), nnU-Net plans "
+        "GPU memory: this training needs at least 3.8 GiB (0.4 GiB for weights, the rest for 2 samples), nnU-Net plans "
         "with 6.0 GiB; 24.0 GiB are free."
     )
 

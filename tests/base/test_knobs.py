@@ -236,7 +236,7 @@ class TestParse:
             (["ba_net=5", "ba_net.boundary_width=5"], "--set: 'ba_net' is a method's block, got 5."),
             (["num_epochs=5", "num_epochs.x=5"], "--set: knob 'num_epochs' expects an integer >= 1, got {'x': 5}."),
             (["bn_net.boundary_width=4"], "--set: unknown knob 'bn_net'. Did you mean 'ba_net'?"),
-            (["format=1"], "--set format: this number says which nnunet_ext reads the block, it is no knob."),
+            (["format=1"], "--set format: expected a knob, got the number of the block's format. Drop it."),
         ],
     )
     def test_illegal_words(self, words, text):

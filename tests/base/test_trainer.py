@@ -157,7 +157,7 @@ def test_a_recipe_counts_where_the_plans_name_no_optimizer(capsys):
         trainer.initialize()
         group = trainer.optimizer.param_groups[0]
         assert (type(trainer.optimizer), group["lr"], group["weight_decay"]) == (kind, lr, weight_decay)
-        said = "takes its recipe: optimizer=AdamW, initial_lr=" in capsys.readouterr().out
+        said = "uses its recipe: optimizer=AdamW, initial_lr=" in capsys.readouterr().out
         assert said == ("optimizer" not in given)
 
 
@@ -288,7 +288,7 @@ PLANNED_AGAIN = {
 OTHER_DATA = {
     "dataset_fingerprint.json": (
         '{"spacings": [[1, 1, 2]]}',
-        "another dataset_fingerprint.json: it was extracted again",
+        "another dataset_fingerprint.json: it has been extracted again",
     ),
     "splits_final.json": (
         '[{"train": ["a", "case"], "val": ["b"]}]',

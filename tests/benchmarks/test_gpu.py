@@ -40,4 +40,4 @@ def test_a_step_ends_when_its_time_is_over(tmp_path: Path):
     out = tmp_path / "found.jsonl"
     run_benchmark("gpu.py", "--device", "cpu", "--tiny", "--minutes", "0.001", "--steps", "trainers", "--out", str(out))
     (line,) = (json.loads(line) for line in out.read_text().splitlines())
-    assert line["problem"] == "stopped: its time was over"
+    assert line["problem"] == "stopped: its time was up"

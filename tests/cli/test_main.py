@@ -46,7 +46,7 @@ def test_the_line_names_the_package_and_the_doctor(monkeypatch, capsys):
 
     monkeypatch.setattr(COMMANDS["info"], "run", missing)
     assert main(["info"]) == 2
-    assert capsys.readouterr().err == "nnunet_ext: error: expected package torch, found none. Ask: nnunet_ext doctor\n"
+    assert capsys.readouterr().err == "nnunet_ext: error: expected package torch, found none. Run nnunet_ext doctor\n"
 
 
 def test_a_full_disk_is_one_line_and_other_io_errors_are_not_hidden(monkeypatch, capsys):

@@ -82,7 +82,7 @@ def test_order_that_names_another_regions_value() -> None:
     ("chosen", "found"),
     [
         ({"d": "d"}, "here: unknown label 'd' of Dataset004_Organs. Legal: a, b, c."),
-        ({"ignore": "ignore"}, "here: expected classes, got 'ignore', which every part keeps by itself. Leave it out."),
+        ({"ignore": "ignore"}, "here: expected classes, got 'ignore', which every part keeps anyway. Leave it out."),
         ({"background": "background"}, "here: expected classes, got 'background'"),
         ({"a": "x", "b": "x"}, "here: expected a name of its own for each class"),
         ({"a": "ignore"}, "here: expected a name of its own for each class"),

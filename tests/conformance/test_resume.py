@@ -120,7 +120,7 @@ def test_truncated_latest(trainer: str, plans: str) -> None:
     assert read_checkpoint(fold / "checkpoint_best.pth")["current_epoch"] in (1, 2)
     latest.write_bytes(latest.read_bytes()[: latest.stat().st_size // 2])
     check_trained(train(trainer, "plain", "3d_fullres", 0, "--c", plans=plans), epochs=EPOCHS)
-    assert f"WARNING: {latest}: expected a whole checkpoint" in log_of(fold)
+    assert f"WARNING: {latest}: expected an intact checkpoint" in log_of(fold)
     assert epochs_in_log(fold)[0] in (1, 2)
 
 
@@ -130,7 +130,7 @@ def test_nothing_whole(trainer: str, plans: str, refuses: Any) -> None:
     fold = run_folder(trainer, "plain", "3d_fullres", plans) / "fold_0"
     fold.mkdir(parents=True)
     (fold / "checkpoint_latest.pth").write_bytes(b"half a file")
-    with refuses(UserError, match="expected a whole checkpoint to continue from, found only broken ones"):
+    with refuses(UserError, match="expected an intact checkpoint to continue from, found only broken ones"):
         train(trainer, "plain", "3d_fullres", 0, "--c", plans=plans)
 
 

@@ -189,7 +189,9 @@ class TestFiles:
 
     def test_other_ending(self, folder: Path) -> None:
         rewrite(folder, file_ending=".nrrd")
-        assert "expected images named CASE_0000.nrrd, found 8 other files, as case_000_0000.nii.gz" in problem(folder)
+        assert "expected images named CASE_0000.nrrd, found 8 other files, such as case_000_0000.nii.gz" in problem(
+            folder
+        )
 
     def test_name_without_channel(self, folder: Path) -> None:
         for case in range(3):
@@ -278,7 +280,7 @@ class TestContents:
     def test_truncated_stream(self, folder: Path, file: str, share: float) -> None:
         content = (folder / file).read_bytes()
         (folder / file).write_bytes(content[: int(len(content) * share)])
-        expected = f"{folder / file}: expected a whole image, but it is corrupt or truncated ("
+        expected = f"{folder / file}: expected an intact image, but it is corrupt or truncated ("
         assert problem(folder).startswith(expected)
 
     def test_truncated_inside_a_whole_stream(self, folder: Path) -> None:
@@ -292,13 +294,13 @@ class TestContents:
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 0xFF
         file.write_bytes(content)
-        assert problem(folder).startswith(f"{file}: expected a whole image, but it is corrupt")
+        assert problem(folder).startswith(f"{file}: expected an intact image, but it is corrupt")
 
     @pytest.mark.parametrize("case", [0, 1])
     def test_no_image_at_all(self, folder: Path, case: int) -> None:
         file = folder / "imagesTr" / f"case_00{case}_0000.nii.gz"
         file.write_text("<html>not found</html>")
-        assert problem(folder).startswith(f"{file}: expected a whole image, but it is corrupt")
+        assert problem(folder).startswith(f"{file}: expected an intact image, but it is corrupt")
 
     @pytest.mark.parametrize("name", ["imagesTr/case_001_0001.nii.gz", "labelsTr/case_001.nii.gz"])
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -367,7 +369,7 @@ class TestOtherFormats:
         check_dataset(folder, show_progress=False)
         file = folder / "imagesTr" / f"case_002_0001{ending}"
         file.write_bytes(file.read_bytes()[:-500])
-        assert problem(folder).startswith(f"{file}: expected a whole image, but it is corrupt or truncated (")
+        assert problem(folder).startswith(f"{file}: expected an intact image, but it is corrupt or truncated (")
 
     @pytest.fixture
     def photos(self, tmp_path: Path) -> Path:
@@ -397,7 +399,7 @@ class TestOtherFormats:
     def test_truncated_photograph(self, photos: Path) -> None:
         file = photos / "imagesTr" / "b_0000.png"
         file.write_bytes(file.read_bytes()[:300])
-        assert problem(photos).startswith(f"{file}: expected a whole image, but it is corrupt or truncated (")
+        assert problem(photos).startswith(f"{file}: expected an intact image, but it is corrupt or truncated (")
 
     def test_too_few_channels_in_a_photograph(self, photos: Path) -> None:
         rewrite(photos, channel_names={"0": "R", "1": "G", "2": "B", "3": "depth"})
@@ -455,5 +457,5 @@ class TestImages:
     def test_truncated_file(self, folder: Path, description: dict) -> None:
         file = folder / "imagesTs" / "unseen_001_0000.nii.gz"
         file.write_bytes(file.read_bytes()[:-5])
-        with pytest.raises(UserError, match=r"unseen_001_0000.nii.gz: expected a whole image, but it is corrupt"):
+        with pytest.raises(UserError, match=r"unseen_001_0000.nii.gz: expected an intact image, but it is corrupt"):
             check_images(folder / "imagesTs", description, PLANS, show_progress=False)

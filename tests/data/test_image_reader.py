@@ -131,7 +131,7 @@ class TestWholeFiles:
 
         monkeypatch.setattr("pathlib.Path.open", refuse)
         text = problem(file)
-        assert "expected an image that can be read, got 'Permission denied'. Give yourself the right to read it" in text
+        assert "expected an image that can be read, got 'Permission denied'. Make it readable" in text
         assert "corrupt" not in text
 
     def test_other_errors_of_the_disk(self, packed, monkeypatch):
@@ -145,7 +145,7 @@ class TestWholeFiles:
     def test_no_image(self, tmp_path, content):
         file = tmp_path / "a_0000.nii.gz"
         file.write_bytes(content)
-        assert "corrupt or truncated (no header of a NIfTI)" in problem(file)
+        assert "corrupt or truncated (no NIfTI header)" in problem(file)
         with pytest.raises(UserError, match="corrupt or truncated"):
             nifti_shape(file)
 

@@ -29,5 +29,5 @@ def test_what_nnunet_would_take_for_a_case(tmp_path):
         list_images(tmp_path, ".png", 1)
     assert str(caught.value) == (
         f"{tmp_path / '._a_0000.png'}: expected images, found a file in which macOS keeps the attributes of another; "
-        f"nnU-Net would take it for a case. Delete such files: find {tmp_path} -name '._*' -delete"
+        f"nnU-Net would read it as a case. Delete such files: find {tmp_path} -name '._*' -delete"
     )

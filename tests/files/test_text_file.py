@@ -52,7 +52,7 @@ def test_no_right_to_read(tmp_path):
     file = tmp_path / "a.json"
     file.write_text("{}")
     file.chmod(0)
-    with pytest.raises(UserError, match=r"expected JSON, got 'Permission denied'\. Let it be read"):
+    with pytest.raises(UserError, match=r"expected JSON, got 'Permission denied'\. Make it readable"):
         read_json(file)
 
 
@@ -61,5 +61,5 @@ def test_a_refusal_to_read_is_no_broken_file(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
-    with pytest.raises(UserError, match=r"expected JSON, got 'Permission denied'\. Let it be read: chmod u\+r\.$"):
+    with pytest.raises(UserError, match=r"expected JSON, got 'Permission denied'\. Make it readable: chmod u\+r\.$"):
         read_json(tmp_path / "a.json")

@@ -200,7 +200,7 @@ def test_what_is_there_stays(done, caplog):
     before = {file: file.stat().st_mtime_ns for file in done[1].rglob("*")}
     with caplog.at_level(logging.INFO):
         assert run(done) == []
-    assert "3 unlabelled cases, preprocessed already" in caplog.text
+    assert "3 unlabelled cases, already preprocessed" in caplog.text
     assert {file: file.stat().st_mtime_ns for file in done[1].rglob("*")} == before
 
 

@@ -190,13 +190,13 @@ def test_a_name_that_makes_no_file(folder, name):
 def test_a_truncated_image(folder):
     file = folder / "imagesUn" / "unlabelled_001_0001.nii.gz"
     file.write_bytes(file.read_bytes()[:-100])
-    assert problem(folder).startswith(f"{file}: expected a whole image, but it is corrupt or truncated")
+    assert problem(folder).startswith(f"{file}: expected an intact image, but it is corrupt or truncated")
 
 
 def test_a_file_of_no_bytes(folder):
     file = folder / "imagesUn" / "unlabelled_001_0001.nii.gz"
     file.write_bytes(b"")
-    assert problem(folder).startswith(f"{file}: expected a whole image, but it is corrupt or truncated")
+    assert problem(folder).startswith(f"{file}: expected an intact image, but it is corrupt or truncated")
 
 
 @pytest.mark.parametrize("value", [0, -1024])

@@ -37,7 +37,9 @@ def test_missing_folder(root):
 def test_a_file_in_place_of_the_folder(root):
     (root / "nnUNet_results").rmdir()
     (root / "nnUNet_results").write_text("")
-    with pytest.raises(UserError, match=r"expected a folder that can be written, got 'File exists'\. Mend its rights"):
+    with pytest.raises(
+        UserError, match=r"expected a folder that can be written, got 'File exists'\. Correct its permissions"
+    ):
         folders.folder("nnUNet_results", writable=True)
 
 
@@ -77,7 +79,7 @@ def test_a_data_set_that_was_never_planned(root, wanted, others):
         (root / "nnUNet_preprocessed" / name).mkdir()
     with pytest.raises(UserError, match=r"found none\. Run nnunet_ext plan_and_preprocess -d 4 first\.$"):
         folders.dataset("nnUNet_preprocessed", wanted)
-    with pytest.raises(UserError, match=r"found none\. nnUNet_results holds no dataset: mend it or fill it\.$"):
+    with pytest.raises(UserError, match=r"found none\. nnUNet_results holds no dataset: correct it or add one\.$"):
         folders.dataset("nnUNet_results", wanted)
 
 

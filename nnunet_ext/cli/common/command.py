@@ -1,4 +1,4 @@
-"""What every sub-command is."""
+"""The base class of all sub-commands."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Command(abc.ABC):
     """A sub-command: a dataclass whose fields are the options and whose :meth:`run` is the work.
 
     The first line of its docstring is its help. Modules of sub-commands import nothing heavy at the top, so that
-    ``nnunet_ext --help`` and ``nnunet_ext doctor`` answer at once and on broken installations.
+    ``nnunet_ext --help`` and ``nnunet_ext doctor`` answer at once, even on broken installations.
     """
 
     name: ClassVar[str]
-    after_interruption: ClassVar[str] = "The same command goes on where it stopped, or starts again."
+    after_interruption: ClassVar[str] = "Run the same command again to resume or restart it."
     has_workers: ClassVar[bool] = False  # of multiprocessing
 
     @classmethod  # noqa: B027  (some commands have no options)
@@ -27,7 +27,7 @@ class Command(abc.ABC):
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> Command:
-        """Build the command from command-line words."""
+        """Build the command from command-line arguments."""
         parser = Parser(
             prog=f"nnunet_ext {cls.name}", description=cls.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
         )

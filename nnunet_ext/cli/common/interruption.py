@@ -1,10 +1,10 @@
 """How every command ends on Ctrl-C (SIGINT), SIGTERM and SIGHUP: one line, exit code 128 + signal, no worker left.
 
 Ctrl-C reaches all processes of a terminal's job, and each worker would print a traceback. So SIGINT is blocked here,
-which processes started later inherit, and a thread of its own waits for it. It interrupts the main thread, which
-unwinds: partial files are removed, locks given back, pools ended. What still runs then is ended by its number. If the
-main thread does not come back (a long call into C, a library that waits for its threads), all is ended after ``GRACE``
-seconds, or at once by a second signal; files stay whole, because they are renamed into place.
+which processes started later inherit, and a separate thread waits for it. It interrupts the main thread, which unwinds:
+partial files are removed, locks released, pools closed. Processes that still run then are ended by their ids. If the
+main thread does not come back (a long call into C, a library that waits for its threads), everything is ended after
+``GRACE`` seconds, or at once by a second signal; files stay intact, because they are renamed into place.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interruption:
-    """What came of signals while a command ran.
+    """What signals do while a command runs.
 
     Args:
-        advice: End of the line that is printed, as ``The same command goes on where it stopped.``
+        advice: End of the line that is printed, such as ``Run the same command again to resume.``
         workers: The command starts worker processes.
     """
 
@@ -61,7 +61,7 @@ class Interruption:
 
     @property
     def line(self) -> str:
-        """For people."""
+        """The line to print."""
         return f"nnunet_ext: interrupted ({signal.Signals(self.signum or signal.SIGINT).name}). {self.advice}"
 
     def listen(self) -> None:
@@ -116,7 +116,7 @@ class Interruption:
 
     def _begin(self, signum: int) -> None:
         self.signum = signum
-        threading.excepthook = _silent  # nobody asks how the other threads end
+        threading.excepthook = _silent  # how the other threads end does not matter
         sys.unraisablehook = _silent
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -142,7 +142,7 @@ def interruptible(advice: str, *, workers: bool = False, process_ends: bool = Fa
     Args:
         advice: What to do after an interruption.
         workers: Worker processes are started.
-        process_ends: The process ends after it.
+        process_ends: The process ends afterwards.
     """
     global _active
     interruption = Interruption(advice, workers=workers)
@@ -194,7 +194,7 @@ def _kill(pid: int, signum: int) -> None:
 
 
 def _descendants() -> list[int]:
-    """Return the running processes that this one or its children started, but for multiprocessing's tracker."""
+    """Return the running processes that this one or its children started, except multiprocessing's tracker."""
     if not Path("/proc/self/stat").exists():
         return [child.pid for child in multiprocessing.active_children() if child.pid is not None]
     children: dict[int, list[int]] = {}
@@ -225,7 +225,7 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork() -> None:
-    """A forked worker ends by signals as if nobody handled them, and with its parent; SIGINT stays blocked."""
+    """Let a forked worker end on signals as if they were not handled, and with its parent; SIGINT stays blocked."""
     global _active
     if _active is not None:
         end_with_parent()

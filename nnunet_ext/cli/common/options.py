@@ -1,6 +1,6 @@
-"""Kinds of options: numbers in their range, folds, files and folders; a wrong one is told in one line.
+"""Option types: numbers in a range, folds, files and folders; a wrong value is reported in one line.
 
-They are argparse's ``type=``, and serve for words that are handed on to nnU-Net's commands too (:func:`check_words`).
+They are argparse's ``type=``, and also check arguments that are passed on to nnU-Net's commands (:func:`check_words`).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ DEVICES = ("cpu", "cuda", "mps")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that tells a mistake in one line."""
+    """A parser that reports a mistake in one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise the line.
+        """Raise the message as one line.
 
         Raises:
             UserError: Always.
@@ -75,17 +75,17 @@ def device(text: str) -> str:
 
 
 def folder_or_new(text: str) -> Path:
-    """Read a folder that is there or will be made."""
+    """Read a folder that exists or will be created."""
     return _no(Path(text), "a folder", Path.is_file, "a file")
 
 
 def new_or_file(text: str) -> Path:
-    """Read a file that is there or will be written."""
+    """Read a file that exists or will be written."""
     return _no(Path(text), "a file", Path.is_dir, "a folder")
 
 
 def file(text: str) -> Path:
-    """Read a file that is there."""
+    """Read an existing file."""
     path = new_or_file(text)
     if not path.exists():
         raise argparse.ArgumentTypeError(f"expected a file, found none at {text}")
@@ -93,7 +93,7 @@ def file(text: str) -> Path:
 
 
 def folder(text: str) -> Path:
-    """Read a folder that is there."""
+    """Read an existing folder."""
     path = folder_or_new(text)
     if not path.exists():
         raise argparse.ArgumentTypeError(f"expected a folder, found none at {text}")
@@ -101,14 +101,14 @@ def folder(text: str) -> Path:
 
 
 def check_words(words: Sequence[str], kinds: Mapping[str, Callable[[str], Any]]) -> None:
-    """Check the words after some flags, which another program reads.
+    """Check the values after some flags, which another program reads.
 
     Args:
         words: The command line.
-        kinds: The kind of what follows each flag, in one word or more.
+        kinds: The type of the value or values after each flag.
 
     Raises:
-        UserError: A word is of another kind.
+        UserError: A value has another type.
     """
     for index, word in enumerate(words):
         flag, equals, given = word.partition("=")
@@ -123,7 +123,7 @@ def check_words(words: Sequence[str], kinds: Mapping[str, Callable[[str], Any]])
 
 
 def _until_flag(words: Sequence[str]) -> list[str]:
-    """The words before the next flag; a negative number is none."""
+    """The words before the next flag; a negative number is not a flag."""
     flags = (index for index, word in enumerate(words) if re.match("-+[A-Za-z]", word))
     return list(words[: next(flags, len(words))])
 

@@ -1,4 +1,4 @@
-"""What a command prints reaches any terminal, and a reader that stops reading ends it quietly."""
+"""Output works on any terminal, and a command ends quietly when its reader stops reading."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PIPE_CLOSED = 141  # 128 + SIGPIPE, as other programs end
 
 
 def take_any_text() -> None:
-    r"""Let signs that the terminal's encoding has not be printed as ``\xb1``, instead of ending the command."""
+    r"""Let characters that the terminal's encoding lacks be printed as ``\xb1``, instead of ending the command."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -22,7 +22,7 @@ def take_any_text() -> None:
 
 
 def is_closed() -> bool:
-    """Print what is still kept back; whether nobody reads it any more (``nnunet_ext info | head``)."""
+    """Flush the output; return whether nobody reads it any more (``nnunet_ext info | head``)."""
     closed = False
     for stream in filter(None, (sys.stdout, sys.stderr)):  # some job starters close them
         try:

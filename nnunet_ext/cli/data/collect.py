@@ -26,11 +26,11 @@ class Collect(Command):
 
     nnunet_ext collect -d 900 -n MOTS 3 40 8 4:labels=Anterior,cases=front.txt
 
-    MEMBER is a dataset, number or name, and after a colon what differs from all of it, joined with commas:
+    MEMBER is a dataset, number or name, optionally followed by a colon and settings separated by commas:
       name=TASK              name of the task (default: the dataset's name without its number)
       labels=A+B             only these classes; labels=A/b names class A b
-      cases=FILE             only these cases, one on each line
-      weight=2               how often it is trained, where sampling goes by weights
+      cases=FILE             only these cases, one per line
+      weight=2               how often it is trained, if sampling uses weights
       spacing=3x1.5x1.5      target spacing in mm, in the order of -overwrite_target_spacing
       normalization=CT       CT, zscore, noNorm, rescale_to_0_1, rgb_to_0_1 or nnU-Net's class; one for each channel
                              joined with +, or one for all
@@ -56,7 +56,7 @@ class Collect(Command):
         add("-n", required=True, help="name of the collection, as MOTS in Dataset900_MOTS")
         add("--spacing", choices=("own", "one"), default=cls.spacing, help="target spacing: each member's own, or one")
         add("--normalization", choices=("own", "one"), default=cls.normalization, help="the same for normalization")
-        add("--network_of", metavar="COLLECTION", help="take over its planned network, so that its weights fit")
+        add("--network_of", metavar="COLLECTION", help="reuse its planned network, so that its weights fit")
         add("--no_pbar", action="store_true", help="no progress bar")
         add("member", nargs="+", metavar="MEMBER", help="dataset, or part of one")
 
@@ -87,7 +87,7 @@ class Collect(Command):
 
 
 def table(tasks: Sequence[Collected]) -> str:
-    """Lay out the tasks of a collection; the column of notes is left out where there is none."""
+    """Lay out the tasks of a collection; the column of notes is left out if there are none."""
     rows = [
         (each.task.name, each.task.dataset, str(each.cases), str(each.channels), _short(each.labels), each.note)
         for each in tasks

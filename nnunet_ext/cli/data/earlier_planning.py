@@ -1,7 +1,7 @@
-"""What an earlier planning left in nnUNet_preprocessed, whole or cut short by a kill or a full disk.
+"""What earlier planning left in nnUNet_preprocessed, complete or cut short by a kill or a full disk.
 
-Planning writes fingerprint and plans again. It must not fail because of the old ones: nnU-Net ends in a traceback on
-those that cannot be read.
+Planning writes fingerprint and plans again. It must not fail because of the old ones: nnU-Net crashes on those that
+cannot be read.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ logger = logging.getLogger(__name__)
 
 
 def default_plans_name(planner: type) -> str:
-    """Return the name of the plans that a planner writes if nobody chooses one."""
+    """Return the default name of the plans that a planner writes."""
     ours = getattr(planner, "default_plans_name", None)
     return ours or inspect.signature(planner).parameters["plans_name"].default
 
 
 def earlier_plans(place: Path, plans_name: str) -> dict[Path, Any]:
-    """Return the plans of this name that are there, by their file; those that are broken are removed, and it is said.
+    """Return the existing plans of this name, by file; broken ones are removed and reported.
 
-    No other file is read: what others keep in the folder is no matter of planning.
+    No other file is read: other content of the folder does not concern planning.
     """
     file = place / f"{plans_name}.json"
     if not file.is_file():
@@ -42,7 +42,7 @@ def earlier_plans(place: Path, plans_name: str) -> dict[Path, Any]:
 
 
 def is_whole_fingerprint(file: Path) -> bool:
-    """Whether a fingerprint is there and can be read."""
+    """Whether a fingerprint exists and can be read."""
     found = _read(file) if file.is_file() else None
     return isinstance(found, dict) and "spacings" in found
 

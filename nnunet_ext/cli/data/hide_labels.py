@@ -16,7 +16,7 @@ from nnunet_ext.stock.folders import numbers_to_oneself
 
 @dataclass
 class HideLabels(Command):
-    """Make a dataset with few labels out of a labelled one, for experiments.
+    """Make a dataset with few labels from a labelled one, for experiments.
 
     The other cases become unlabelled images. No image is copied; the hidden labels are kept for scoring only:
     nnunet_ext hide_labels -d 20 -o 120 --keep 8 --seed 0
@@ -42,9 +42,9 @@ class HideLabels(Command):
         add("-n", help="name of the new dataset (default: that of the labelled one)")
         which = parser.add_mutually_exclusive_group(required=True)
         which.add_argument("--keep", type=options.whole(1), metavar="K", help="K cases chosen at random stay labelled")
-        which.add_argument("--labelled", type=Path, metavar="FILE", help="these cases do, one on each line")
-        add("--seed", type=int, help="of the choice of --keep (default: 0)")
-        add("--test", type=Path, metavar="FILE", help="cases to set apart: neither labelled nor unlabelled")
+        which.add_argument("--labelled", type=Path, metavar="FILE", help="these stay labelled, one per line")
+        add("--seed", type=int, help="seed of the choice with --keep (default: 0)")
+        add("--test", type=Path, metavar="FILE", help="file of cases to set apart: neither labelled nor unlabelled")
 
     def run(self) -> int:
         """Choose the cases and write dataset.json."""
@@ -59,7 +59,7 @@ class HideLabels(Command):
         if self.keep is not None:
             labelled = choose_labelled(known - set(test), self.keep, self.seed or 0)
         else:
-            assert self.labelled is not None  # argparse demands one of both
+            assert self.labelled is not None  # argparse requires one of the two
             labelled = read_case_list(self.labelled, known, source.folder.name, "--labelled")
         with numbers_to_oneself(place.parent):
             self._place(source.folder)  # its number may have been taken meanwhile

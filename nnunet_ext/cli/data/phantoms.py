@@ -20,8 +20,8 @@ MEMBERS = 5
 class Phantoms(Command):
     """Write five small phantom datasets into nnUNet_raw, to try a collection on.
 
-    They show one anatomy and label other parts of it, on images of other channels, spacings and orientations; one has
-    regions, one an ignore label, one three cases only.
+    They show the same anatomy and label different parts of it, on images with different channels, spacings and
+    orientations; one has regions, one an ignore label, one only three cases.
     """
 
     name: ClassVar[str] = "phantoms"

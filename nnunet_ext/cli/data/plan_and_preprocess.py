@@ -38,7 +38,7 @@ class PlanAndPreprocess(Command):
 
     Beyond the stock command it checks the data first, finds planners of nnunet_ext, and writes knobs into the plans
     (--set num_epochs=50 ba_net.boundary_width=5); knobs of earlier plans of the same name are carried over. Images in
-    imagesUn, which have no labels, are preprocessed apart from the others and never planned with.
+    imagesUn, which have no labels, are preprocessed separately and never used for planning.
     """
 
     name: ClassVar[str] = "plan_and_preprocess"
@@ -69,7 +69,7 @@ class PlanAndPreprocess(Command):
         add("-d", nargs="+", type=options.whole(1, 999), required=True, help="dataset numbers")
         add("-fpe", default=cls.fpe, help="fingerprint extractor (nnU-Net's)")
         add("-npfp", type=options.whole(1), default=cls.npfp, help="processes for the fingerprint")
-        add("--verify_dataset_integrity", action="store_true", help="nnU-Net's own check as well")
+        add("--verify_dataset_integrity", action="store_true", help="run nnU-Net's own check as well")
         add("--no_pp", action="store_true", help="no preprocessing")
         add("--clean", action="store_true", help="extract the fingerprint again (needed when the data changed)")
         add("-pl", default=cls.pl, help="planner, ours or nnU-Net's")
@@ -92,7 +92,7 @@ class PlanAndPreprocess(Command):
         add("--verbose", action="store_true")
         add("--no_pbar", action="store_true", help="no progress bars")
         add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="knobs to write into the plans")
-        add("--no_check", action="store_true", help="do not read all images and labels first")
+        add("--no_check", action="store_true", help="skip reading all images and labels first")
 
     def run(self) -> int:
         """Check, fingerprint, plan, write the knobs, preprocess."""
@@ -141,9 +141,9 @@ class PlanAndPreprocess(Command):
     def _check(
         self, preprocessed: Path, raw: list[Path], collections: list[Manifest | None]
     ) -> tuple[list[RawDataset], list[Path]]:
-        """Check datasets, a collection's members in its place; return them, and those whose fingerprints are wanted.
+        """Check datasets, or a collection's members instead of it; return them, and those that need fingerprints.
 
-        What an earlier planning has checked is not read again, unless --clean says that it should be.
+        What earlier planning has checked is not read again, unless --clean is given.
         """
         from nnunet_ext.data.dataset_check import check_dataset
 

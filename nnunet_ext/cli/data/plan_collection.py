@@ -1,4 +1,4 @@
-"""What plan_and_preprocess does for collections beside calling a planner."""
+"""What plan_and_preprocess does for collections besides calling a planner."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def members(manifest: Manifest) -> list[Path]:
 
 
 def fingerprinted(manifest: Manifest) -> list[Path]:
-    """Return the folders in nnUNet_raw that fingerprints are extracted of: for a part its source's.
+    """Return the folders in nnUNet_raw from which fingerprints are extracted: for a part, its source's.
 
     Raises:
         UserError: Several datasets have the number of one.
@@ -81,9 +81,9 @@ def fingerprinted(manifest: Manifest) -> list[Path]:
 def preprocess_members(
     table: TaskTable, plans_name: str, processes: int, *, again: bool, verbose: bool, progress: bool
 ) -> None:
-    """Preprocess what is missing of each member by stock nnU-Net.
+    """Preprocess what is missing of each member with stock nnU-Net.
 
-    Data of other plans that preprocess alike are linked.
+    Data of other plans with the same preprocessing are linked.
 
     Args:
         table: The collection's tasks.
@@ -104,7 +104,7 @@ def preprocess_members(
         plans, folder = folders.plans(task.dataset, name), folders.dataset("nnUNet_preprocessed", task.dataset)
         state = member_state(folder, plans, CONFIGURATION)
         if not again and is_complete(folder, plans, CONFIGURATION):
-            print(f"{title}: preprocessed already (--clean does it again)")
+            print(f"{title}: already preprocessed (--clean repeats it)")
             continue
         with data_alone(state.place):
             if not again and state.marker.digest() != state.digest:  # none of these plans' own are there
@@ -113,7 +113,7 @@ def preprocess_members(
                 shared = share_data(folder, plans, CONFIGURATION, cases, are_of_now=state.are_of_now)
                 if shared is not None:
                     write_marker(folder, plans, CONFIGURATION)
-                    print(f"{title}: as those of other plans are: {shared.name}, linked (--clean preprocesses again)")
+                    print(f"{title}: same as data of other plans: {shared.name}, linked (--clean preprocesses again)")
                     continue
             print(f"{title}: {len(state.expected)} cases")
             preprocess_missing(state, processes=processes, again=again, verbose=verbose, progress=progress)

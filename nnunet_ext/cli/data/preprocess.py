@@ -23,10 +23,10 @@ DEFAULT_PROCESSES = 4
 
 @dataclass
 class Preprocess(Command):
-    """Preprocess what is missing of a dataset with plans that are there, nnU-Net's or ours.
+    """Preprocess what is missing of a dataset with existing plans, nnU-Net's or ours.
 
-    Cases that came, whose images or labels were changed, or that an interruption left out are done; cases that are gone
-    are removed; with other plans than the data were made with, all are done again:
+    Cases that are new, changed or left out by an interruption are preprocessed; cases that are gone are removed; if the
+    data were made with other plans, all cases are preprocessed again:
     nnunet_ext preprocess -d 4 -p nnUNetPlans -c 3d_fullres
     """
 
@@ -50,10 +50,10 @@ class Preprocess(Command):
         add("-p", required=True, help="name of its plans, nnU-Net's or ours")
         add("-c", nargs="+", help=f"configurations (default: those planned of {', '.join(DEFAULT_CONFIGURATIONS)})")
         add("-np", type=int, help=f"processes (default: {DEFAULT_PROCESSES}, at most one for each core)")
-        add("--clean", action="store_true", help="preprocess also what is there")
+        add("--clean", action="store_true", help="also preprocess existing data")
         add("--verbose", action="store_true")
         add("--no_pbar", action="store_true", help="no progress bars")
-        add("--no_check", action="store_true", help="do not read new and changed images and labels first")
+        add("--no_check", action="store_true", help="skip reading new and changed images and labels first")
 
     def run(self) -> int:
         """Preprocess what is missing of each configuration."""
@@ -84,7 +84,7 @@ class Preprocess(Command):
         return 0
 
     def _check(self, folder: Path, plans: Mapping[str, Any]) -> RawDataset:
-        """Read what has changed since it was last found sound."""
+        """Check what has changed since the last check that passed."""
         from nnunet_ext.data.dataset_check import check_dataset
 
         raw, record = folders.dataset("nnUNet_raw", self.d), None if self.clean else CheckRecord(folder)
@@ -106,7 +106,7 @@ def preprocess_configurations(
         dataset: Its number or name.
         plans: Its plans.
         processes: Worker processes by name of the configuration.
-        again: Preprocess also what is there.
+        again: Also preprocess existing data.
         verbose: nnU-Net's.
         progress: Show progress bars.
     """
@@ -121,4 +121,4 @@ def preprocess_configurations(
             continue
         done.append(state.place)
         number = preprocess_missing(state, processes=workers, again=again, verbose=verbose, progress=progress)
-        print(f"{name}: {f'{number} cases' if number else 'preprocessed already (--clean does it again)'}")
+        print(f"{name}: {f'{number} cases' if number else 'already preprocessed (--clean repeats it)'}")

@@ -22,7 +22,7 @@ DEFAULT_PROCESSES = 4
 class PreprocessUnlabelled(Command):
     """Preprocess the unlabelled images of a dataset (imagesUn) with the plans of the labelled ones.
 
-    Only what is missing is done, so a run that was interrupted goes on where it was:
+    Only what is missing is preprocessed, so an interrupted run resumes where it stopped:
     nnunet_ext preprocess_unlabelled -d 7 -p nnUNetPlans -c 3d_fullres
     """
 
@@ -44,7 +44,7 @@ class PreprocessUnlabelled(Command):
         add("-p", required=True, help="name of its plans, nnU-Net's or ours")
         add("-c", nargs="+", help=f"configurations (default: those planned of {', '.join(DEFAULT_CONFIGURATIONS)})")
         add("-np", type=options.whole(1), help=f"processes (default: {DEFAULT_PROCESSES}, at most one for each core)")
-        add("--clean", action="store_true", help="preprocess also what is there")
+        add("--clean", action="store_true", help="also preprocess existing data")
         add("--no_pbar", action="store_true", help="no progress bars")
 
     def run(self) -> int:
@@ -62,7 +62,7 @@ class PreprocessUnlabelled(Command):
         configurations = []
         for name in self._configurations(plans):
             if UnlabelledData(folder, plans, name).is_cascade:
-                print(f"{name}: passed over, the second stage of a cascade takes no unlabelled images")
+                print(f"{name}: skipped, the second stage of a cascade takes no unlabelled images")
             else:
                 configurations.append(name)
         preprocess_unlabelled(

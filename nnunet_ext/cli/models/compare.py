@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 class Compare(Command):
     """Train several trainers with the same seeds and steps, score them on the same cases, and write table and figure.
 
-    Each run leaves one small JSON in -o; called again, finished runs are skipped and an interrupted training goes on:
+    Each run leaves one small JSON in -o; called again, it skips finished runs and resumes an interrupted training:
     nnunet_ext compare -d 120 -p LitePlans -c 3d_fullres -f all -device cpu -o comparison --seeds 0 1 --epochs 30 -tr
       nnU-Net=NNUNetBaselineTrainer 'one pass=LeFeDTrainer:lefed.passes=1' MeanTeacherTrainer
     """
 
     name: ClassVar[str] = "compare"
-    after_interruption: ClassVar[str] = "The same command goes on where it stopped."
+    after_interruption: ClassVar[str] = "Run the same command again to resume."
 
     d: str
     c: str
@@ -71,7 +71,7 @@ class Compare(Command):
         add(
             "--seeds", nargs="+", type=options.whole(0), default=[0], metavar="SEED", help="a run for each (default: 0)"
         )
-        add("--epochs", type=options.whole(1), help="of each training (default: the plans')")
+        add("--epochs", type=options.whole(1), help="epochs of each training (default: the plans')")
         add("--iterations", type=options.whole(1), help="training steps in an epoch (default: the plans')")
         add("-device", type=options.device, default=cls.device, help="cuda, cpu or mps (default: %(default)s)")
         add("--test_images", type=options.folder_or_new, metavar="FOLDER", help="predict and score these")
@@ -80,7 +80,7 @@ class Compare(Command):
             "--score",
             choices=("test", "hidden_labels", "validation"),
             help="cases to score: those that hide_labels set apart, those whose labels it hid, or the fold's "
-            "validation cases (default: the first of these that there is)",
+            "validation cases (default: the first of these that exists)",
         )
 
     def run(self) -> int:
@@ -112,10 +112,10 @@ class Compare(Command):
         print(f"\n{self._report()}\n\nLook at {self.o}: results.md, cases.csv, figure.png")
 
     def _runs(self) -> list[Run]:
-        """All runs; a seed's come one after the other, so that an early end leaves something to compare."""
+        """Return all runs, grouped by seed, so that an early end leaves something to compare."""
         arms = parse_arms(self.tr)
         if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0 or len(set(self.f)) < len(self.f):
-            raise UserError("--seeds, -f: expected each once, and seeds from 0 up, got another. Correct them.")
+            raise UserError("--seeds, -f: expected each once, and seeds from 0 up, got others. Correct them.")
         for arm in arms:
             self._check_arm(arm)
         from nnunet_ext.comparison.run import Run
@@ -146,7 +146,7 @@ class Compare(Command):
         if not issubclass(recursive_find_trainer_class_by_name(arm.trainer), ExtTrainer):
             raise UserError(
                 f"-tr {arm.trainer}: expected a trainer of nnunet_ext, because others take neither seed nor length. "
-                f"NNUNetBaselineTrainer is nnU-Net's own with these."
+                f"NNUNetBaselineTrainer is nnU-Net's own trainer with both."
             )
 
     def _prepare(self, setting: Setting, runs: Sequence[Run]) -> None:
@@ -223,7 +223,7 @@ def _write_cases(file: Path, records: Sequence[dict[str, Any]]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """The commands' variables: ours, and nnU-Net's programs on PATH even if this one was called by its full name."""
+    """The commands' variables: ours, and nnU-Net's programs on PATH even if this one was called by its full path."""
     path = [sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)]
     quiet = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"}  # waiting threads must not spin
     return {**quiet, **os.environ, "PATH": os.pathsep.join(path)}

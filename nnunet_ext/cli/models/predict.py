@@ -32,9 +32,9 @@ KINDS = {
 
 @dataclass
 class Predict(Command):
-    """Open the door, check the images and hand all words to nnUNetv2_predict.
+    """Set nnUNet_extTrainer, check the images and pass all arguments to nnUNetv2_predict.
 
-    One word is our own: --no_check does not read all images first.
+    One option is our own: --no_check skips reading all images first.
     """
 
     name: ClassVar[str] = "predict"
@@ -44,7 +44,7 @@ class Predict(Command):
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> Predict:
-        """Keep every word: the stock entry point reads them."""
+        """Keep all arguments: the stock entry point reads them."""
         return cls(list(arguments))
 
     def run(self) -> int:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class PredictTasks(Command):
     """Predict images for all tasks of a collection that take them, in one pass.
 
-    Writes OUTPUT/<task>/<case>, labels as nnUNetv2_predict on the task's view writes them. --merge also writes
+    Writes OUTPUT/<task>/<case>, with the labels that nnUNetv2_predict writes for the task's view. --merge also writes
     OUTPUT/merged, one label map by a list of priorities, the highest first:
     nnunet_ext predict_tasks -d 900 -i images -o predictions -f 0 --merge liver:tumour liver:liver spleen
     """
@@ -75,7 +75,7 @@ class PredictTasks(Command):
             help="folds [0 1 2 3 4]",
         )
         add("-chk", default="checkpoint_final.pth", help="checkpoint [checkpoint_final.pth]")
-        add("--tasks", nargs="+", default=[], metavar="TASK", help="tasks; all that take the images")
+        add("--tasks", nargs="+", default=[], metavar="TASK", help="tasks [all that take the images]")
         add("--merge", nargs="+", default=[], metavar="TASK[:LABEL]", help="labels of one merged map, highest first")
         add("-device", default="cuda", type=options.device, help="cpu, cuda or mps [cuda]")
         add("-step_size", type=options.real(0, 1), default=0.5, help="step of the sliding window, in patches [0.5]")
@@ -83,12 +83,12 @@ class PredictTasks(Command):
         add("-nps", type=options.whole(0), default=3, help="processes for resampling and writing, 0: this one [3]")
         add("--disable_tta", action="store_true", help="do not mirror")
         add("--disable_progress_bar", action="store_true", help="show no progress")
-        add("--continue_prediction", action="store_true", help="do not predict again what is there")
-        add("-num_parts", type=options.whole(1), default=1, help="share the images among so many commands [1]")
-        add("-part_id", type=options.whole(0), default=0, help="which share this command takes, from 0 [0]")
+        add("--continue_prediction", action="store_true", help="keep existing predictions")
+        add("-num_parts", type=options.whole(1), default=1, help="number of commands that share the images [1]")
+        add("-part_id", type=options.whole(0), default=0, help="the share of this command, from 0 [0]")
         add("--not_on_device", action="store_true", help="sum up the predictions in the CPU's memory, not the GPU's")
-        add("-heads_at_once", type=options.whole(1), metavar="N", help="classes of one pass; else what fits the memory")
-        add("--no_check", action="store_true", help="do not read all images first")
+        add("-heads_at_once", type=options.whole(1), metavar="N", help="classes per pass [as many as fit the memory]")
+        add("--no_check", action="store_true", help="skip reading all images first")
 
     def run(self) -> int:
         """Predict."""

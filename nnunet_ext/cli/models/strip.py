@@ -19,9 +19,9 @@ WAIT = 60.0  # seconds for another one
 
 @dataclass
 class Strip(Command):
-    """Write a trained LeFeD or MC-Net+ as a model of stock nnU-Net, without what only training needs.
+    """Write a trained LeFeD or MC-Net+ as a stock nnU-Net model, without what only training needs.
 
-    It predicts the same labels, with less memory on disk, also where this package is not installed:
+    It predicts the same labels, takes less disk space and works without this package:
     nnunet_ext strip -d 7 -c 3d_fullres -tr LeFeDTrainer -f 0
     nnUNetv2_predict -d 7 -c 3d_fullres -tr nnUNetTrainer -p nnUNetPlansLeFeD -f 0 -i ... -o ...
     """
@@ -44,9 +44,9 @@ class Strip(Command):
         add("-c", required=True, help="configuration")
         add("-tr", default="LeFeDTrainer", help="trainer [LeFeDTrainer]")
         add("-p", default="nnUNetPlans", help="plans [nnUNetPlans]")
-        add("-f", nargs="+", type=options.fold, default=[], metavar="FOLD", help="folds; all that were trained")
+        add("-f", nargs="+", type=options.fold, default=[], metavar="FOLD", help="folds [all that were trained]")
         add("-chk", default="checkpoint_final.pth", help="checkpoint [checkpoint_final.pth]")
-        add("--as", dest="plans_name", metavar="NAME", help="plans' name of the new model [-p and the method's name]")
+        add("--as", dest="plans_name", metavar="NAME", help="plans name of the new model [-p and the method's name]")
 
     def run(self) -> int:
         """Write the model."""

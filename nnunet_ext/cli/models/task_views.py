@@ -18,8 +18,9 @@ from nnunet_ext.stock.models import model_folder
 class TaskViews(Command):
     """Write the task views of a collection's model: a model folder for each member, with the weights.
 
-    Training writes them when it ends; this does so for an unfinished one, for a collection's model that was imported,
-    and for views that were changed or deleted: nnunet_ext task_views -d 900 -tr UniSegTrainer -p UniSegPlans
+    Training writes them when it ends; this command does so for an unfinished training, for an imported model of a
+    collection, and for views that were changed or deleted:
+    nnunet_ext task_views -d 900 -tr UniSegTrainer -p UniSegPlans
     """
 
     name: ClassVar[str] = "task_views"
@@ -36,12 +37,12 @@ class TaskViews(Command):
         """Declare the options."""
         add_model(parser)
         parser.add_argument(
-            "-f", nargs="+", type=options.fold, default=[], metavar="FOLD", help="folds; all that were trained"
+            "-f", nargs="+", type=options.fold, default=[], metavar="FOLD", help="folds [all that were trained]"
         )
         parser.add_argument(
             "--weights",
             choices=("own", "links"),
-            help="files of their own, or links to the collection's (default: the knob multi_dataset.view_weights)",
+            help="their own files, or links to the collection's (default: the knob multi_dataset.view_weights)",
         )
 
     def run(self) -> int:

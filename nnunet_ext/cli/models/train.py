@@ -25,17 +25,17 @@ TOGETHER = (("--c", "--val"), ("--c", "-pretrained_weights"), ("--val_best", "--
 
 @dataclass
 class Train(Command):
-    """Open the door, check the words and hand all of them to nnUNetv2_train."""
+    """Set nnUNet_extTrainer, check the arguments and pass them all to nnUNetv2_train."""
 
     name: ClassVar[str] = "train"
     has_workers: ClassVar[bool] = True
-    after_interruption: ClassVar[str] = "The same command with --c goes on from the last checkpoint."
+    after_interruption: ClassVar[str] = "Run the same command with --c to resume from the last checkpoint."
 
     words: list[str]
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> Train:
-        """Keep every word: the stock entry point reads them."""
+        """Keep all arguments: the stock entry point reads them."""
         return cls(list(arguments))
 
     def run(self) -> int:
@@ -49,7 +49,7 @@ class Train(Command):
         return 0
 
     def check(self) -> None:
-        """Refuse what nnU-Net would end with a traceback on.
+        """Refuse what would make nnU-Net end with a traceback.
 
         Raises:
             UserError: The first problem.
@@ -110,7 +110,7 @@ def _check_collection_trainer(name: str, table: TaskTable) -> None:
 
 
 def _check_members(table: TaskTable, plans: dict[str, Any], fold: str) -> None:
-    """A collection has no data of its own: its members' are trained on."""
+    """Check the members' data: a collection has none of its own."""
     from nnunet_ext.collection.planning.member_state import check_complete, marked_cases
     from nnunet_ext.collection.training.leakage import Split, check_splits
     from nnunet_ext.data.same_images import raw_folder
@@ -139,7 +139,7 @@ def _check_preprocessed(dataset: str, plans: dict[str, Any], configuration: str,
 
 
 def _check_patch(trainer: str, plans: dict[str, Any], configuration: str) -> None:
-    """Refuse what our trainers refuse as their training starts."""
+    """Refuse what our trainers would refuse at the start of training."""
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     from nnunet_ext.base.training_check import check_patch

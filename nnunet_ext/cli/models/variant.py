@@ -12,9 +12,9 @@ from nnunet_ext.comparison.variants import write_variant
 
 @dataclass
 class Variant(Command):
-    """Write a second plans file with other knobs over the same preprocessed data.
+    """Write a second plans file with other knobs for the same preprocessed data.
 
-    Runs that differ in a knob then have results folders of their own:
+    Runs that differ in a knob then have separate results folders:
     nnunet_ext variant -d 4 -p LitePlans --as LitePlans_wide --set ba_net.boundary_width=5
     """
 

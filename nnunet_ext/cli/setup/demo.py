@@ -32,7 +32,7 @@ KNOBS = ("num_val_iterations_per_epoch=8", "optimizer=AdamW", "initial_lr=0.003"
 class Demo(Command):
     """Train, predict and evaluate with nnU-Net's own commands, on phantoms or on your data, and draw the result.
 
-    Needs neither GPU nor data. Every command is printed as you would type it. Leaves in --out: figure.png,
+    Needs neither GPU nor data. Every command is printed as you would type it. Writes to --out: figure.png,
     training_curve.png, results.md, all of nnU-Net's folders, and a log per command.
     """
 
@@ -48,7 +48,7 @@ class Demo(Command):
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
         add = parser.add_argument
-        add("--trainer", default=cls.trainer, help=f"is compared with {CONTROL} (default: %(default)s)")
+        add("--trainer", default=cls.trainer, help=f"trainer to compare with {CONTROL} (default: %(default)s)")
         add("--data", type=options.folder, help="a raw nnU-Net dataset, DatasetXXX_Name; phantoms by default")
         add("--out", type=options.folder_or_new, default=cls.out, help="folder for everything (default: %(default)s)")
         add(
@@ -126,7 +126,7 @@ def _predict(shell: Shell, number: str, report: Report) -> None:
 
 
 def _variables(out: Path, device: str) -> dict[str, str]:
-    """Return the variables that the commands need beyond those of a fresh shell; PATH is what to put before it."""
+    """Return the variables that the commands need beyond those of a fresh shell; PATH is what to put in front of it."""
     variables = {name: str(out / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
     variables[sockets.VARIABLE] = str(sockets.folder("trainers"))
     # threads that wait must not spin: with one more process than cores a training step takes five times as long

@@ -21,7 +21,7 @@ PHANTOM = "Dataset999_Phantom"
 
 
 class Unseen(NamedTuple):
-    """Cases that no training sees: the folders of their images and labels, and what they are, in words."""
+    """Cases that no training sees: the folders of their images and labels, and a description."""
 
     images: Path
     labels: Path
@@ -29,7 +29,7 @@ class Unseen(NamedTuple):
 
 
 def check_data(data: Path, out: Path) -> None:
-    """Refuse what is no raw nnU-Net dataset, and data that :func:`start_folder` would delete.
+    """Refuse what is not a raw nnU-Net dataset, and data that :func:`start_folder` would delete.
 
     Raises:
         UserError: One of the two.
@@ -44,14 +44,14 @@ def check_data(data: Path, out: Path) -> None:
 
 
 def start_folder(out: Path) -> None:
-    """Make ``out``, or empty it if it is an earlier demo's.
+    """Create ``out``, or empty it if it is an earlier demo's.
 
     Raises:
         UserError: It holds something else, or cannot be written.
     """
     try:
         if {path.name for path in files_in(out)} - {LOCK} and not (out / MARKER).is_file():
-            raise UserError(f"--out {out}: expected a new or empty folder or a demo's, found other files.")
+            raise UserError(f"--out {out}: expected a new or empty folder, or an earlier demo's, found other files.")
         for path in out.iterdir() if out.is_dir() else ():
             if path.name in (MARKER, LOCK):
                 continue
@@ -109,5 +109,5 @@ def unseen_cases(dataset: Path, splits: Path, out: Path) -> Unseen:
 
 
 def image_files(images: Path, case: str, ending: str) -> tuple[Path, ...]:
-    """Return a case's files, one a channel, in order."""
+    """Return a case's files, one per channel, in order."""
     return tuple(sorted(images.glob(f"{case}_[0-9][0-9][0-9][0-9]{ending}")))

@@ -1,4 +1,4 @@
-"""What the demo leaves: a figure, the training curve and a table."""
+"""The demo's output: a figure, the training curve and a table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Report:
 
     Args:
         out: The demo's folder.
-        models: By trainer, the folder of its trained model; the first trainer is the one to show.
+        models: By trainer, the folder of its trained model; the first trainer is shown.
         unseen: The cases that were predicted.
         device: ``cpu`` or ``cuda``.
     """

@@ -13,7 +13,7 @@ from nnunet_ext.cli.setup.doctor_checks import CHECKS
 
 @dataclass
 class Doctor(Command):
-    """Check the installation: versions, folders, the door, GPU; say the remedy.
+    """Check the installation (versions, folders, nnUNet_extTrainer, GPU) and suggest fixes.
 
     The exit code is 0 if nothing fails (warnings are fine) and 1 otherwise.
     """

@@ -1,4 +1,4 @@
-"""What ``nnunet_ext doctor`` checks: one small function per matter, each safe to call on a broken machine."""
+"""What ``nnunet_ext doctor`` checks: one small function per check, each safe to call on a broken machine."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from nnunet_ext.stock.folders import VARIABLES
 from nnunet_ext.stock.lookup import class_names, door_folders, nnunet_folder
 
 OLDEST_PYTHON = (3, 10)
-REINSTALL = "install nnunet_ext again, from where it came"
+REINSTALL = "install nnunet_ext again, from the same source"
 
-# what importing a package raises that is missing, half removed or built for another version of a dependency
+# raised by importing a package that is missing, half removed or built for another version of a dependency
 BROKEN_IMPORT = (ImportError, AttributeError, RuntimeError, OSError, TypeError, ValueError, KeyError, SyntaxError)
 
 
@@ -42,7 +42,7 @@ def check_python() -> Check:
 
 
 def check_nnunet() -> Check:
-    """nnU-Net is there, whole, and of a version that we are made for."""
+    """nnU-Net is installed, complete and of a version that we support."""
     install = 'pip install "nnunetv2>=2.8,<2.9"'
     spec = importlib.util.find_spec("nnunetv2")
     if spec is None:
@@ -54,7 +54,9 @@ def check_nnunet() -> Check:
     if version is None:
         return Check("nnU-Net", WARN, f"{spec.origin} has no version: it was not installed by pip", install)
     if version_numbers(version) < (2, 8):
-        return Check("nnU-Net", FAIL, f"nnunetv2 {version} is too old: before 2.8 it has no door for us", install)
+        return Check(
+            "nnU-Net", FAIL, f"nnunetv2 {version} is too old: before 2.8 it ignores nnUNet_extTrainer", install
+        )
     if version_numbers(version) >= (2, 9):
         upgrade = f"a newer nnunet_ext, or {install}"
         return Check("nnU-Net", FAIL, f"nnunetv2 {version} is newer than 2.8, for which this is made", upgrade)
@@ -70,13 +72,13 @@ def check_rival() -> Check:
     rivals |= {name for name in distributions if re.sub(r"[-_.]+", "-", name).lower() != "nnunet-ext"}
     if rivals:
         message = f"also provided by {', '.join(sorted(rivals))}"
-        remedy = "uninstall it (Lifelong-nnUNet has this import name too), or use an environment for each"
+        remedy = "uninstall it (Lifelong-nnUNet has this import name too), or use separate environments"
         return Check("import name nnunet_ext", FAIL, message, remedy)
     return Check("import name nnunet_ext", OK, str(own))
 
 
 def check_folder(variable: str) -> Check:
-    """One of nnU-Net's three folders is set, there, and writable if nnU-Net writes into it."""
+    """One of nnU-Net's three folders is set, exists, and is writable if nnU-Net writes into it."""
     value = os.environ.get(variable)
     if not value or not value.strip():
         return Check(
@@ -86,16 +88,16 @@ def check_folder(variable: str) -> Check:
         found, _, remedy = problem.removeprefix(f"{variable}={value}: ").rpartition(". ")
         return Check(variable, FAIL, f"{value}: {found}", remedy)
     if not Path(value).is_dir():
-        return Check(variable, FAIL, f"{value} is not there", f"mkdir -p {value}, or mend the variable")
+        return Check(variable, FAIL, f"{value} does not exist", f"mkdir -p {value}, or correct the variable")
     try:
         with tempfile.TemporaryFile(dir=value):
             pass
     except OSError as error:
         status = WARN if variable == "nnUNet_raw" else FAIL  # nnU-Net only reads raw data
-        remedy = "mend its rights, free space, or point the variable elsewhere"
+        remedy = "correct its permissions, free space, or point the variable elsewhere"
         return Check(variable, status, f"{value} cannot be written: {error.strerror}", remedy)
     if not Path(value).is_absolute():
-        message = f"{value} is relative: another folder wherever a command is started"
+        message = f"{value} is relative: it depends on where a command is started"
         return Check(variable, WARN, message, f"export {variable}={Path(value).resolve()}")
     return Check(variable, OK, value)
 
@@ -106,21 +108,21 @@ def check_door() -> Check:
     try:
         own = sockets.folder("trainers").resolve()
     except FileNotFoundError as error:
-        return Check("door", FAIL, str(error), REINSTALL)
+        return Check("trainers folder", FAIL, str(error), REINSTALL)
     value = os.environ.get(sockets.VARIABLE)
     if not value:
         return Check(
-            "door", FAIL, f"closed: {sockets.VARIABLE} is unset, stock commands cannot find our trainers", remedy
+            "trainers folder", FAIL, f"{sockets.VARIABLE} is unset, stock commands cannot find our trainers", remedy
         )
     places = [Path(word) for word in value.split(os.pathsep) if word.strip()]
     if own not in [place.resolve() for place in places]:
-        message = f"closed: {sockets.VARIABLE}={value} does not name {own}"
-        return Check("door", FAIL, message, f'{remedy[:-1]}{os.pathsep}${sockets.VARIABLE}"')
+        message = f"{sockets.VARIABLE}={value} does not name {own}"
+        return Check("trainers folder", FAIL, message, f'{remedy[:-1]}{os.pathsep}${sockets.VARIABLE}"')
     missing = [str(place) for place in places if not place.exists()]
     if missing:
-        message = f"open, but {', '.join(missing)} in {sockets.VARIABLE} does not exist; nnU-Net skips it silently"
-        return Check("door", WARN, message, "mend or remove it")
-    return Check("door", OK, f"open: {value}")
+        message = f"{', '.join(missing)} in {sockets.VARIABLE} does not exist; nnU-Net skips it silently"
+        return Check("trainers folder", WARN, message, "correct or remove it")
+    return Check("trainers folder", OK, f"{sockets.VARIABLE}={value}")
 
 
 def check_shadows() -> Check:
@@ -130,7 +132,7 @@ def check_shadows() -> Check:
         own, ours = sockets.folder("trainers").resolve(), set(sockets.names("trainers"))
         stock = nnunet_folder() / "training" / "nnUNetTrainer"
     except (FileNotFoundError, UserError) as error:
-        return Check(name, WARN, f"not checked: {error}", "mend the above first")
+        return Check(name, WARN, f"not checked: {error}", "fix the above first")
     earlier = [stock]
     for folder in door_folders():
         if folder.resolve() == own:
@@ -152,7 +154,7 @@ def check_sockets(kind: str) -> Check:
         return Check(kind, FAIL, str(error), REINSTALL)
     problems = [problem for name in names if (problem := _socket_problem(kind, name))]
     if problems:
-        return Check(kind, FAIL, "; ".join(problems), f"mend the package that this names, or {REINSTALL}")
+        return Check(kind, FAIL, "; ".join(problems), f"fix the package that this names, or {REINSTALL}")
     return Check(kind, OK, ", ".join(names))
 
 
@@ -181,9 +183,7 @@ def check_look_up() -> Check:
                     message = f"finds {found.__module__} for {trainer}"
                     return Check(name, FAIL, message, "remove or rename the foreign trainer of that name")
     except (*BROKEN_IMPORT, AssertionError) as error:
-        return Check(
-            name, FAIL, f"fails: {type(error).__name__}: {one_line(error)}", "mend the package that this names"
-        )
+        return Check(name, FAIL, f"fails: {type(error).__name__}: {one_line(error)}", "fix the package that this names")
     finally:
         if before is None:
             os.environ.pop(sockets.VARIABLE, None)
@@ -202,7 +202,7 @@ def check_methods() -> Check:
 
 
 def check_timm() -> Check:
-    """timm is there, new enough, and fits torch: nnU-Net imports it before it looks outside."""
+    """timm is installed, new enough, and fits torch: nnU-Net imports it before it looks for external trainers."""
     install = 'pip install -U "timm>=1.0"'
     version = _version("timm")
     if version is None:
@@ -244,7 +244,7 @@ def check_loaders() -> Check:
     """nnU-Net starts no more loading processes than there are cores that it may use, and at least one."""
     variable = "nnUNet_n_proc_DA"
     if os.environ.get(variable, "").strip() == "0":
-        message = "0 trains without workers but breaks planning (torch wants one thread)"
+        message = "0 trains without workers but breaks planning (torch needs one thread)"
         return Check(variable, FAIL, message, f"export {variable}=1")
     return _check_number(variable, min(12, os.cpu_count() or 1))  # nnU-Net counts cores that it may not use
 
@@ -266,7 +266,7 @@ def _check_number(variable: str, default: int) -> Check:
 
 
 def check_distutils() -> Check:
-    """nnU-Net's preprocessing imports distutils, which Python 3.12 left to setuptools."""
+    """nnU-Net's preprocessing imports distutils, which since Python 3.12 comes with setuptools only."""
     if importlib.util.find_spec("distutils") is None:
         return Check("distutils", FAIL, "missing; nnU-Net's preprocessing imports it", "pip install setuptools")
     return Check("distutils", OK, "present")

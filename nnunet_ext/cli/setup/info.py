@@ -28,7 +28,7 @@ class Info(Command):
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Declare --json."""
-        parser.add_argument("--json", action="store_true", help="for machines")
+        parser.add_argument("--json", action="store_true", help="machine-readable output")
 
     def run(self) -> int:
         """Print the cards."""
@@ -78,14 +78,14 @@ def _card(key: str, method: Method) -> str:
     ]
     if method.recipe:
         settings = " ".join(f"{name}={json.dumps(value)}" for name, value in method.recipe.items())
-        lines += _row("recipe", [f"{settings}; where the plans name no optimizer"])
+        lines += _row("recipe", [f"{settings}; if the plans name no optimizer"])
     if method.knobs:
         lines += ["  knobs", _knob_lines(f"{key}.", method.knobs)]
     return "\n".join(lines)
 
 
 def _row(title: str, values: Iterable[str]) -> list[str]:
-    """One value a line, the title before the first."""
+    """One value per line, the title before the first."""
     return [f"  {'' if index else title:<9} {value}" for index, value in enumerate(values)]
 
 

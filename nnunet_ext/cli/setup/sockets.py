@@ -13,7 +13,7 @@ from nnunet_ext.sockets import folder
 class Sockets(Command):
     """Print the folder for nnU-Net's variable nnUNet_extTrainer.
 
-    Open the door for stock commands with: export nnUNet_extTrainer="$(nnunet_ext sockets)"
+    Let stock commands find our trainers: export nnUNet_extTrainer="$(nnunet_ext sockets)"
     """
 
     name: ClassVar[str] = "sockets"

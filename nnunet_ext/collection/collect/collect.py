@@ -1,4 +1,4 @@
-"""Make a collection: settle its tasks and their members, write the members that are parts, then the manifest."""
+"""Make a collection: determine its tasks and their members, write the members that are parts, then the manifest."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def collect(
         Its tasks.
 
     Raises:
-        UserError: The first mistake; nothing is left written.
+        UserError: The first mistake; nothing is left on disk.
     """
     place = folders.raw / collection
     check_dataset_name(collection, place)
@@ -80,7 +80,7 @@ def collect(
 
 
 def _present_parts(raw: Path, collection: str, old: Manifest | None) -> dict[tuple[str, str], str]:
-    """The datasets that were given to parts before: by an earlier call that broke off, or in the manifest."""
+    """The datasets that parts already have: from an earlier call that was interrupted, or in the manifest."""
     found = {key: part.folder.name for key, part in written_parts(raw, collection).items()}
     for task in old.tasks if old else ():
         if task.source is not None:
@@ -109,13 +109,13 @@ def _free_numbers(after: int, used: Collection[int]) -> Iterator[int]:
 
 
 def _is_written(part: Part, place: Path) -> bool:
-    """Whether a part is there; what is there under its name but differs is never overwritten."""
+    """Whether a part exists; a different dataset of its name is never overwritten."""
     if not place.exists():
         return False
     if read_json(place / "dataset.json") != part.description():
         raise UserError(
-            f"{place}: expected task {part.task!r} as it is wanted now, found it with other classes, cases or images, "
-            f"written before. Delete the folder (and what nnU-Net preprocessed of it) to write it again."
+            f"{place}: expected task {part.task!r} as requested now, found it written before with other classes, cases "
+            f"or images. Delete the folder (and what nnU-Net preprocessed of it) to write it again."
         )
     check_source_labels(place)
     return True
@@ -134,7 +134,7 @@ def _fold_note(folds: Folds) -> str:
 
 
 def _check_place(collection: str, folders: Folders) -> Manifest | None:
-    """Return the manifest that is there, if any; refuse a folder or number that something else has."""
+    """Return the existing manifest, if any; refuse a folder or number that something else has."""
     folders.check_number(collection, "-d")
     place = folders.raw / collection
     if all(is_partial(path.name) for path in files_in(place)):  # empty, or left by a killed collect
@@ -143,7 +143,7 @@ def _check_place(collection: str, folders: Folders) -> Manifest | None:
     content = read_json(file, unique=True) if file.is_file() else None
     if not isinstance(content, dict) or not is_collection(content):
         raise UserError(
-            f"{place}: expected no folder or a collection's, found one that is no collection. Choose another number "
+            f"{place}: expected no folder or a collection's, found one that is not a collection. Choose another number "
             f"after -d."
         )
     return parse_manifest(content, file)

@@ -28,7 +28,7 @@ class Collected:
         cases: Number of cases.
         channels: Image channels.
         labels: Classes, with ignore.
-        note: What the user should know of it.
+        note: What the user should know about it.
     """
 
     task: ManifestTask
@@ -116,7 +116,7 @@ def _part(
 
 
 def _names(selection: Selection, found: Sequence[Signature], chosen: Mapping[str, str], suffix: str) -> list[str]:
-    """Names of one dataset's tasks, after their classes where nobody named them."""
+    """Names of one dataset's tasks, by default after their classes."""
     if len(found) == 1 and selection.name is not None:
         return [selection.name]
     base = selection.name or suffix
@@ -137,10 +137,10 @@ def _class_name(base: str, classes: Sequence[str]) -> str:
 
 
 def check_drafts(drafts: Sequence[Draft]) -> None:
-    """Refuse tasks that cannot stand beside each other.
+    """Refuse tasks that conflict with each other.
 
     Raises:
-        UserError: Two have one name or one whole dataset, or one has too few cases.
+        UserError: Two share a name or a whole dataset, or one has too few cases.
     """
     names: dict[str, Draft] = {}
     members: dict[str, Draft] = {}

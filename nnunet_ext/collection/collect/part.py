@@ -1,7 +1,7 @@
 """Members that are only part of a dataset: some of its classes, renamed, or some of its cases.
 
 A part is an ordinary nnU-Net dataset. Its images are the source's, by reference; its label files are its own, with the
-classes numbered anew; its folds are the source's, case by case and under the same numbers.
+classes renumbered; its folds are the source's, case by case and under the same numbers.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Part:
         task: Name of the task.
         labels: Names of its classes in the source and in the part.
         cases: Its cases.
-        annotated: The classes that were annotated in each case, where not all.
+        annotated: The classes that were annotated in each case, if not all.
     """
 
     source: RawDataset
@@ -64,7 +64,7 @@ class Part:
 
     @cached_property
     def record(self) -> dict[str, str]:
-        """What the part's dataset.json says of its origin; a part is found again by it."""
+        """What the part's dataset.json says about its origin, by which a part is found again."""
         return {"dataset": self.source.folder.name, "collection": self.collection, "task": self.task}
 
     @cached_property
@@ -122,7 +122,7 @@ def written_parts(raw: Path, collection: str) -> dict[tuple[str, str], RawDatase
         try:
             description = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            continue  # somebody else's dataset: not ours to judge
+            continue  # somebody else's dataset: not checked here
         record = part_record(description) if isinstance(description, dict) else None
         if record is not None and record["collection"] == collection:
             found[record["dataset"], record["task"]] = RawDataset(file.parent, description)
@@ -130,7 +130,7 @@ def written_parts(raw: Path, collection: str) -> dict[tuple[str, str], RawDatase
 
 
 def check_source_labels(folder: Path) -> None:
-    """Refuse a part whose source has other labels now; what is no part, or was written by an older version, passes.
+    """Refuse a part whose source's labels changed; what is not a part, or was written by an older version, passes.
 
     If the source is a part too, it must have the labels of its own source, and so on.
 
@@ -153,14 +153,14 @@ def check_source_labels(folder: Path) -> None:
         raise UserError(
             f"{folder}: expected labels of {record['dataset']} as they were when this part was written, found "
             f"{changed[0]} changed since{more(len(changed) - 1, 'file')}. Delete the part's folder, collect and plan "
-            f"{record['collection']} again: what did not change is not preprocessed again."
+            f"{record['collection']} again: unchanged data are not preprocessed again."
         )
 
 
 def write_parts(
     parts: Mapping[str, Part], raw: Path, preprocessed: Path | None = None, *, show_progress: bool = True
 ) -> None:
-    """Write parts, all or none: into folders beside their places, renamed when every label file is done.
+    """Write parts, all or none: into temporary folders, which are renamed when every label file is done.
 
     Args:
         parts: Name of the dataset to be written, and the part.
@@ -169,7 +169,7 @@ def write_parts(
         show_progress: Show a progress bar.
 
     Raises:
-        UserError: A label file is damaged or holds what it must not.
+        UserError: A label file is damaged or holds values that it must not.
     """
     from tqdm import tqdm
 
@@ -220,7 +220,7 @@ class _Job:
             beside.unlink(missing_ok=True)  # it says 1 mm, which the source does not
 
     def _check_annotated(self, label: NDArray, file: Path) -> None:
-        """What was not annotated must not be there: the case would be trained as if it were complete elsewhere."""
+        """Refuse labels that were not annotated but occur: elsewhere the case would be trained as if complete."""
         annotated = self.part.annotated.get(self.case.name)
         if annotated is None:
             return
@@ -239,7 +239,7 @@ class _Job:
 
 @contextmanager
 def _staging(raw: Path, parts: Mapping[str, Part]) -> Iterator[dict[str, Path]]:
-    """Folders to write into, which are gone afterwards whatever happens; nnU-Net does not see their names."""
+    """Temporary folders, which are removed afterwards in any case; nnU-Net does not see their names."""
     places = {name: raw / f".{name}.partial" for name in parts}
     try:
         for place in places.values():

@@ -1,4 +1,4 @@
-"""A member as ``nnunet_ext collect`` is told of it: ``4:name=front,labels=Anterior+Posterior/back,cases=FILE``."""
+"""A member as specified for ``nnunet_ext collect``: ``4:name=front,labels=Anterior+Posterior/back,cases=FILE``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nnunet_ext.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class Selection:
-    """A dataset, or what is wanted of it.
+    """A dataset, or the part of it that is wanted.
 
     Args:
         word: As it was typed, for messages.
@@ -49,11 +49,11 @@ def parse_selection(word: str, find: Callable[[str], RawDataset]) -> Selection:
     """Read a member's word.
 
     Args:
-        word: Number or name of a dataset, with ``:key=value,key=value`` behind it where only part of it is wanted.
+        word: Number or name of a dataset, followed by ``:key=value,key=value`` if only part of it is wanted.
         find: Finds a dataset by number or name.
 
     Raises:
-        UserError: The word is not well formed or names what is not there.
+        UserError: The word is malformed or names something that does not exist.
     """
     head, _, tail = word.partition(":")
     selection = Selection(word, find(head))

@@ -13,8 +13,7 @@ SIZES = 2  # dynamo compiles a function for its first shape, and once more for a
 def raise_graph_limit(channels: Iterable[int], label_kinds: Iterable[tuple[int, bool, bool]]) -> None:
     """Let dynamo keep a graph of the network and of stock's Dice loss for each kind of task.
 
-    At its limit it would run all further kinds without compiling, with no more than a line in the log. The limit is
-    only ever raised.
+    Beyond its limit it would run all further kinds uncompiled, with only a line in the log. The limit is never lowered.
 
     Args:
         channels: Number of image channels of each task.

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 class InputStems(nn.Module):
     """One first convolution for each number of input channels; everything after it is shared.
 
-    In train mode the stems that a batch does not use get a gradient of 0: DDP wants one for every parameter.
+    In train mode the stems that a batch does not use get a gradient of 0: DDP needs one for every parameter.
 
     Args:
-        conv: The convolution to be multiplied; its own number of input channels does not matter.
+        conv: The convolution to be replicated; its own number of input channels does not matter.
         channels: Numbers of input channels.
     """
 

@@ -1,4 +1,4 @@
-"""What the network of every collection trainer is."""
+"""The base class of the networks of all collection trainers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nnunet_ext.errors import UserError
 
 
 class TaskNetwork(nn.Module, abc.ABC):
-    """A network that is told which task it is on.
+    """A network that is told which task to segment.
 
     What does not depend on the task is computed by :meth:`encode`, once for all tasks of :meth:`set_task`.
 
@@ -27,7 +27,7 @@ class TaskNetwork(nn.Module, abc.ABC):
     def __init__(self, heads: Sequence[int]) -> None:
         super().__init__()
         self.heads = tuple(heads)
-        self._tasks = torch.full((1,), -1)  # no task yet; no buffer: DDP would broadcast it in every forward
+        self._tasks = torch.full((1,), -1)  # no task yet; not a buffer: DDP would broadcast it in every forward
         self._several: tuple[int, ...] = ()
         self._mixed = False
 
@@ -37,7 +37,7 @@ class TaskNetwork(nn.Module, abc.ABC):
         With several tasks, in eval mode without deep supervision, a forward returns the logits of all of them.
 
         Raises:
-            ValueError: No such task, or none at all.
+            ValueError: No such task, or no task at all.
         """
         self._check(tasks)
         self._choose(tasks[:1])
@@ -48,7 +48,7 @@ class TaskNetwork(nn.Module, abc.ABC):
         """Choose a task for each sample of the next forward, which returns the logits of all shared heads, uncut.
 
         Raises:
-            ValueError: No such task, or none at all.
+            ValueError: No such task, or no task at all.
         """
         self._check(tasks)
         self._choose(tasks)
@@ -60,7 +60,7 @@ class TaskNetwork(nn.Module, abc.ABC):
         Returns:
             Logits (B, K, D, H, W) of the task's K heads, or with ``decoder.deep_supervision`` their list over scales;
             for several tasks their logits side by side, (B, K1 + K2 + ..., D, H, W); with :meth:`set_sample_tasks` as
-            many heads as the task with most has.
+            many heads as the largest task has.
 
         Raises:
             UserError: No task was set: the model of a whole collection was given to a command for one dataset.
@@ -76,7 +76,7 @@ class TaskNetwork(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def decode(self, shared: Any, tasks: Tensor) -> Tensor | list[Tensor]:
-        """Return logits for ``tasks`` (B), one for each sample, of as many heads as the task with most has."""
+        """Return logits for ``tasks`` (B), one for each sample, with as many heads as the largest task has."""
 
     @abc.abstractmethod
     def adopt(
@@ -84,8 +84,9 @@ class TaskNetwork(nn.Module, abc.ABC):
     ) -> dict[str, Tensor]:
         """Return another such network's weights in the shapes of this one, so that the tasks they share work as before.
 
-        Of a network of another width, patch or number of stages what fits is moved. The rest is left in the file's
-        shape, or left out where it would not work without its neighbours; so each tensor's fate can be told.
+        From a network of another width, patch or number of stages, what fits is moved. The rest is left in the file's
+        shape, or left out where it would not work without its neighbours, so that what happened to each tensor can be
+        reported.
 
         Args:
             weights: State dict of another network.
@@ -116,7 +117,7 @@ class TaskNetwork(nn.Module, abc.ABC):
 
     @torch.compiler.disable
     def _slice(self, logits: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
-        """Outside of the compiled graph, which would else be compiled again for every number of heads."""
+        """Outside of the compiled graph, which would otherwise be compiled again for every number of heads."""
         if self._mixed:
             return logits
         task = int(self._tasks)

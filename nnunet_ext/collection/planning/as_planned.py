@@ -1,4 +1,4 @@
-"""Whether manifest and members still say what they said when the collection was planned."""
+"""Whether manifest and members are still as they were when the collection was planned."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from nnunet_ext.files.json_file import read_json
 
 
 def check_as_planned(raw: Path, manifest: Mapping[str, Any]) -> None:
-    """Refuse a manifest that was edited after planning; where there is no raw data, none can have been.
+    """Refuse a manifest that was edited after planning; without raw data there is none to check.
 
     Args:
         raw: The collection's folder in nnUNet_raw.
-        manifest: What the plans say that they were made from.
+        manifest: The manifest that the plans were made from.
 
     Raises:
         UserError: They differ.
@@ -32,12 +32,12 @@ def check_as_planned(raw: Path, manifest: Mapping[str, Any]) -> None:
     if found:
         raise UserError(
             f"{file}: expected the manifest as it was planned, found {found}. Run nnunet_ext plan_and_preprocess "
-            f"-d {raw.name[7:10]} -pl ... again (and train anew), or restore the file."
+            f"-d {raw.name[7:10]} -pl ... again (and train again), or restore the file."
         )
 
 
 def check_member_as_planned(raw: Path, dataset: str, planned: Mapping[str, Any]) -> None:
-    """Refuse a member whose classes were changed after planning; where there is no raw data, none can have been.
+    """Refuse a member whose classes were changed after planning; without raw data there is none to check.
 
     Args:
         raw: The folder nnUNet_raw.
@@ -45,7 +45,7 @@ def check_member_as_planned(raw: Path, dataset: str, planned: Mapping[str, Any])
         planned: Its dataset.json in nnUNet_preprocessed.
 
     Raises:
-        UserError: Names, values or order of labels differ, or some cases were annotated for some classes only.
+        UserError: Names, values or order of labels differ, or some cases were annotated for only some classes.
     """
     file = raw / dataset / "dataset.json"
     if not file.is_file():

@@ -21,10 +21,10 @@ FINGERPRINT = "dataset_fingerprint.json"
 def check_part_folds(task: ManifestTask) -> None:
     """Refuse folds of a part that are not its source's: a case would train here and validate there.
 
-    Stock code copies the folds of the raw folder, and stops without a word if others are there.
+    Stock code copies the folds of the raw folder, and fails without a message if others are there.
 
     Raises:
-        UserError: The folds are others.
+        UserError: The folds differ.
     """
     raw, planned = (Path(place) / task.dataset / FOLDS for place in (nnUNet_raw, nnUNet_preprocessed))
     source = root_source(Path(nnUNet_raw), task.dataset) or task.source

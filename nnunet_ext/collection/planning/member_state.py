@@ -1,4 +1,4 @@
-"""Whether a member's preprocessed data are those that its plans describe, all of them.
+"""Whether a member's preprocessed data are complete and those that its plans describe.
 
 Members must have a marker (:mod:`nnunet_ext.data.preprocessed.marker`): with another member's plans, or after planning
 again, their data have the same names.
@@ -29,10 +29,10 @@ def member_state(member_folder: Path, plans: Mapping[str, Any], configuration: s
 
 
 def check_complete(member_folder: Path, plans: Mapping[str, Any], configuration: str) -> None:
-    """Refuse to train on data that are not there as these plans describe them.
+    """Refuse to train on data that are not as these plans describe them.
 
     Raises:
-        UserError: Never preprocessed, deleted, not all there, or planned, labelled or preprocessed again since.
+        UserError: Never preprocessed, deleted, incomplete, or planned, labelled or preprocessed again since.
     """
     state, command = member_state(member_folder, plans, configuration), _command(plans, configuration)
     problem = state.marker.problem(state.digest)

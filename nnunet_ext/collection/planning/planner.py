@@ -1,4 +1,4 @@
-"""Planning of collections: one network, patch and batch size; all else as stock nnU-Net plans each member."""
+"""Planning of collections: one network, patch and batch size; everything else as stock nnU-Net plans each member."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class CollectionPlanner:
     transposed spacings and median shapes, the largest numbers of channels and classes, and the voxels of all members.
 
     The manifest may change two things. Spacing ``"one"``: the median, axis by axis, of the members' own target spacings
-    for all of them; a task's ``"spacing"`` wins, ``overwrite_target_spacing`` wins over both. Normalization ``"one"``:
-    members with the same schemes share intensity properties and masks (:func:`pool_fingerprints`); a task's
+    for all of them; a task's ``"spacing"`` overrides it, ``overwrite_target_spacing`` overrides both. Normalization
+    ``"one"``: members with the same schemes share intensity properties and masks (:func:`pool_fingerprints`); a task's
     ``"normalization"`` replaces its schemes.
 
     Plans are written for the collection and for every member (:mod:`nnunet_ext.collection.task_table`). An instance
@@ -91,7 +91,7 @@ class CollectionPlanner:
         """Plan the collection and write its plans and those of its members.
 
         Raises:
-            UserError: The dataset is no collection, or a member is 2D.
+            UserError: The dataset is not a collection, or a member is 2D.
         """
         if self._shared is not None:
             return super().plan_experiment()  # type: ignore[misc]
@@ -105,7 +105,7 @@ class CollectionPlanner:
             member.table = self.table.bound_to(task.name)
             member._shared = {key: plan[key] for key in SHARED}
             member.lowres_creation_threshold = 0  # never a 3d_lowres
-            member.UNet_reference_val_3d = sys.maxsize  # the patch is there: no search
+            member.UNet_reference_val_3d = sys.maxsize  # the patch is known: no search
             with redirect_stdout(StringIO()):  # stock shows a 2d configuration, which is dropped
                 member.plan_experiment()
             write_few_folds(Path(nnUNet_preprocessed) / member.dataset_name, list(member.dataset))
@@ -116,7 +116,7 @@ class CollectionPlanner:
         return self.plans
 
     def get_plans_for_configuration(self, spacing: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Stock plan; a member's has the patch, batch size and architecture of all."""
+        """Stock plan; a member's has the common patch, batch size and architecture."""
         if self._shared is None:
             return super().get_plans_for_configuration(spacing, *args, **kwargs)  # type: ignore[misc]
         if len(spacing) == 2:
@@ -132,7 +132,7 @@ class CollectionPlanner:
         super().save_plans(plans)  # type: ignore[misc]
 
     def _complete_table(self) -> None:
-        """Say in the table, and so in everyone's plans, what each member's preprocessing depends on."""
+        """Record in the table, and so in all plans, what each member's preprocessing depends on."""
         assert self.table is not None
         folder, tasks = Path(nnUNet_preprocessed), []
         for member, task in zip(self._members, self.table.tasks, strict=True):
@@ -151,7 +151,7 @@ class CollectionPlanner:
         return type(self)(task.dataset, **(options | {"plans_name": name}))
 
     def _settle_spacing(self) -> None:
-        """Tell members the target spacing that is not their own."""
+        """Give members a target spacing that differs from their own."""
         assert self._manifest is not None
         if self.overwrite_target_spacing is not None:
             return
@@ -167,7 +167,7 @@ class CollectionPlanner:
                 member.overwrite_target_spacing = one
 
     def _settle_normalization(self) -> None:
-        """Tell members the schemes, intensity properties and masks that are not their own."""
+        """Give members schemes, intensity properties and masks that differ from their own."""
         assert self._manifest is not None
         names = {scheme.__name__: name for name, scheme in channel_name_to_normalization_mapping.items()}
         groups: dict[tuple[str, ...], list[Any]] = {}
@@ -241,7 +241,7 @@ class CollectionPlanner:
         }
 
     def _write_description(self) -> None:
-        """Write what stock code demands of the preprocessed folder of a dataset that is trained."""
+        """Write what stock code requires in the preprocessed folder of a training dataset."""
         folder = Path(nnUNet_preprocessed) / self.dataset_name
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in (("dataset.json", self.dataset_json), (FINGERPRINT, self.dataset_fingerprint)):
@@ -260,7 +260,7 @@ def _channel_names(member: Any) -> dict[str, str]:
 
 
 def _description(manifest: dict[str, Any], members: list[Any], table: TaskTable) -> dict[str, Any]:
-    """The manifest, and of stock's keys as much as the largest member has."""
+    """The manifest, and stock's keys as large as the largest member has them."""
     return manifest | {
         "channel_names": max(map(_channel_names, members), key=len),
         "labels": {"background": 0} | {f"class {number}": number for number in range(1, table.max_heads)},

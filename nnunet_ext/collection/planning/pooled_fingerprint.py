@@ -11,10 +11,10 @@ INTENSITIES = "foreground_intensity_properties_per_channel"
 
 
 def pool_fingerprints(fingerprints: Sequence[dict[str, Any]], cases: Sequence[int]) -> dict[str, Any]:
-    """Return a fingerprint in nnU-Net's form that stands for several datasets.
+    """Return a fingerprint in nnU-Net's form that represents several datasets.
 
-    Spacings and shapes are joined. Of a channel's intensities the mean is the mean of the means and the standard
-    deviation that of all voxels together (variances within and between the datasets), each dataset weighted by its
+    Spacings and shapes are joined. For a channel's intensities, the mean is the mean of the means and the standard
+    deviation is that of all voxels together (variances within and between the datasets), each dataset weighted by its
     cases; the percentiles and extremes are the widest that occur, so that no dataset is clipped more than by itself.
     The median and the relative size after cropping, which are medians of each dataset, are weighted means.
 

@@ -1,4 +1,4 @@
-"""Preprocessed data of a member that another plans' data already are."""
+"""Preprocessed data of a member that already exist for other plans."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def share_data(
     *,
     are_of_now: Callable[[DataMarker], bool] = lambda _: True,
 ) -> Path | None:
-    """Give these plans the complete data of other plans that preprocess alike, as hard links: no file lies twice.
+    """Give these plans the complete data of other plans with the same preprocessing, as hard links to the same files.
 
-    Each folder is whole by itself: nnU-Net deletes files and writes new ones, it never changes one, so preprocessing
+    Each folder is complete by itself: nnU-Net deletes files and writes new ones but never changes one, so preprocessing
     or deleting one plans' data leaves the others' as they are.
 
     Args:
@@ -35,7 +35,7 @@ def share_data(
         are_of_now: Whether data are made from images and labels as they are now.
 
     Returns:
-        The folder whose data they are; None where none are alike, or the file system knows no hard links.
+        The folder whose data they are; None if no data match, or if the file system has no hard links.
     """
     planned = plans["configurations"][configuration]
     digest, place = preprocessing_hash(member_folder, plans, planned), member_folder / planned["data_identifier"]

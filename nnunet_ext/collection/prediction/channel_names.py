@@ -1,4 +1,4 @@
-"""Whether tasks mean the same images."""
+"""Whether tasks expect the same images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def differing_channel_names(descriptions: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Return one line that tells which tasks have other names for their channels; None: all have the same.
+    """Return one line that says which tasks have different channel names, or None if all have the same.
 
     The images' number of channels says which tasks take them, and CT and MRI both have one.
 
@@ -21,8 +21,8 @@ def differing_channel_names(descriptions: Mapping[str, Mapping[str, Any]]) -> st
         return None
     groups = "; ".join(f"{', '.join(names)} for {', '.join(tasks)}" for names, tasks in by_names.items())
     return (
-        f"WARNING: the tasks expect images with different channels: {groups}. Their number is all that a file tells; "
-        f"name the tasks that suit the images (--tasks)."
+        f"WARNING: the tasks expect images with different channels: {groups}. A file reveals only their number; name "
+        f"the tasks that suit the images (--tasks)."
     )
 
 

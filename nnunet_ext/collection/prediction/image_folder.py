@@ -20,7 +20,7 @@ class ImageFolder:
     """Images of one kind.
 
     Args:
-        folder: Where they lie.
+        folder: The folder that holds them.
         ending: Ending of their names.
         channels: Channels of each image.
     """
@@ -31,7 +31,7 @@ class ImageFolder:
 
     @classmethod
     def read(cls, folder: Path, tasks: Sequence[ViewedTask]) -> ImageFolder:
-        """See what images a folder holds.
+        """Find out what images a folder holds.
 
         Args:
             folder: The folder.
@@ -41,14 +41,14 @@ class ImageFolder:
             UserError: There is no image that a task could take, or images of several kinds.
         """
         if not folder.is_dir():
-            raise UserError(f"{folder}: expected a folder of images, found none. Mend the path after -i.")
+            raise UserError(f"{folder}: expected a folder of images, found none. Check the path after -i.")
         names = [path.name for path in folder.iterdir()]
         endings = sorted({task.file_ending for task in tasks})
         found = [ending for ending in endings if any(name.endswith(ending) for name in names)]
         if len(found) > 1:
             raise UserError(
                 f"{folder}: expected images of one kind, found some that end in {' and some in '.join(found)}. Put "
-                f"them into folders of their own."
+                f"them into separate folders."
             )
         ending = found[0] if found else endings[0]
         numbers = [re.fullmatch(rf".+_(\d{{4}}){re.escape(ending)}", name) for name in names]

@@ -1,4 +1,4 @@
-"""What a member's model folder holds beside weights, as it was when the collection's training began."""
+"""What a member's model folder holds besides weights, as it was when the collection's training began."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nnunet_ext.data.preprocessed.data_hash import preprocessing_hash
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_json, read_object
 
-MEMBERS = "members"  # key of what the dataset.json of a collection's model says of them
+MEMBERS = "members"  # key of what the dataset.json of a collection's model says about them
 DESCRIPTION, FINGERPRINT = "dataset.json", "dataset_fingerprint.json"
 
 
@@ -63,7 +63,7 @@ class MemberFiles:
 
     @classmethod
     def viewed(cls, view: Path) -> MemberFiles | None:
-        """Read them from a task view; None if it has not all of them, or a damaged one."""
+        """Read them from a task view; None if one is missing or damaged."""
         plans, *rest = (view / name for name in ("plans.json", DESCRIPTION, FINGERPRINT))
         if not all(file.is_file() for file in (plans, *rest)):
             return None
@@ -75,7 +75,7 @@ class MemberFiles:
 
     @classmethod
     def in_model(cls, model: Path, task: Task) -> MemberFiles | None:
-        """Read them from the collection's model, which travels as one zip; None if an older version trained it."""
+        """Read them from the collection's model, which is shared as one zip; None if an older version trained it."""
         file = model / DESCRIPTION
         entry = (read_json(file) if file.is_file() else {}).get(MEMBERS, {}).get(task.name)
         return cls(model, entry["plans"], entry["dataset"], entry["fingerprint"]) if entry else None
@@ -121,7 +121,7 @@ class MemberFiles:
         return table.bound_to(task.name).fits(theirs) and self.difference(collection_plans, configuration) is None
 
     def difference(self, collection_plans: Mapping[str, Any], configuration: str) -> str | None:
-        """Return what of the network differs from the collection's, as a message's middle; None: nothing."""
+        """Return what differs from the collection's network, as the middle of a message, or None."""
         for key in SHARED:
             ours, theirs = (found["configurations"][configuration].get(key) for found in (collection_plans, self.plans))
             if ours != theirs:
@@ -129,7 +129,7 @@ class MemberFiles:
         return None
 
     def _has_labels_of(self, task: Task, configuration: str) -> bool:
-        """Whether dataset.json has the labels of the planning, which the task's hash holds."""
+        """Whether dataset.json has the labels that the collection was planned with, which are in the task's hash."""
         if not task.preprocessing:  # planned by an older version
             return True
         return (
@@ -138,11 +138,11 @@ class MemberFiles:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return what stands in the dataset.json of the collection's model."""
+        """Return the entry in the dataset.json of the collection's model."""
         return {"plans": self.plans, "dataset": self.dataset_json, "fingerprint": self.fingerprint}
 
     def write(self, view: Path) -> None:
-        """Write them into a view, each in one step."""
+        """Write them into a view, each atomically."""
         for name, content in (
             ("plans.json", self.plans),
             (DESCRIPTION, self.dataset_json),
@@ -152,7 +152,7 @@ class MemberFiles:
 
 
 def write_json(file: Path, content: Any) -> None:
-    """Write a file in one step, unless it has this content already."""
+    """Write a file atomically, unless it already has this content."""
     text = json.dumps(content, indent=4)
     if not file.is_file() or file.read_text(encoding="utf-8") != text:
         put(file, file, (lambda _, partial: partial.write_text(text, encoding="utf-8"),))

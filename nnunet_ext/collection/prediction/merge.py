@@ -1,4 +1,4 @@
-"""One label map out of several tasks' by an explicit list of priorities."""
+"""One label map from several tasks' label maps, by an explicit list of priorities."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Merge:
 
 
 def _labels(task: str, description: Mapping[str, Any]) -> Iterator[MergedLabel]:
-    """The foreground labels of a task, the one that wins first."""
+    """The foreground labels of a task, the highest priority first."""
     found = []
     for label, value in foreground(description["labels"]).items():
         found.append(MergedLabel(task, label, tuple(value) if isinstance(value, list) else (value,)))

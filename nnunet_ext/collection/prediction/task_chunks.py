@@ -15,9 +15,9 @@ SHARE = 0.25  # of the free memory; the rest is for resampling and writing
 def task_chunks(
     tasks: Sequence[ViewedTask], size: Sequence[int], heads_at_once: int | None = None
 ) -> Iterator[list[ViewedTask]]:
-    """Yield the tasks in groups whose heads are no more than a limit; a task with more comes alone.
+    """Yield the tasks in groups whose heads are no more than a limit; a task with more is a group of its own.
 
-    A pass of the encoder serves a group.
+    The encoder runs once per group.
 
     Args:
         tasks: The tasks.

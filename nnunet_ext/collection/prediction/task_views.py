@@ -53,7 +53,7 @@ def write_views(
         trainer: Name of the trainer's class.
         configuration: Name of the configuration.
         fold: The fold, which has a folder.
-        members: What the views hold beside weights, in the order of the tasks; the collection's model takes it too.
+        members: What the views hold besides weights, in the order of the tasks; the collection's model takes it too.
             None: what they hold already, or the collection's model, or what is in nnUNet_preprocessed.
         finished: The training has ended: weights are copied where the file system cannot clone.
         how: ``"own"`` or ``"links"``, instead of what the plans say.
@@ -98,7 +98,7 @@ def write_views(
 
 
 def renew_weights(plans: Mapping[str, Any], trainer: str, configuration: str, fold: int | str) -> None:
-    """Let the views that have this fold follow the collection's files, in a training that goes on.
+    """Let the views that have this fold follow the collection's files, during training.
 
     The view of an earlier model, with other tasks or preprocessing, loses its links, which would lead to
     weights that its plans do not describe; files of its own keep the earlier weights.
@@ -129,10 +129,10 @@ def renew_weights(plans: Mapping[str, Any], trainer: str, configuration: str, fo
 
 
 def check_same_tasks(plans: Mapping[str, Any], checkpoint: Path) -> None:
-    """Refuse a fold that was trained with other tasks than the model's plans name now.
+    """Refuse a fold whose tasks are not those that the model's plans name now.
 
     Raises:
-        UserError: It was: the collection was planned again since.
+        UserError: They are not: the collection was planned again since.
     """
     table, trained = TaskTable.read(plans), TaskTable.read(read_trained(checkpoint)["init_args"]["plans"])
     if table is None or not table.fits(trained):
@@ -150,7 +150,7 @@ def fold_of_collection(plans: Mapping[str, Any], trainer: str, configuration: st
 
 
 def _fits(view: Path, table: TaskTable, task: Task) -> bool | None:
-    """Whether a view describes this task of these tasks; None: it is not there yet, or damaged."""
+    """Whether a view describes this task of these tasks; None if it does not exist yet or is damaged."""
     try:
         return table.bound_to(task.name).fits(TaskTable.read(read_object(view / "plans.json")))
     except (UserError, KeyError, TypeError):

@@ -23,15 +23,15 @@ class TasksPredictor(nnUNetPredictor):
     """Stock prediction with a collection's model, for all tasks at once.
 
     Tasks whose images are preprocessed alike form a group. For each group an image is read and preprocessed once, and
-    per sliding window and mirroring the network's part that does not know the task runs once.
-    The labels are bit-identical to those of ``nnUNetv2_predict`` on the tasks' views.
+    for each sliding window and mirroring, the part of the network that does not know the task runs once. The labels are
+    bit-identical to those of ``nnUNetv2_predict`` on the tasks' views.
 
     Start it with ``initialize_from_trained_model_folder`` on the collection's model folder.
     """
 
-    _data: Tensor | None = None  # the image of which _logits are
+    _data: Tensor | None = None  # the image that _logits belong to
     _logits: Tensor
-    _rows = slice(None)  # the logits of the task that is on
+    _rows = slice(None)  # the logits of the current task
 
     def predict_tasks(
         self,
@@ -46,8 +46,8 @@ class TasksPredictor(nnUNetPredictor):
     ) -> None:
         """Write ``output/<task>/<case><file ending>``, with plans.json and dataset.json beside them.
 
-        The logits of many tasks may not fit the memory; then the tasks of a group share the image, and some of them at
-        a time the network's pass (:func:`task_chunks`).
+        If the logits of many tasks do not fit into memory, all tasks of a group share the image, but only some of them
+        at a time share a pass of the network (:func:`task_chunks`).
 
         Args:
             cases: The images; all tasks take them.
@@ -55,8 +55,8 @@ class TasksPredictor(nnUNetPredictor):
             output: Folder for the tasks' folders.
             preprocessing_processes: Workers that read and preprocess; 0: in this process.
             export_processes: Workers that resample and write label maps; 0: in this process.
-            heads_at_once: Most logits of one pass; None: what fits the free memory.
-            overwrite: Whether label maps that are there are predicted again.
+            heads_at_once: Maximum number of logits in one pass; None: what fits the free memory.
+            overwrite: Whether existing label maps are predicted again.
         """
         groups: dict[str, list[ViewedTask]] = {}
         for task in tasks:
@@ -91,7 +91,7 @@ class TasksPredictor(nnUNetPredictor):
 
     @torch.inference_mode()
     def predict_logits_from_preprocessed_data(self, data: Tensor) -> Tensor:
-        """Return the logits of the task that is on; those of its whole chunk are computed with the first."""
+        """Return the logits of the current task; those of its whole chunk are computed with the first."""
         if data is not self._data:
             self._logits = super().predict_logits_from_preprocessed_data(data)
             self._data = data
@@ -104,7 +104,7 @@ class TasksPredictor(nnUNetPredictor):
         output: Path,
         heads_at_once: int | None,
     ) -> Iterator[dict]:
-        """Yield each preprocessed image once for each task, and be the predictor of that task meanwhile."""
+        """Yield each preprocessed image once for each task, and act as the predictor of that task meanwhile."""
         network: Any = getattr(self.network, "_orig_mod", self.network)
         for item in images:
             for chunk in task_chunks(missing[item["ofile"]], item["data"].shape[1:], heads_at_once):

@@ -1,9 +1,9 @@
-"""The weights of a task view: files of its own, or links to the collection's.
+"""The weights of a task view: its own files, or links to the collection's.
 
-nnU-Net's import writes into the file that is there, so through links of both kinds: importing an old zip of one view
-would give its weights to the collection and to all other views. Hence each view has files of its own. Where the file
+nnU-Net's import writes into the existing file, and so through links of both kinds: importing an old zip of one view
+would give its weights to the collection and to all other views. Hence each view has its own files. Where the file
 system clones (Btrfs, XFS, bcachefs), they share the collection's disk blocks until one is written to, and follow every
-save; elsewhere they are copied when the training ends. Links, which keep the weights once, are for those who ask.
+save; elsewhere they are copied when the training ends. Links, which store the weights only once, are made on request.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def follow(source: Path, fold: Path, how: str, *, finished: bool) -> None:
         source: The collection's fold.
         fold: The view's.
         how: ``"own"`` or ``"links"``.
-        finished: Copy where the file system cannot clone; in a training that goes on only clones and links follow.
+        finished: Copy where the file system cannot clone; during training only clones and links follow.
 
     Raises:
         UserError: Nothing can be written.
@@ -71,7 +71,7 @@ def follow(source: Path, fold: Path, how: str, *, finished: bool) -> None:
     for name in FILES:
         theirs, ours = source / name, fold / name
         if not theirs.is_file():
-            if ours.is_symlink() or name == PASSING:  # a file of its own may be the last of its kind
+            if ours.is_symlink() or name == PASSING:  # the view's own file may be the only copy left
                 ours.unlink(missing_ok=True)
         elif waits and name in WEIGHTS:
             if _is_link(ours, theirs):  # of an earlier training
@@ -87,7 +87,7 @@ def remove(fold: Path) -> None:
 
 
 def remove_links(fold: Path) -> None:
-    """Remove from a view's fold what leads to the collection's files; a hard link is a file that stays as it was."""
+    """Remove links to the collection's files from a view's fold; a hard link counts as the view's own file."""
     for name in FILES:
         if (fold / name).is_symlink():
             (fold / name).unlink()
@@ -103,7 +103,7 @@ def disk_cost(sizes: Sequence[int], views: int, how: str, folder: Path) -> str:
         folder: A folder of the file system.
     """
     if how == LINKS:
-        return f"{views} task views link to the collection's weights; the knob multi_dataset.view_weights says so."
+        return f"{views} task views link to the collection's weights (knob multi_dataset.view_weights)."
     if can_clone(folder):
         return f"{views} task views have clones of the weights, which share the collection's disk blocks."
     cost, free = views * sum(sizes) / 1e9, shutil.disk_usage(folder).free / 1e9
@@ -115,7 +115,7 @@ def disk_cost(sizes: Sequence[int], views: int, how: str, folder: Path) -> str:
 
 
 def put(place: Path, file: Path, ways: Sequence[Way]) -> None:
-    """Put ``file`` at ``place`` in one step, in the first way that the file system knows.
+    """Put ``file`` at ``place`` atomically, in the first way that the file system supports.
 
     Raises:
         UserError: There is no room, or the folder cannot be written.
@@ -147,7 +147,7 @@ def _is_link(ours: Path, theirs: Path) -> bool:
 
 
 def _stands_for(ours: Path, theirs: Path, how: str) -> bool:
-    """Whether a view's file is the collection's, in the way that is wanted."""
+    """Whether a view's file is the collection's, in the requested way."""
     if not ours.is_file():
         return False
     if _is_link(ours, theirs):
@@ -160,4 +160,4 @@ def _symlink(file: Path, link: Path) -> None:
     """Link relatively, so that the results folder may move; through real paths, as a dataset may be a link itself."""
     link.symlink_to(os.path.relpath(file.resolve(), link.parent.resolve()))
     if not link.is_file():
-        raise OSError(f"{link}: a link that leads nowhere")
+        raise OSError(f"{link}: a broken link")

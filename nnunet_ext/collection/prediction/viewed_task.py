@@ -1,4 +1,4 @@
-"""A task as its view describes it: what prediction needs beside the weights."""
+"""A task as its view describes it: what prediction needs besides the weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ViewedTask:
     """One task with the plans and the dataset.json of its view.
 
     Args:
-        task: Its line of the task table.
+        task: Its row of the task table.
         number: Its number in the network.
         plans: Plans of the view.
         dataset_json: dataset.json of the view.
@@ -92,7 +92,7 @@ class ViewedTask:
 
     @property
     def preprocessing(self) -> str:
-        """All that a preprocessed image depends on; tasks that agree on it share the image and the encoder's work."""
+        """What a preprocessed image depends on; tasks that agree on it share the image and the encoder's work."""
         configuration = self.plans["configurations"][self.configuration]
         found: dict[str, Any] = {key: self.plans.get(key) for key in OF_PLANS if key != INTENSITIES}
         found |= {key: configuration.get(key) for key in OF_CONFIGURATION}

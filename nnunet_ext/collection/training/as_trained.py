@@ -1,4 +1,4 @@
-"""A collection's model as it was trained, whatever was planned since: from its checkpoint and its task views."""
+"""A collection's model as it was trained, even if planned again since: from its checkpoint and its task views."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nnunet_ext.data.preprocessed.use import use_data
 
 
 def is_trained(plans: Mapping[str, Any], trainer: str, configuration: str, fold: int | str) -> bool:
-    """Whether a training of a collection's plans, by their name, has ended.
+    """Whether the training of a collection's plans, by their name, has ended.
 
     Args:
         plans: The plans.
@@ -35,7 +35,7 @@ def is_trained(plans: Mapping[str, Any], trainer: str, configuration: str, fold:
 def as_trained(
     checkpoint: Mapping[str, Any], table: TaskTable, plans: Mapping[str, Any] | None, model: Path
 ) -> dict[str, Any]:
-    """Return those attributes of a trainer that must be others to validate a checkpoint; none if it can as it is.
+    """Return the trainer attributes that must change to validate a checkpoint; none if it can be validated as it is.
 
     Args:
         checkpoint: The checkpoint.
@@ -44,7 +44,7 @@ def as_trained(
         model: The model's folder.
 
     Raises:
-        UserError: A view is missing, or a member's preprocessed data are those of other plans now.
+        UserError: A view is missing, or a member's preprocessed data now belong to other plans.
     """
     trained, dataset_json = (checkpoint["init_args"][key] for key in ("plans", "dataset_json"))
     configuration = checkpoint["init_args"]["configuration"]
@@ -82,12 +82,12 @@ def _attributes(plans: dict[str, Any], dataset_json: dict[str, Any], configurati
 
 
 def _of_every_run(plans: Mapping[str, Any]) -> dict[str, Any]:
-    """Plans without what nnU-Net notes of a single run in them."""
+    """Plans without what nnU-Net records in them about a single run."""
     return {key: value for key, value in plans.items() if key != "continue_training"}
 
 
 def trained_members(plans: Mapping[str, Any], trainer: str, configuration: str) -> tuple[PreparedMember, ...]:
-    """Return the members as a model was trained on them, from its task views, whatever was planned since.
+    """Return the members as a model was trained on them, from its task views, even if planned again since.
 
     Args:
         plans: The plans in the model's checkpoint.
@@ -95,7 +95,7 @@ def trained_members(plans: Mapping[str, Any], trainer: str, configuration: str) 
         configuration: Name of the configuration.
 
     Raises:
-        UserError: A view is missing, or a member's preprocessed data are those of other plans now.
+        UserError: A view is missing, or a member's preprocessed data now belong to other plans.
     """
     table = TaskTable.read(plans)
     assert table is not None

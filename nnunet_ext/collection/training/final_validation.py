@@ -22,12 +22,12 @@ def final_validation(trainer: MultiTaskTrainer, validate: Callable[[], None]) ->
     """Validate every member into its task view, then write one table over all tasks.
 
     Several ranks first predict their shares of all members' cases. Then they wait for each other, as long as it takes,
-    and the first one evaluates all members alone. In stock's validation of one member after the other all others would
-    wait in the next member's barrier, and die at the process group's time-out.
+    and the first one alone evaluates all members. If stock validated one member after the other, all other ranks would
+    wait at the next member's barrier until the process group times out and ends them.
 
     Args:
         trainer: A collection's trainer; the views are written.
-        validate: Stock's validation of the member that the trainer is on.
+        validate: Stock's validation of the trainer's current member.
     """
     ranks = Ranks.now()
     wait = ranks.patient_wait()
@@ -51,7 +51,7 @@ def final_validation(trainer: MultiTaskTrainer, validate: Callable[[], None]) ->
 
 
 def _validation_cases(trainer: MultiTaskTrainer) -> dict[int, list[str]]:
-    """Ask for all splits beforehand: ranks meet in each."""
+    """Get all splits beforehand: ranks synchronize in each."""
     cases = {}
     for number, member in enumerate(trainer.members):
         with trainer.on_task(number):

@@ -31,10 +31,10 @@ class Split:
 
 
 def check_splits(raw: Path, collection: str, fold: int, splits: Sequence[Split]) -> None:
-    """Refuse a fold in which a case trains in one member and validates in another, under whatever name.
+    """Refuse a fold in which a case trains in one member and validates in another, under any name.
 
     Args:
-        raw: The folder nnUNet_raw; without it links to one file are not seen, names of files are.
+        raw: The folder nnUNet_raw; without it, links to the same file are not detected, equal file names are.
         collection: ``Dataset900_MOTS``.
         fold: The fold.
         splits: All members'.

@@ -49,11 +49,11 @@ class TaskLoader(SteppedLoader):
 class MixedLoader(TaskLoader):
     """A :class:`TaskLoader` that draws each sample of a batch from the loader of its own task.
 
-    Samples of equal task stand together, tasks ascending. A batch holds ``data`` (B, C, D, H, W); ``task`` (B), each
+    Samples of the same task are adjacent, tasks ascending. A batch holds ``data`` (B, C, D, H, W); ``task`` (B), each
     sample's task; ``valid`` (B, H), which of the network's shared heads a sample has labels for; and ``target``, a
     list: the targets over scales of the first task's samples, then those of the second, and so on.
 
-    As many samples as stock loaders force to hold foreground are forced here, whatever their tasks.
+    As many samples as in stock loaders are forced to hold foreground, regardless of their tasks.
 
     Args:
         loaders: One stock loader for each task; this class sets their batch size and share of forced foreground.

@@ -16,7 +16,7 @@ KNOB = "knob multi_dataset.mixed_batches"
 def check_mixed_batches(
     table: TaskTable, plans: dict[str, Any], configuration: str, members: Sequence[PreparedMember]
 ) -> None:
-    """Refuse the knob where one batch cannot hold all tasks: it is one tensor, and its loss is a mean over samples.
+    """Refuse the knob if one batch cannot hold all tasks: it is one tensor, and its loss is a mean over samples.
 
     Raises:
         UserError: Tasks with different numbers of channels; batch Dice.
@@ -26,12 +26,12 @@ def check_mixed_batches(
     if len(table.channel_numbers) > 1:
         channels = ", ".join(f"{task.name} {task.channels}" for task in table.tasks)
         raise UserError(
-            f"{table.collection}: {KNOB} expects tasks with one number of channels, found {channels}. Set it to false, "
-            f"or leave tasks out."
+            f"{table.collection}: {KNOB} expects tasks with the same number of channels, found {channels}. Set it to "
+            f"false, or leave tasks out."
         )
     with_batch_dice = [member for member in members if member.context.configuration_manager.batch_dice]
     if with_batch_dice:
         raise UserError(
             f"{table.collection}: {KNOB} expects batch_dice false in the plans of all members, found true for "
-            f"{', '.join(map(str, with_batch_dice))}: Dice over a batch would mix tasks. Set one of both to false."
+            f"{', '.join(map(str, with_batch_dice))}: Dice over a batch would mix tasks. Set one of the two to false."
         )

@@ -34,9 +34,9 @@ class MixedStep(TrainingStep):
 class MixedLoss(nn.Module):
     """Mean over samples of the loss of their own task.
 
-    Samples of equal task go through that task's loss together, with the heads that are valid for them; where it has an
-    ignore label, they share one cross-entropy over their annotated voxels, as in stock nnU-Net. The logits are those of
-    all shared heads, the targets those of a :class:`~nnunet_ext.collection.training.loaders.MixedLoader`.
+    Samples of the same task go through that task's loss together, with the heads that are valid for them; where it has
+    an ignore label, they share one cross-entropy over their annotated voxels, as in stock nnU-Net. The logits are those
+    of all shared heads, the targets those of a :class:`~nnunet_ext.collection.training.loaders.MixedLoader`.
 
     Args:
         losses: Loss of each task, for logits and targets that are lists over scales, or tensors without deep

@@ -35,11 +35,11 @@ class MemberContext:
 
     @contextlib.contextmanager
     def on(self, trainer: Any, **further: Any) -> Iterator[None]:
-        """``with context.on(trainer):`` the trainer works on this dataset, and is what it was afterwards.
+        """``with context.on(trainer):`` the trainer works on this dataset, and is restored afterwards.
 
         Args:
             trainer: A trainer of nnU-Net.
-            further: More attributes to set for that while; methods, too.
+            further: More attributes to set meanwhile, including methods.
         """
         during = {each.name: getattr(self, each.name) for each in fields(self)} | further
         before = {name: trainer.__dict__[name] for name in during.keys() & trainer.__dict__.keys()}
@@ -58,7 +58,7 @@ class PreparedMember:
 
     Args:
         task: Its line of the task table.
-        context: What nnU-Net's trainer knows of it.
+        context: What nnU-Net's trainer knows about it.
         files: What its task view holds.
     """
 
@@ -98,7 +98,7 @@ class PreparedMember:
             )
         if difference := files.difference(collection_plans, configuration):
             raise UserError(
-                f"{file}: {difference}: one of both was edited. Edit the plans of all members alike, or plan the "
+                f"{file}: {difference}: one of the two was edited. Edit the plans of all members alike, or plan the "
                 f"collection again."
             )
         plans_manager = PlansManager(plans)

@@ -1,4 +1,4 @@
-"""Whether plans, and a checkpoint, are of the tasks that a trainer trains."""
+"""Whether plans, and a checkpoint, belong to the tasks that a trainer trains."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nnunet_ext.errors import UserError
 
 
 def check_configuration(plans: Mapping[str, Any], configuration: str) -> None:
-    """Refuse another configuration than the one that collections have.
+    """Refuse any configuration but the one that collections have.
 
     Raises:
         UserError: The plans do not hold it.
@@ -42,7 +42,7 @@ def check_table(table: TaskTable, plans: Mapping[str, Any], filename: str) -> No
         what = "tasks" if _names(written) != _names(table) else "channels, heads or preprocessing of the tasks"
         raise UserError(
             f"{filename}: expected a checkpoint of the {what} {_names(table)} as planned now, found one of "
-            f"{_names(written)} as planned before. To go on from its weights, set the knob init_from to this file."
+            f"{_names(written)} as planned before. To start from its weights, set the knob init_from to this file."
         )
 
 

@@ -67,6 +67,6 @@ class TaskLogger(PartsLogger):
 
 
 def _mean(values: Sequence[float]) -> float:
-    """Mean of what is there."""
+    """Mean of the defined values."""
     there = [value for value in values if not math.isnan(value)]
     return float(np.mean(there)) if there else math.nan

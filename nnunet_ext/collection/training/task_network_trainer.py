@@ -17,7 +17,7 @@ from nnunet_ext.networks.unet import planned_unet
 class TaskNetworkTrainer(ExtTrainer):
     """Builds a method's :class:`TaskNetwork` for the tasks that the plans name.
 
-    A method says in :meth:`task_network_on` what its network is.
+    A method builds its network in :meth:`task_network_on`.
     """
 
     @classmethod

@@ -17,7 +17,7 @@ def write_task_report(
     """Write ``tasks.md``, ``tasks.json`` and, with the mean over all, ``summary.json``, from the tasks' summaries.
 
     Args:
-        folder: Where to.
+        folder: The folder to write to.
         validations: By task, the folder of its validation.
         classes: By task, {class name: label or region}.
 

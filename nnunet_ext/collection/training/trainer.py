@@ -52,15 +52,15 @@ class MultiTaskTrainer(ViewedTraining):
     every epoch. Knobs (plans block ``nnunet_ext.multi_dataset``): ``sampling``, ``mixed_batches``.
 
     With ``mixed_batches`` every training sample has its own task: :class:`MixedLoader` draws it, the network is told by
-    ``set_sample_tasks``, and :class:`MixedLoss` takes each task's stock loss. Validation batches hold one task still.
+    ``set_sample_tasks``, and :class:`MixedLoss` takes each task's stock loss. Validation batches still hold one task.
 
     With plans of a *member*, which name a task, it is the trainer of a task view: it validates (``--val``) but refuses
     to train, which would overwrite the weights of all tasks.
 
     Raises:
-        UserError: Plans of no collection; a configuration other than 3d_fullres; the manifest was edited or a member
-            re-preprocessed or deleted since planning; continuing with another task table; mixed batches of images with
-            different numbers of channels, or with batch Dice.
+        UserError: Plans that are not a collection's; a configuration other than 3d_fullres; the manifest was edited or
+            a member re-preprocessed or deleted since planning; continuing with another task table; mixed batches of
+            images with different numbers of channels, or with batch Dice.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class MultiTaskTrainer(ViewedTraining):
         self._leakage_checked = False
         if not self.members:
             return
-        # where nnU-Net looks for the kind of data files
+        # where nnU-Net looks for the type of the data files
         self.preprocessed_dataset_folder = self.members[0].context.preprocessed_dataset_folder
         if not is_set(plans, configuration, "num_iterations_per_epoch"):
             self.num_iterations_per_epoch = STEPS_PER_TASK * len(self.members)
@@ -98,11 +98,11 @@ class MultiTaskTrainer(ViewedTraining):
 
     @contextlib.contextmanager
     def on_task(self, number: int, **attributes: Any) -> Iterator[PreparedMember]:
-        """Make this trainer one of task ``number`` for a while: network, plans, labels, data folder, loss.
+        """Temporarily make this trainer one of task ``number``: network, plans, labels, data folder, loss.
 
         Args:
             number: The task's number.
-            attributes: Further attributes to set for that while.
+            attributes: Further attributes to set meanwhile.
         """
         member = self.members[number]
         loss = {"loss": self._losses[number]} if number < len(self._losses) else {}
@@ -138,7 +138,7 @@ class MultiTaskTrainer(ViewedTraining):
             raise self._refusal
 
     def get_dataloaders(self) -> tuple[Any, Any]:
-        """One stock loader and transform chain for each member, behind one ordered pool of workers each way."""
+        """One stock loader and transform chain per member; one ordered worker pool each for training and validation."""
         self.check_leakage()
         train, val, validated = [], [], []
         for number in range(len(self.members)):
@@ -179,7 +179,7 @@ class MultiTaskTrainer(ViewedTraining):
         )
 
     def check_preprocessed(self) -> None:
-        """Refuse a view's data that are not all there; those of members were looked at when they were read."""
+        """Refuse a view's incomplete data; those of members were checked when they were read."""
         if not self.members:
             super().check_preprocessed()
 
@@ -189,7 +189,7 @@ class MultiTaskTrainer(ViewedTraining):
         check_fold(folder, preprocessed_cases(data), self.fold, of_member=bool(self.members))
 
     def check_leakage(self) -> None:
-        """Refuse a fold that trains on a case in one member and validates on it in another; looked at once."""
+        """Refuse a fold that trains on a case in one member and validates on it in another; checked once."""
         if self.fold == "all" or self._leakage_checked:
             return
         splits = []
@@ -262,7 +262,7 @@ class MultiTaskTrainer(ViewedTraining):
             self.print_to_log_file(line)
 
     def _load_file(self, file: Path, told: str | None = None) -> None:
-        """Load a checkpoint; to validate a model (``--val``), be as it was trained, whatever was planned since."""
+        """Load a checkpoint; to validate a model (``--val``), be as it was trained, even if planned again since."""
         if self.continue_training:
             self._refuse()
         if not self.continue_training and not self.was_initialized:
@@ -283,13 +283,13 @@ class MultiTaskTrainer(ViewedTraining):
         return found
 
     def check_trained_on(self, checkpoint: dict[str, Any], filename: str) -> None:
-        """Refuse another task table; and, but for a view, whose plans are its own, other knobs, plans or data."""
+        """Refuse another task table and, except for a view, whose plans are its own, other knobs, plans or data."""
         check_table(self.table, checkpoint["init_args"]["plans"], filename)
         if self.table.bound is None:
             super().check_trained_on(checkpoint, filename)
 
     def weights_to_start_from(self, checkpoint: dict[str, Any]) -> Mapping[str, Tensor]:
-        """Return the checkpoint's weights; another collection's are put where their tasks, told by name, are now."""
+        """Return the checkpoint's weights; another collection's are moved to their tasks' new places, by name."""
         weights = super().weights_to_start_from(checkpoint)
         theirs = TaskTable.read(checkpoint["init_args"]["plans"])
         if theirs is None:

@@ -18,13 +18,13 @@ from nnunet_ext.processes.ranks import Ranks
 class ViewedTraining(TaskNetworkTrainer):
     """Task views of all members are written at the start of the training, follow its checkpoints, and hold results.
 
-    Without members, as on plans of a view, it is a training of one dataset.
+    Without members, as on plans of a view, it trains one dataset.
     """
 
     members: tuple[PreparedMember, ...] = ()
 
     def on_train_start(self) -> None:
-        """Prepare as stock does, write the views and tell what they cost on disk."""
+        """Prepare as stock does, write the views and log what they cost on disk."""
         super().on_train_start()
         self._write_views(finished=False)
         weights = sum(weight.numel() * weight.element_size() for weight in self.network.parameters())

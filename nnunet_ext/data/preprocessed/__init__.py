@@ -1,1 +1,1 @@
-"""Preprocessed data: writing them, checking that they are complete and of which plans they are."""
+"""Preprocessed data: writing them, checking that they are complete and which plans they belong to."""

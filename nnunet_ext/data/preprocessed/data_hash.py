@@ -1,4 +1,4 @@
-"""A hash of all that preprocessing depends on beside the images."""
+"""A hash of everything that preprocessing depends on besides the images."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A marker that says which plans a folder of preprocessed data belongs to, and whether all of it is there.
+"""A marker that says which plans a folder of preprocessed data belongs to, and whether the data are complete.
 
-It lies beside the folder, ``<folder>.complete.json``: nnU-Net takes no other file among the data.
+It is stored beside the folder as ``<folder>.complete.json``: nnU-Net accepts no other file among the data.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class DataMarker:
         """Record that data of these plans are about to be written.
 
         Args:
-            digest: What tells plans apart.
+            digest: What distinguishes plans.
             sources: Identity of the files that each case is made from, as JSON.
         """
         self._write({"plans": digest, "files": None} | ({} if sources is None else {"sources": sources}))
@@ -44,15 +44,15 @@ class DataMarker:
         self._write({"plans": digest, "files": self._files()} | sources)
 
     def remove(self) -> None:
-        """Record that the data are nobody's."""
+        """Record that the data belong to no plans."""
         self.file.unlink(missing_ok=True)
 
     def digest(self) -> str | None:
-        """Return which plans the data belong to, complete or not; None: nobody knows."""
+        """Return which plans the data belong to, complete or not; None if unknown."""
         return read_json(self.file)["plans"] if self.file.is_file() else None
 
     def sizes(self) -> dict[str, int]:
-        """Return size by name of the files as they were when they were complete; none before."""
+        """Return size by name of the files as they were when the data were complete; none before."""
         return (read_json(self.file)["files"] or {}) if self.file.is_file() else {}
 
     def sources(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class DataMarker:
         return sorted(name.removesuffix(".pkl") for name in self.sizes() if name.endswith(".pkl"))
 
     def problem(self, digest: str) -> str | None:
-        """Return what is there instead of the complete data of these plans, as ``found none: ...``; None: they are."""
+        """Return what is there instead of complete data of these plans, as ``found none: ...``; None: they are."""
         if not self.data.is_dir():
             return f"found {'them deleted' if self.file.is_file() else 'none: they were never preprocessed'}"
         if not self.file.is_file():

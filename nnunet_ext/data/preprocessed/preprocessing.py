@@ -1,4 +1,4 @@
-"""Preprocess what is missing of a dataset, by nnU-Net's own preprocessing.
+"""Preprocess what is missing of a dataset with nnU-Net's own preprocessing.
 
 All cases: the stock command's function, which deletes the folder first. Some cases: the plans' preprocessor, case by
 case; the files are written beside the data and then moved, ``.pkl`` last.
@@ -26,18 +26,18 @@ from nnunet_ext.data.preprocessed.use import data_alone
 from nnunet_ext.errors import UserError
 
 logger = logging.getLogger(__name__)
-OF_KILLED_WORKER = "6 feet under"  # nnU-Net's words
+OF_KILLED_WORKER = "6 feet under"  # nnU-Net's wording
 
 
 def preprocess_missing(
     state: PreprocessedState, *, processes: int, again: bool = False, verbose: bool = False, progress: bool = True
 ) -> int:
-    """Preprocess the cases that are not there as plans, labels and images are now; remove cases that are gone.
+    """Preprocess the cases that are missing or out of date; remove cases that are gone.
 
     Args:
         state: The data; the dataset's folder in nnUNet_raw must be there.
         processes: Worker processes.
-        again: Preprocess also what is there.
+        again: Also preprocess existing data.
         verbose: nnU-Net's.
         progress: Show a progress bar.
 
@@ -45,7 +45,7 @@ def preprocess_missing(
         How many cases were preprocessed.
 
     Raises:
-        UserError: A process trains on the data; or a worker was killed: what was done by then stays.
+        UserError: A process trains on the data; or a worker was killed: cases done by then are kept.
     """
     cases = state.raw_cases
     if cases is None:
@@ -102,7 +102,7 @@ def write_all(
 
 @contextlib.contextmanager
 def stock_workers(place: Path, processes: int, option: str) -> Iterator[None]:
-    """``with stock_workers(folder, 4, "-np"):`` call nnU-Net; a worker that is killed is told in one line.
+    """``with stock_workers(folder, 4, "-np"):`` call nnU-Net; a worker that is killed is reported in one line.
 
     Raises:
         UserError: One was.
@@ -117,8 +117,8 @@ def stock_workers(place: Path, processes: int, option: str) -> Iterator[None]:
 
 def _killed(place: Path, processes: int, option: str) -> UserError:
     return UserError(
-        f"{place}: expected to preprocess with {processes} processes, one was killed: the memory is probably too small."
-        f" Run it again with {option} 1: what is done stays."
+        f"{place}: expected to preprocess with {processes} processes, one was killed: there is probably too little "
+        f"memory. Run it again with {option} 1: what is done is kept."
     )
 
 
@@ -180,7 +180,7 @@ def _written(write: Callable[[Case], None], cases: Sequence[Case], processes: in
 
 
 def _remove(state: PreprocessedState, missing: Sequence[str]) -> None:
-    """Leave the files of whole cases only, .pkl first: without it a case is not whole."""
+    """Remove all but the files of complete cases, .pkl first: without it a case counts as incomplete."""
     kept = {f"{name}{ending}" for name in state.expected - set(missing) for ending in (ARRAYS, LABELS, PROPERTIES)}
     gone = [name for name in state.files if name not in kept]
     for name in sorted(gone, key=lambda name: not name.endswith(PROPERTIES)):
@@ -188,7 +188,7 @@ def _remove(state: PreprocessedState, missing: Sequence[str]) -> None:
 
 
 def _copy_labels(state: PreprocessedState) -> None:
-    """Complete gt_segmentations by nnU-Net's own function, which copies only what is newer: half a copy is."""
+    """Complete gt_segmentations with nnU-Net's own function, which copies only newer files and so keeps half a copy."""
     truths, ending = state.folder / TRUTHS, state.description["file_ending"]
     for name, case in (state.raw_cases or {}).items():
         copy, label = truths / f"{name}{ending}", case.label

@@ -1,8 +1,8 @@
-"""What there is of a dataset's preprocessed data, compared with what the dataset has.
+"""The state of a dataset's preprocessed data, compared with the dataset.
 
-Preprocessing that ends half way (Ctrl-C, job limit, memory, full disk) leaves some of the cases, and of a case some of
-its files; nnU-Net trains on what it finds. Looking costs a listing of two folders, and 24 bytes of each array where no
-marker of ours (:mod:`nnunet_ext.data.preprocessed.marker`) vouches for the files.
+Preprocessing that ends halfway (Ctrl-C, job limit, memory, full disk) leaves only some of the cases, and only some
+files of a case; nnU-Net trains on what it finds. The check costs a listing of two folders, and 24 bytes of each array
+if no marker of ours (:mod:`nnunet_ext.data.preprocessed.marker`) vouches for the files.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from nnunet_ext.files.system_files import files_in
 
 ARRAYS, OLD_ARRAYS, LABELS, PROPERTIES = ".b2nd", ".npz", "_seg.b2nd", ".pkl"
 TRUTHS, FINGERPRINT = "gt_segmentations", "dataset_fingerprint.json"
-MAGIC, SIZE_AT = b"b2frame\0", 16  # Blosc2's frame: its length stands in its header, in 8 bytes
+MAGIC, SIZE_AT = b"b2frame\0", 16  # Blosc2's frame: its length is in its header, in 8 bytes
 
 
 def preprocessed_cases(place: Path) -> list[str]:
-    """Return the cases that nnU-Net's loader sees in a folder of preprocessed data, sorted; whole or not.
+    """Return the cases that nnU-Net's loader sees in a folder of preprocessed data, sorted; complete or not.
 
     Args:
         place: The folder, which need not exist.
@@ -43,8 +43,8 @@ def preprocessed_cases(place: Path) -> list[str]:
 class PreprocessedState:
     """The preprocessed data of one configuration of a dataset.
 
-    Data that stock commands preprocessed have no marker: all their cases must be there and whole. With a marker they
-    must also be those of today's plans, labels and images.
+    Data that stock commands preprocessed have no marker: all their cases must be there and intact. With a marker they
+    must also be those of the current plans, labels and images.
 
     Args:
         folder: The dataset's folder in nnUNet_preprocessed.
@@ -80,7 +80,7 @@ class PreprocessedState:
 
     @cached_property
     def digest(self) -> str:
-        """What preprocessing depends on beside the files."""
+        """What preprocessing depends on besides the files."""
         return preprocessing_hash(self.folder, self.plans, self.resolved)
 
     @cached_property
@@ -106,12 +106,12 @@ class PreprocessedState:
 
     @cached_property
     def found(self) -> set[str]:
-        """Names of the cases that nnU-Net would train on, whole or not."""
+        """Names of the cases that nnU-Net would train on, complete or not."""
         return _cases(self.files)
 
     @cached_property
     def expected(self) -> set[str]:
-        """Names of all cases of the dataset; without raw data as dataset.json or gt_segmentations tell them."""
+        """Names of all cases of the dataset; without raw data those in dataset.json or gt_segmentations."""
         if self.raw_cases is not None:
             return set(self.raw_cases)
         if "dataset" in self.description:
@@ -125,11 +125,11 @@ class PreprocessedState:
         return self.marker.problem(self.digest) is None and not self.missing() and not self.surplus()
 
     def missing(self) -> list[str]:
-        """Return the cases of which a file is missing, not whole, or made from other files than are there now."""
+        """Return the cases with a file that is missing, not intact, or made from files that have changed since."""
         return sorted(name for name in self.expected if not self._is_whole(name) or self._changed(name))
 
     def surplus(self) -> list[str]:
-        """Return cases that the dataset has no longer."""
+        """Return cases that the dataset no longer has."""
         return sorted(self.found - self.expected)
 
     def truths_missing(self) -> list[str]:
@@ -137,7 +137,7 @@ class PreprocessedState:
         return sorted(name for name in self.expected if not self._truths.get(name))
 
     def are_of_now(self, marker: DataMarker) -> bool:
-        """Whether data, maybe of other plans, were made from the dataset's images and labels as they are now."""
+        """Whether data, possibly of other plans, were made from the dataset's images and labels as they are now."""
         sources = marker.sources()
         return not any(changed_file(files_of(case), sources.get(name)) for name, case in self._raw().items())
 
@@ -146,7 +146,7 @@ class PreprocessedState:
         return {name: [FileStamp.of(file).as_json() for file in files_of(case)] for name, case in self._raw().items()}
 
     def problem(self) -> str | None:
-        """Return what is there instead of complete data, as ``found none: ...``; None: they are complete."""
+        """Return what is there instead of complete data, as ``found none: ...``; None if they are complete."""
         if not self.found:
             return f"found {'them deleted' if self.marker.sizes() else 'none: they were never preprocessed'}"
         if self._of_other_plans():
@@ -158,7 +158,7 @@ class PreprocessedState:
                 f"preprocessing was interrupted, or cases were added since"
             )
         if surplus := self.surplus():
-            return f"found case {surplus[0]}, which the dataset has no longer{more(len(surplus) - 1)}"
+            return f"found case {surplus[0]}, which the dataset no longer has{more(len(surplus) - 1)}"
         if changed := [name for name in sorted(self.expected) if self._changed(name)]:
             return (
                 f"found case {changed[0]} from before {self._changed(changed[0])} was changed{more(len(changed) - 1)}"
@@ -174,7 +174,7 @@ class PreprocessedState:
         """Refuse to train or validate on data that are not complete.
 
         Args:
-            command: What completes them; by default ``nnunet_ext preprocess`` with these plans.
+            command: The command that completes them; by default ``nnunet_ext preprocess`` with these plans.
 
         Raises:
             UserError: The first problem.
@@ -222,14 +222,14 @@ class PreprocessedState:
         return self.marker.sizes()
 
     def _changed(self, name: str) -> Path | None:
-        """Return a file of a case that is another one than when the case was preprocessed; None if nobody knows."""
+        """Return a file of a case that has changed since the case was preprocessed; None if unknown."""
         case, stamps = self._raw().get(name), self._recorded.get(name)
         if case is None or stamps is None or not self._is_as_recorded(name):
             return None
         return changed_file(files_of(case), stamps)
 
     def _is_as_recorded(self, name: str) -> bool:
-        """Whether a case's files are those that the marker is about: a stock command may have replaced them since."""
+        """Whether a case's files are those that the marker describes: a stock command may have replaced them since."""
         names = [f"{name}{ending}" for ending in (ARRAYS, LABELS, PROPERTIES)]
         return not self._vouched or all(self.files.get(file) == self._vouched.get(file) for file in names)
 
@@ -243,7 +243,7 @@ def sizes(folder: Path) -> dict[str, int]:
 
 
 def is_readable(file: Path) -> bool:
-    """Whether a file of a preprocessed case is whole, by its ends: cheap enough for thousands of cases."""
+    """Whether a file of a preprocessed case is intact, judging by its ends: cheap enough for thousands of cases."""
     if file.name.endswith(OLD_ARRAYS):
         return zipfile.is_zipfile(file)
     with file.open("rb") as stream:

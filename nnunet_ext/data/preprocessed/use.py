@@ -1,8 +1,8 @@
-"""Preprocessed data do not change under a training: trainings share them, preprocessing has them alone.
+"""Preprocessed data do not change during training: trainings share them, preprocessing locks them exclusively.
 
-By locks of the operating system, which the kernel releases when a process ends, however it ends; see
-:mod:`nnunet_ext.processes.run_lock`. Where a file system has none, or the folder cannot be written, nobody is kept
-away.
+This relies on locks of the operating system, which the kernel releases when a process ends, however it ends; see
+:mod:`nnunet_ext.processes.run_lock`. Where a file system has none, or the folder cannot be written, there is no
+protection.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-# another process has it; a file that is open to read only, as another user's is, cannot be had alone
+# another process has it; a file that is open for reading only, such as another user's, cannot be locked exclusively
 BUSY = (errno.EACCES, errno.EAGAIN, errno.EBADF)
 _shared: dict[tuple[Path, int], int] = {}  # descriptor by lock file and process, of the data that it trains on
 _alone: set[Path] = set()  # lock files of the data that this process preprocesses
@@ -43,7 +43,8 @@ def use_data(data: Path) -> None:
         descriptor = _locked(file, shared=True)
     except BlockingIOError as error:
         raise UserError(
-            f"{data}: expected data that nobody changes, found a command that is preprocessing them. Wait for its end."
+            f"{data}: expected data that nobody changes, found a command that is preprocessing them. Wait for it to "
+            f"finish."
         ) from error
     if descriptor is not None:
         _shared[file, os.getpid()] = descriptor
@@ -54,10 +55,10 @@ def data_alone(data: Path) -> Iterator[None]:
     """``with data_alone(folder):`` preprocess, while no other process trains on the data.
 
     Raises:
-        UserError: One does.
+        UserError: Another process does.
     """
     file = _lock_file(data)
-    if file in _alone or _is_used_here(file):  # locks are of processes
+    if file in _alone or _is_used_here(file):  # locks belong to processes
         yield
         return
     try:
@@ -65,7 +66,7 @@ def data_alone(data: Path) -> Iterator[None]:
     except BlockingIOError as error:
         raise UserError(
             f"{data}: expected data that nobody uses, found a training on them, which preprocessing would spoil. Wait "
-            f"for its end, or end it."
+            f"for it to finish, or stop it."
         ) from error
     _alone.add(file)
     try:
@@ -127,12 +128,12 @@ def _open(file: Path, *, shared: bool) -> int | None:
             return os.open(file, os.O_RDONLY)
         return None
     with contextlib.suppress(OSError):
-        os.fchmod(descriptor, 0o666)  # whatever the umask says, others may lock it too
+        os.fchmod(descriptor, 0o666)  # others may lock it too, regardless of the umask
     return descriptor
 
 
 def _try_lock(descriptor: int, *, shared: bool) -> bool:
-    """Lock a file; False: it cannot be had. Where there are no locks, everybody may."""
+    """Lock a file; False if that fails. Where there are no locks, everybody may use it."""
     try:
         fcntl.lockf(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:

@@ -1,7 +1,7 @@
 """BA-Net: a U-Net whose second decoder finds boundaries and gates the first.
 
 [0] Hu et al., Boundary-aware network for kidney parsing, KiPA22 challenge, MICCAI 2022
-[1] https://github.com/ShishuaiHu/BA-Net (the authors' code, on nnU-Net v1; nothing of it is used here)
+[1] https://github.com/ShishuaiHu/BA-Net (the authors' code, on nnU-Net v1; none of it is used here)
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class BANet(nn.Module):
 
     Encoder and segmentation decoder are the given network's own, with their state-dict names, so stock weights fit.
 
-    What differs from the authors' code: decoder kernels and biases are those of the plans (nnU-Net v2), not v1's,
+    Differences from the authors' code: decoder kernels and biases are those of the plans (nnU-Net v2), not v1's,
     unless ``decoder_kernel_sizes`` says otherwise; the boundary maps are returned rather than left in an attribute,
     which keeps DDP and torch.compile working.
 
@@ -51,7 +51,7 @@ class BANet(nn.Module):
 
     Raises:
         TypeError: ``unet`` is neither a PlainConvUNet nor a ResidualEncoderUNet.
-        ValueError: ``decoder_kernel_sizes`` has not one entry for each decoder stage.
+        ValueError: ``decoder_kernel_sizes`` does not have one entry for each decoder stage.
 
     Example:
         >>> import torch
@@ -82,7 +82,7 @@ class BANet(nn.Module):
             self.decoder = decoder_like(unet, unet.decoder.num_classes, decoder_kernel_sizes)
             self.decoder.apply(InitWeights_He(1e-2))
         self.boundary_decoder = boundary_decoder
-        # named apart from seg_layers, which nnU-Net takes for class-dependent and leaves out of -pretrained_weights
+        # not named seg_layers, which nnU-Net treats as class-dependent and leaves out of -pretrained_weights
         del self.boundary_decoder.seg_layers
         self.boundary_decoder.boundary_layers = nn.ModuleList(
             self.encoder.conv_op(features, BOUNDARY_CLASSES, 1, bias=False)
@@ -94,7 +94,7 @@ class BANet(nn.Module):
             self.boundary_decoder.boundary_layers,
         ):
             part.apply(InitWeights_He(1e-2))
-        # nnssl's pretrained encoders find their place by these
+        # nnssl's pretrained encoders are matched by these names
         self.key_to_encoder, self.key_to_stem = unet.key_to_encoder, unet.key_to_stem
         self.keys_to_in_proj = unet.keys_to_in_proj
 
@@ -132,7 +132,7 @@ class BANet(nn.Module):
         return segmentation_logits if deep_supervision else segmentation_logits[0]
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
-        """Return what training keeps of one sample of the given spatial size, in the unit of nnU-Net's planner.
+        """Return what training keeps for one sample of the given spatial size, in the unit of nnU-Net's planner.
 
         The unit is the output of a convolution, kept before and after its norm. The gate keeps one tensor of the size
         of what it multiplies, itself, and the boundary's probabilities in float32.

@@ -15,11 +15,11 @@ CARD = Method(
     planners=("BANetPlanner", "BANetResEncMPlanner", "BANetResEncLPlanner"),
     supports=("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres", "regions", "ignore label"),
     knobs=(
-        Knob("boundary_loss_weight", 1.0, "weight of the boundary loss; the authors' is 1", number(0), "a number >= 0"),
+        Knob("boundary_loss_weight", 1.0, "weight of the boundary loss; the authors use 1", number(0), "a number >= 0"),
         Knob(
             "boundary_width",
             3,
-            "edge length of the neighbourhood in which a smaller label makes a voxel boundary; the authors' is 3",
+            "edge length of the neighbourhood in which a smaller label makes a voxel boundary; the authors use 3",
             lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 3 and value % 2 == 1,
             "an odd integer >= 3",
         ),

@@ -17,7 +17,7 @@ IGNORED = 2  # value of ignored voxels in a boundary target
 
 
 def neighbourhood_minimum(x: Tensor, width: int = 3) -> Tensor:
-    """Minimum over the cube of ``width`` voxels around each voxel; beyond the border nothing counts.
+    """Minimum over the cube of ``width`` voxels around each voxel; voxels beyond the border do not count.
 
     Separable minima of shifted views: on a uint8 label map this takes a thirtieth of a max pooling's time.
 
@@ -51,17 +51,17 @@ def boundary_target(
 ) -> Tensor:
     """Mark the voxels that have a smaller label in their neighbourhood [0].
 
-    For every pair of neighbouring labels the authors erode {label > lower} and unite what erosion takes away; that is
-    exactly ``label > minimum of the neighbourhood``. Voxels at the image border are no boundary by themselves. With
-    regions, the boundaries of all channels are united. Ignored voxels are no boundary and make none.
+    For every pair of neighbouring labels the authors erode {label > lower} and unite what erosion removes; that is
+    exactly ``label > minimum of the neighbourhood``. Voxels at the image border are not boundary by themselves. With
+    regions, the boundaries of all channels are united. Ignored voxels are not boundary and create none.
 
-    What differs from the authors: they compute it at full resolution and down-sample it (nearest), which breaks thin
+    Differences from the authors: they compute it at full resolution and down-sample it (nearest), which breaks thin
     boundaries up; we compute it from each scale's own target, so it stays closed and one voxel wide.
 
     Args:
         target: Label map (B, 1, D, H, W), or with ``regions`` a bool map (B, R, D, H, W); 2d likewise.
         width: Edge length of the neighbourhood in voxels, odd.
-        ignore_label: Label of ignored voxels in a label map. Must be the highest label, as nnU-Net demands: then it
+        ignore_label: Label of ignored voxels in a label map. Must be the highest label, as nnU-Net requires: then it
             can never be a neighbour's minimum.
         regions: The channels of ``target`` are regions.
         ignore_channel: The last channel of a region target marks ignored voxels.
@@ -140,7 +140,7 @@ class BANetLoss(MethodLoss):
     Args:
         segmentation: nnU-Net's own loss, with its deep supervision.
         boundary: Takes the boundary logits and the same target, with the same deep supervision.
-        weight: The authors' is 1.
+        weight: The authors use 1.
 
     Example:
         >>> import torch

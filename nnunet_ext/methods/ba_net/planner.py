@@ -13,21 +13,21 @@ from nnunet_ext.methods.ba_net.architecture import BANet
 
 
 class BANetPlanner(ExtPlanner, ExperimentPlanner):
-    """Stock plans with a patch and batch that BA-Net trains in 8 GB."""
+    """Stock plans whose patch and batch let BA-Net train in 8 GB."""
 
     default_plans_name = "BANetPlans"
     network = BANet
 
 
 class BANetResEncMPlanner(ExtPlanner, nnUNetPlannerResEncM):
-    """ResEnc M plans with a patch and batch that BA-Net trains in ResEnc M's budget (9 to 11 GB)."""
+    """ResEnc M plans whose patch and batch let BA-Net train in ResEnc M's budget (9 to 11 GB)."""
 
     default_plans_name = "BANetResEncMPlans"
     network = BANet
 
 
 class BANetResEncLPlanner(ExtPlanner, nnUNetPlannerResEncL):
-    """ResEnc L plans with a patch and batch that BA-Net trains in ResEnc L's budget (24 GB)."""
+    """ResEnc L plans whose patch and batch let BA-Net train in ResEnc L's budget (24 GB)."""
 
     default_plans_name = "BANetResEncLPlans"
     network = BANet

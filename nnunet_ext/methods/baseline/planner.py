@@ -21,7 +21,7 @@ class LitePlanner(ExtPlanner, ExperimentPlanner):
     normalization and resampling stay stock. Every trainer takes these plans like any other. A training step takes
     about 0.1 s on two cores.
 
-    ``gpu_memory_target_in_gb`` is accepted and without effect: the size is fixed by the voxels.
+    ``gpu_memory_target_in_gb`` is accepted but has no effect: the size is fixed by the voxels.
     """
 
     default_plans_name = "LitePlans"

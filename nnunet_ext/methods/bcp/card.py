@@ -16,7 +16,7 @@ CARD = Method(
         Knob(
             "warm_up",
             0.12,
-            "share of the training in which labelled images are pasted into each other; the authors' is 0.12",
+            "share of the training in which labelled images are pasted into each other; the authors use 0.12",
             number(0, below=1),
             "a number >= 0 and < 1",
         ),
@@ -37,7 +37,7 @@ CARD = Method(
         Knob(
             "largest_component",
             False,
-            "keep the largest component only of each class the teacher finds, as the authors do: for one-piece organs",
+            "keep only the largest component of each class the teacher finds, as the authors do: for one-piece organs",
             one_of(True, False),
             "true or false",
         ),

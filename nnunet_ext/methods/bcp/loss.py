@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nnunet_ext.base.method_loss import MethodLoss, Target, TrainingStep
 from nnunet_ext.semi_supervised.losses import target_at
 
-HIDDEN = -1  # of a dataset without ignore label; nnU-Net's loaders give no such label
+HIDDEN = -1  # of a dataset without ignore label; nnU-Net's loaders never give this label
 
 
 @dataclass
@@ -41,10 +41,10 @@ class BCPLoss(MethodLoss):
 
     Args:
         supervised: nnU-Net's own loss, with its deep supervision.
-        partial: Another one, which is changed so that it ignores what is hidden.
+        partial: Another such loss, which is changed so that it ignores what is hidden.
         regions: Number of regions; None for classes.
         ignore_label: The dataset's ignore label, if it has one.
-        weight: Of pseudo-labelled parts; the authors' is 0.5.
+        weight: Of pseudo-labelled parts; the authors use 0.5.
 
     [0] Bai et al., Bidirectional copy-paste for semi-supervised medical image segmentation, CVPR 2023,
     https://arxiv.org/abs/2305.00673

@@ -1,4 +1,4 @@
-"""What a teacher takes unlabelled images for."""
+"""Pseudo-labels from a teacher's logits."""
 
 from __future__ import annotations
 

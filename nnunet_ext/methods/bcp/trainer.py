@@ -25,21 +25,21 @@ class BCPTrainer(TeacherTrainer):
     which sees them before they are pasted. In a warm-up labelled images are pasted into each other. The student is the
     plans' own network and predicts; its checkpoints load into stock nnU-Net.
 
-    Pasting follows augmentation, on the device. One box at a random place serves all samples of a step. A random one of
-    an odd batch is left out.
+    Pasting follows augmentation, on the device. One box at a random place serves all samples of a step. One sample of
+    an odd batch, chosen at random, is left out.
 
     Knobs (plans blocks ``nnunet_ext.bcp`` and ``nnunet_ext.unlabelled``): ``warm_up``, ``pseudo_label_weight``,
     ``box``, ``largest_component``; ``ema_decay``.
 
-    Avoided: a teacher in train mode for pseudo-labels; two student passes, of which each updates batch norm; Dice of a
-    part in which the rest counts as background; components on the CPU in each step, of each class the largest, which
-    is wrong for lesions and paired organs (``largest_component``); boxes that never touch the far border; a ramp that
-    is computed and never used; best checkpoint chosen on the test set.
+    Not reproduced: a teacher in train mode for pseudo-labels; two student passes, of which each updates batch norm;
+    Dice of a part in which the rest counts as background; components on the CPU in each step, of each class the
+    largest, which is wrong for lesions and paired organs (``largest_component``); boxes that never touch the far
+    border; a ramp that is computed and never used; best checkpoint chosen on the test set.
 
-    What differs from [0], and why:
+    Differences from [0], and why:
 
-    * One training: the teacher averages from the first step on, and optimizer and learning rate go on after the
-      warm-up. Theirs begins anew with the best network of the first on the test set.
+    * One training: the teacher averages from the first step on, and optimizer and learning rate continue after the
+      warm-up. They start a second training from the first one's best network on the test set.
     * The warm-up pastes each pair of images both ways, so a batch stays as large; theirs one way.
     * nnU-Net's Dice + cross-entropy, over all its scales; theirs is half of it, at full resolution, and its Dice has
       the background. nnU-Net's optimizer and augmentation.
@@ -49,7 +49,7 @@ class BCPTrainer(TeacherTrainer):
         UserError: A batch of fewer than two labelled samples; another number of unlabelled ones.
 
     [0] Bai et al., Bidirectional copy-paste for semi-supervised medical image segmentation, CVPR 2023,
-    https://arxiv.org/abs/2305.00673 (https://github.com/DeepMed-Lab-ECNU/BCP at 7879f98; nothing of it is used here)
+    https://arxiv.org/abs/2305.00673 (https://github.com/DeepMed-Lab-ECNU/BCP at 7879f98; none of it is used here)
     """
 
     method: ClassVar = "bcp"
@@ -123,7 +123,7 @@ class BCPTrainer(TeacherTrainer):
 
     @torch.no_grad()
     def _pseudo_labels(self, images: Tensor, like: Tensor) -> Tensor:
-        """Return what the teacher says, in the form of a target: nothing of it is ignored."""
+        """Return the teacher's labels in the form of a target: none of them is ignored."""
         with self.autocast():
             logits = self.teacher().network(images)
         found = pseudo_labels(

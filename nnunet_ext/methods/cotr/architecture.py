@@ -2,7 +2,7 @@
 
 [0] Xie et al., CoTr: efficiently bridging CNN and transformer for 3D medical image segmentation, MICCAI 2021,
 https://arxiv.org/abs/2103.03024
-[1] https://github.com/YtongXie/CoTr at 521b4cc (the authors' code, on nnU-Net v1; nothing of it is used here)
+[1] https://github.com/YtongXie/CoTr at 521b4cc (the authors' code, on nnU-Net v1; none of it is used here)
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class CoTr(nn.Module):
 
     Encoder and decoder are the given network's own, with their state-dict names, so stock weights fit.
 
-    What differs from the authors' code: their encoder (7x7x7 stem, single-convolution residual blocks) and decoder
+    Differences from the authors' code: their encoder (7x7x7 stem, single-convolution residual blocks) and decoder
     (skips by addition) are the plans' here, so channels of levels may differ from ``width`` and from one another (1x1
     convolutions lead in and out; none where they are equal); deep supervision is at the plans' scales; reference points
     and offsets are (x, y, z), as sampling reads them (theirs: (z, x, y), so that no query starts at its own voxel); the
@@ -95,7 +95,7 @@ class CoTr(nn.Module):
         self.out_of = nn.ModuleList(convolution(width, c, 1) if c != width else nn.Identity() for c in channels)
         for projections in (self.into, self.out_of):
             projections.apply(InitWeights_He(1e-2))
-        # nnssl's pretrained encoders find their place by these
+        # nnssl's pretrained encoders are matched by these names
         self.key_to_encoder, self.key_to_stem = unet.key_to_encoder, unet.key_to_stem
         self.keys_to_in_proj = unet.keys_to_in_proj
 

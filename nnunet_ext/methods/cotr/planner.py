@@ -13,21 +13,21 @@ from nnunet_ext.methods.cotr.architecture import CoTr
 
 
 class CoTrPlanner(ExtPlanner, ExperimentPlanner):
-    """Stock plans with a patch and batch that CoTr, as its knobs are by default, trains in 8 GB."""
+    """Stock plans whose patch and batch let CoTr with its default knobs train in 8 GB."""
 
     default_plans_name = "CoTrPlans"
     network = CoTr
 
 
 class CoTrResEncMPlanner(ExtPlanner, nnUNetPlannerResEncM):
-    """ResEnc M plans with a patch and batch that CoTr trains in ResEnc M's budget (9 to 11 GB)."""
+    """ResEnc M plans whose patch and batch let CoTr train in ResEnc M's budget (9 to 11 GB)."""
 
     default_plans_name = "CoTrResEncMPlans"
     network = CoTr
 
 
 class CoTrResEncLPlanner(ExtPlanner, nnUNetPlannerResEncL):
-    """ResEnc L plans with a patch and batch that CoTr trains in ResEnc L's budget (24 GB)."""
+    """ResEnc L plans whose patch and batch let CoTr train in ResEnc L's budget (24 GB)."""
 
     default_plans_name = "CoTrResEncLPlans"
     network = CoTr

@@ -15,7 +15,7 @@ class CoTrTrainer(ExtTrainer):
     """CoTr [0] on any nnU-Net plans of a plain or residual-encoder U-Net.
 
     Everything but the network is stock nnU-Net: loss, deep supervision at the plans' scales, SGD, 1000 epochs x 250
-    steps, augmentation. The authors train with nnU-Net v1's, which are the same but for the scales.
+    steps, augmentation. The authors train with nnU-Net v1's, which are the same except for the scales.
 
     Knobs (plans block ``nnunet_ext.cotr``): ``levels``, ``width``, ``layers``, ``heads``, ``points``, ``dropout``.
 

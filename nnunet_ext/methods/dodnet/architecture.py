@@ -2,7 +2,7 @@
 
 [0] Zhang et al., DoDNet: learning to segment multi-organ and tumors from multiple partially labeled datasets, CVPR
 2021, https://arxiv.org/abs/2011.10217
-[1] https://github.com/jianpengz/DoDNet at f06ce1b (the authors' code; nothing of it is used here)
+[1] https://github.com/jianpengz/DoDNet at f06ce1b (the authors' code; none of it is used here)
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class DoDNet(TaskNetwork):
     pooled bottleneck and the one-hot task, the kernels of the :class:`DynamicHead` that turns them into logits, a set
     for every sample: a batch may mix tasks, and another task on the same image costs only its head.
 
-    What differs from the authors' code: encoder and decoder are those of the plans (theirs: weight-standardized
+    Differences from the authors' code: encoder and decoder are those of the plans (theirs: weight-standardized
     residual blocks with group norm, added skips), and the bottleneck is pooled as it is (theirs: after group norm, ReLU
     and one more 1x1x1 convolution, group norm and ReLU). Instance norm makes each channel's mean the same for all
     images, so pooling leaves little of the image (see ``condition``). As many outputs as the task has heads (theirs:
@@ -45,7 +45,7 @@ class DoDNet(TaskNetwork):
         channels: Numbers of input channels that occur.
         depth: Layers of the dynamic head.
         deep_supervision: Whether the lower scales have features for the head too.
-        condition: What the controller knows of the image: "pooled", the mean of the bottleneck over space, or
+        condition: What the controller knows about the image: "pooled", the mean of the bottleneck over space, or
             "pre_norm", the mean of what the bottleneck's last normalization is given, which instance norm would remove.
 
     Raises:
@@ -80,7 +80,7 @@ class DoDNet(TaskNetwork):
         self.encoder = unet.encoder
         self.decoder = unet.decoder
         layers = list(reversed(unet.decoder.seg_layers))
-        # not under their old name, which -pretrained_weights leaves out; no unused ones: DDP wants every gradient
+        # not under their old name, which -pretrained_weights leaves out; no unused ones: DDP needs every gradient
         self.pre_heads = nn.ModuleList(layers if deep_supervision else layers[:1])
         self.decoder.seg_layers = nn.ModuleList(nn.Identity() for _ in layers)
         InputStems.put_into(unet.encoder, channels)
@@ -93,7 +93,7 @@ class DoDNet(TaskNetwork):
 
     @torch.no_grad()
     def _initialize_controller(self) -> None:
-        """As nnU-Net's layers, for torch's own learns slower; of heads wider than 8, kernels no larger than its."""
+        """As nnU-Net's layers: torch's own learns more slowly; for heads wider than 8, kernels no larger than at 8."""
         nn.init.kaiming_normal_(self.controller.weight, a=1e-2)
         nn.init.zeros_(self.controller.bias)
         if self.head.width > WIDTH:
@@ -109,7 +109,7 @@ class DoDNet(TaskNetwork):
         return scales, pooled(skips[-1]) if before_norm is None else before_norm
 
     def decode(self, shared: tuple[list[Tensor], Tensor], tasks: Tensor) -> Tensor | list[Tensor]:
-        """Return logits for ``tasks`` (B), one for each sample, of as many heads as the task with most has."""
+        """Return logits for ``tasks`` (B), one for each sample, with as many heads as the largest task has."""
         features, pooled = shared
         numbers = torch.arange(len(self.heads), device=tasks.device)
         one_hot = (tasks.unsqueeze(1) == numbers).to(pooled.dtype)

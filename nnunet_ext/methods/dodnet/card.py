@@ -28,7 +28,7 @@ CARD = Method(
         Knob(
             "condition",
             "pooled",
-            "what tells the controller of the image: the pooled bottleneck, or what its last normalization is given",
+            "what tells the controller about the image: the pooled bottleneck, or what its last normalization is given",
             one_of("pooled", "pre_norm"),
             "'pooled' or 'pre_norm'",
         ),

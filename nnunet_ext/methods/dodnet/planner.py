@@ -31,18 +31,18 @@ class _DoDNetMemory(CollectionPlanner):
 
 
 class DoDNetPlanner(_DoDNetMemory, ExtPlanner, ExperimentPlanner):
-    """Plans of a collection with a patch and batch that DoDNet trains in 8 GB."""
+    """Plans of a collection whose patch and batch let DoDNet train in 8 GB."""
 
     default_plans_name = "DoDNetPlans"
 
 
 class DoDNetResEncMPlanner(_DoDNetMemory, ExtPlanner, nnUNetPlannerResEncM):
-    """ResEnc M plans of a collection with a patch and batch that DoDNet trains in ResEnc M's budget (9 to 11 GB)."""
+    """ResEnc M plans of a collection whose patch and batch let DoDNet train in ResEnc M's budget (9 to 11 GB)."""
 
     default_plans_name = "DoDNetResEncMPlans"
 
 
 class DoDNetResEncLPlanner(_DoDNetMemory, ExtPlanner, nnUNetPlannerResEncL):
-    """ResEnc L plans of a collection with a patch and batch that DoDNet trains in ResEnc L's budget (24 GB)."""
+    """ResEnc L plans of a collection whose patch and batch let DoDNet train in ResEnc L's budget (24 GB)."""
 
     default_plans_name = "DoDNetResEncLPlans"

@@ -16,7 +16,7 @@ from nnunet_ext.methods.dodnet.architecture import DoDNet
 class DoDNetTrainer(MultiTaskTrainer):
     """DoDNet [0] on the plans of a collection: one network whose last layers are made for each image and task.
 
-    What differs from the authors' training: nnU-Net v2's spacing, normalization, augmentation, loss and foreground
+    Differences from the authors' training: nnU-Net v2's spacing, normalization, augmentation, loss and foreground
     sampling, by member; softmax or sigmoid as the task's labels say (theirs: sigmoids of organ and tumour, with missing
     channels marked by a voxel's value); a batch holds one task unless ``multi_dataset.mixed_batches`` is set; tasks are
     trained equally often (theirs: in proportion to their cases, here ``multi_dataset.sampling=proportional``). SGD 0.01

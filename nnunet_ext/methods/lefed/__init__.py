@@ -1,1 +1,1 @@
-"""LeFeD: two decoders that shall agree, and whose disagreement is fed back to the encoder."""
+"""LeFeD: two decoders trained to agree, whose disagreement is fed back to the encoder."""

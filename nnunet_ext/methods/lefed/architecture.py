@@ -2,7 +2,7 @@
 
 [0] Zeng et al., Consistency-guided differential decoding for enhancing semi-supervised medical image segmentation, IEEE
 Transactions on Medical Imaging 44, 2025, https://doi.org/10.1109/TMI.2024.3429340, arXiv 2309.14819
-[1] https://github.com/maxwell0027/LeFeD at ca980a2 (the authors' code, without a licence; nothing of it is used here)
+[1] https://github.com/maxwell0027/LeFeD at ca980a2 (the authors' code, without a licence; none of it is used here)
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class LeFeD(nn.Module):
     Encoder and decoder 1 are the given network's own, with its state-dict names: in eval mode nothing else runs, and a
     plain U-Net can load them. Its deep-supervision heads below full resolution are not trained (no gradient).
 
-    What differs from the authors' code:
+    Differences from the authors' code:
 
     * nnU-Net's up-sampling ends with the transposed convolution, without normalization. Decoder 1's taps are therefore
       its output after an instance norm without parameters and a ReLU, which only gate, feedback and side heads see.
@@ -79,9 +79,9 @@ class LeFeD(nn.Module):
 
     Args:
         unet: The network that the plans describe.
-        own_decoder: Build decoder 1 anew, of units that normalize, instead of taking the network's own.
+        own_decoder: Build a new decoder 1, of units that normalize, instead of using the network's own.
         dropout: Probability of dropping a channel of the bottleneck, and of either decoder's last features.
-        feedback_scale: The authors' is 1e-3.
+        feedback_scale: The authors use 1e-3.
         mean_of_decoders: Predict the mean of both decoders' logits, as the authors did until February 2024.
         side_at_full_size: Whether the loss compares side heads at the image's size, which counts for memory only; None:
             for up to 4 classes.
@@ -128,7 +128,7 @@ class LeFeD(nn.Module):
         self.own_decoder = own_decoder
         self.feedback_scale = feedback_scale
         self.mean_of_decoders = mean_of_decoders
-        # nnssl's pretrained encoders find their place by these
+        # nnssl's pretrained encoders are matched by these names
         self.key_to_encoder, self.key_to_stem = unet.key_to_encoder, unet.key_to_stem
         self.keys_to_in_proj = unet.keys_to_in_proj
 
@@ -151,7 +151,7 @@ class LeFeD(nn.Module):
         return self._pass(images, feedback)
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
-        """Return what training keeps of one sample of the given spatial size, in the unit of nnU-Net's planner.
+        """Return what training keeps for one sample of the given spatial size, in the unit of nnU-Net's planner.
 
         The unit is the output of a convolution, kept before and after its norm: two tensors in half precision. Each
         level adds a gate, a stage's output with feedback, decoder 1's up-sampling as its tap and before the tap's norm
@@ -208,7 +208,7 @@ class LeFeD(nn.Module):
 
 
 class _SideHeads(nn.Module):
-    """One 1x1 head for each tap; what is called seg_layers nnU-Net takes for class-dependent."""
+    """One 1x1 head for each tap; named seg_layers, which nnU-Net treats as class-dependent."""
 
     def __init__(self, unet: PlainConvUNet | ResidualEncoderUNet) -> None:
         super().__init__()

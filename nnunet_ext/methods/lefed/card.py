@@ -12,7 +12,7 @@ def _weights(value: object) -> bool:
 CARD = Method(
     key="lefed",
     title="LeFeD",
-    summary="Semi-supervised: two decoders agree on unlabelled images; where they do not is fed back to the encoder",
+    summary="Semi-supervised: two decoders agree on unlabelled images; their disagreement is fed back to the encoder",
     papers=(
         "Zeng et al., Consistency-guided differential decoding for enhancing semi-supervised medical image "
         "segmentation, IEEE TMI 2025, https://doi.org/10.1109/TMI.2024.3429340",
@@ -21,11 +21,11 @@ CARD = Method(
     planners=("LeFeDPlanner", "LeFeDResEncMPlanner", "LeFeDResEncLPlanner"),
     supports=("2d", "3d_fullres", "3d_lowres", "regions", "ignore label", "unlabelled images"),
     knobs=(
-        Knob("passes", 3, "optimizer steps on each batch; the authors' is 3", integer(1), "an integer >= 1"),
+        Knob("passes", 3, "optimizer steps on each batch; the authors use 3", integer(1), "an integer >= 1"),
         Knob(
             "feedback_scale",
             1e-3,
-            "of the decoders' difference, what is added in the next pass; the authors' is 1e-3",
+            "share of the decoders' difference that is added in the next pass; the authors use 1e-3",
             number(0),
             "a number >= 0",
         ),
@@ -46,7 +46,7 @@ CARD = Method(
         Knob(
             "consistency_weight",
             1.0,
-            "weight of the decoders' difference, from the first step on; the authors' is 1",
+            "weight of the decoders' difference, from the first step on; the authors use 1",
             number(0),
             "a number >= 0",
         ),

@@ -41,13 +41,13 @@ class LeFeDLoss(MethodLoss):
     samples and sends its gradient to both decoders; its weight is constant from the first step on.
 
     The authors resize each side head's logits to the image, doubling them step by step with corners aligned. For few
-    classes so do we, from level to level of the network; else each head is compared at its own size with the target
-    resized as nnU-Net does for deep supervision, and the bottleneck's at the next larger one.
+    classes we do the same, from level to level of the network; otherwise each head is compared at its own size with the
+    target resized as nnU-Net does for deep supervision, and the bottleneck's at the next larger one.
 
     Args:
         supervised: Takes logits (B, K, D, H, W) and a target, of one scale.
         regions: The channels are regions, and not classes.
-        consistency_weight: Of the discrepancy; the authors' is 1.
+        consistency_weight: Of the discrepancy; the authors use 1.
         side_weights: Of the side heads, full resolution first; the last one is for all lower resolutions, too.
         side_at_full_size: Resize side logits to the image; None does so for up to 4 channels.
 

@@ -14,21 +14,21 @@ from nnunet_ext.semi_supervised.planner import SemiSupervisedMemory
 
 
 class LeFeDPlanner(SemiSupervisedMemory, ExtPlanner, ExperimentPlanner):
-    """Stock plans with a patch and batch that LeFeD trains in 8 GB, unlabelled samples included."""
+    """Stock plans whose patch and batch let LeFeD train in 8 GB, unlabelled samples included."""
 
     default_plans_name = "LeFeDPlans"
     network = LeFeD
 
 
 class LeFeDResEncMPlanner(SemiSupervisedMemory, ExtPlanner, nnUNetPlannerResEncM):
-    """ResEnc M plans with a patch and batch that LeFeD trains in ResEnc M's budget (9 to 11 GB)."""
+    """ResEnc M plans whose patch and batch let LeFeD train in ResEnc M's budget (9 to 11 GB)."""
 
     default_plans_name = "LeFeDResEncMPlans"
     network = LeFeD
 
 
 class LeFeDResEncLPlanner(SemiSupervisedMemory, ExtPlanner, nnUNetPlannerResEncL):
-    """ResEnc L plans with a patch and batch that LeFeD trains in ResEnc L's budget (24 GB)."""
+    """ResEnc L plans whose patch and batch let LeFeD train in ResEnc L's budget (24 GB)."""
 
     default_plans_name = "LeFeDResEncLPlans"
     network = LeFeD

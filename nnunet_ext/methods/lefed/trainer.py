@@ -15,18 +15,18 @@ from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 
 
 class LeFeDTrainer(SemiSupervisedTrainer):
-    """LeFeD [0]: two decoders that shall agree, on unlabelled images too, and whose difference is fed back.
+    """LeFeD [0]: two decoders trained to agree, on unlabelled images too, whose difference is fed back.
 
-    A batch gets ``passes`` optimizer steps; each pass but the first adds what the pass before left as feedback
+    A batch gets ``passes`` optimizer steps; each pass but the first adds the feedback of the pass before
     (:class:`LeFeD`). So a step of nnU-Net, and of its log, is three steps of the optimizer: a fair control trains three
-    times as many, or as long. Once feedback is not finite the batch gets none. nnU-Net's deep supervision is off: side
-    heads take its place.
+    times as many, or as long. If the feedback is not finite, the batch gets none. nnU-Net's deep supervision is off:
+    side heads take its place.
 
-    Avoided: two classes hard-coded; a ramp and a sharpening that the authors' code computes and never uses; best
+    Not reproduced: hard-coded two classes; a ramp and a sharpening that the authors' code computes and never uses; best
     checkpoint chosen on the test set. Kept, as it is part of the method: the bottleneck's feedback holds no
     disagreement.
 
-    What differs from the authors: nnU-Net's Dice + cross-entropy, SGD (Nesterov 0.99, polynomial decay), augmentation
+    Differences from the authors: nnU-Net's Dice + cross-entropy, SGD (Nesterov 0.99, polynomial decay), augmentation
     and patches; they have Dice alone, SGD 0.01 with momentum 0.9 in steps (knobs ``optimizer``, ``lr_schedule``), and
     rotation and flips only. Networks of fewer than 16 features at full resolution, such as Lite's, drop no channels.
 

@@ -1,1 +1,1 @@
-"""MC-Net+: three decoders that must agree, each with the others' sharpened output."""
+"""MC-Net+: three decoders trained to agree, each with the others' sharpened output."""

@@ -2,7 +2,7 @@
 
 [0] Wu et al., Mutual consistency learning for semi-supervised medical image segmentation, Medical Image Analysis 81,
 2022, https://doi.org/10.1016/j.media.2022.102530
-[1] https://github.com/ycwu1997/MC-Net at fee453c (the authors' code; nothing of it is used here)
+[1] https://github.com/ycwu1997/MC-Net at fee453c (the authors' code; none of it is used here)
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class MCNetPlus(nn.Module):
     eval mode nothing else runs, and a plain U-Net can load them. The first decoder's deep-supervision heads below full
     resolution are not trained (no gradient).
 
-    What differs from the authors' code: the first decoder's up-sampling has no normalization, as in nnU-Net; skips are
+    Differences from the authors' code: the first decoder's up-sampling has no normalization, as in nnU-Net; skips are
     concatenated and not added; kernels, strides, normalization and non-linearity are the plans'; in 2d it is the same
     network as in 3d.
 
@@ -67,7 +67,7 @@ class MCNetPlus(nn.Module):
         for head in self.decoder.seg_layers[:-1]:
             head.requires_grad_(False)
         self.dropout = (nn.Dropout2d if unet.encoder.conv_op is nn.Conv2d else nn.Dropout3d)(dropout)
-        # nnssl's pretrained encoders find their place by these
+        # nnssl's pretrained encoders are matched by these names
         self.key_to_encoder, self.key_to_stem = unet.key_to_encoder, unet.key_to_stem
         self.keys_to_in_proj = unet.keys_to_in_proj
 
@@ -89,10 +89,10 @@ class MCNetPlus(nn.Module):
         return MCNetPlusOutput([decode(decoder, skips, self.dropout)[0] for decoder in decoders])
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
-        """Return what training keeps of one sample of the given spatial size, in the unit of nnU-Net's planner.
+        """Return what training keeps for one sample of the given spatial size, in the unit of nnU-Net's planner.
 
-        The unit is the output of a convolution, kept before and after its norm: two tensors in half precision. Of each
-        decoder dropout leaves a tensor more, and the agreement keeps probabilities, plain and sharpened, in float32.
+        The unit is the output of a convolution, kept before and after its norm: two tensors in half precision. Dropout
+        adds a tensor for each decoder, and the agreement keeps probabilities, plain and sharpened, in float32.
         """
         parts = (self.encoder, self.decoder, *self.further_decoders)
         total = sum((part.compute_conv_feature_map_size(input_size) for part in parts), np.int64(0))

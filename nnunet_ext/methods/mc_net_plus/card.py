@@ -5,7 +5,7 @@ from nnunet_ext.base.method import Knob, Method, number, one_of, optional
 CARD = Method(
     key="mc_net_plus",
     title="MC-Net+",
-    summary="Semi-supervised: three decoders, each to agree with the sharpened output of the others",
+    summary="Semi-supervised: three decoders, each trained to agree with the sharpened output of the others",
     papers=(
         "Wu et al., Mutual consistency learning for semi-supervised medical image segmentation, Medical Image "
         "Analysis 2022, https://doi.org/10.1016/j.media.2022.102530",
@@ -17,21 +17,21 @@ CARD = Method(
         Knob(
             "supervised_weight",
             0.5,
-            "weight of the supervised losses' sum; the authors' is 0.5, in 2d 1",
+            "weight of the supervised losses' sum; the authors use 0.5, in 2d 1",
             number(0, exclusive=True),
             "a number > 0",
         ),
         Knob(
             "consistency_weight",
             1.0,
-            "weight of the consistency after the ramp (unlabelled.ramp); the authors' is 1, in 2d 0.1",
+            "weight of the consistency after the ramp (unlabelled.ramp); the authors use 1, in 2d 0.1",
             number(0),
             "a number >= 0",
         ),
         Knob(
             "temperature",
             0.1,
-            "the lower, the sharper the targets; the authors' is 0.1",
+            "the lower, the sharper the targets; the authors use 0.1",
             number(0, exclusive=True),
             "a number > 0",
         ),
@@ -45,7 +45,7 @@ CARD = Method(
         Knob(
             "detach",
             True,
-            "no gradient goes through the sharpened outputs; the authors' code sends it",
+            "no gradient flows through the sharpened outputs; in the authors' code it does",
             one_of(True, False),
             "true or false",
         ),

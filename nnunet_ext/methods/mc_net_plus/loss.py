@@ -35,16 +35,16 @@ class MCNetPlusLoss(MethodLoss):
     The supervised terms see the labelled samples only, which come first and have a target; the discrepancy sees all.
     Sharpening is a softmax, or for regions a sigmoid, of the logits divided by ``temperature``.
 
-    What differs from the authors: they sharpen each channel as if there were two, which for more classes leaves next to
-    nothing of all of them; and they send gradients through the sharpened outputs, too (``detach=False``).
+    Differences from the authors: they sharpen each channel as if there were two, which with more classes makes all of
+    them nearly vanish; and they also send gradients through the sharpened outputs (``detach=False``).
 
     Args:
         supervised: Takes logits (B, K, D, H, W) and a target, of one scale.
         regions: The channels are regions, and not classes.
-        supervised_weight: The authors' is 0.5 in 3d.
-        consistency_weight: The authors' is 1 in 3d; multiplied by the step's ``ramp``.
-        temperature: The authors' is 0.1.
-        detach: No gradient goes through the sharpened outputs.
+        supervised_weight: The authors use 0.5 in 3d.
+        consistency_weight: The authors use 1 in 3d; multiplied by the step's ``ramp``.
+        temperature: The authors use 0.1.
+        detach: No gradient flows through the sharpened outputs.
 
     Example:
         >>> import torch

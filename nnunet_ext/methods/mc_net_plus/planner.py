@@ -14,21 +14,21 @@ from nnunet_ext.semi_supervised.planner import SemiSupervisedMemory
 
 
 class MCNetPlusPlanner(SemiSupervisedMemory, ExtPlanner, ExperimentPlanner):
-    """Stock plans with a patch and batch that MC-Net+ trains in 8 GB, unlabelled samples included."""
+    """Stock plans whose patch and batch let MC-Net+ train in 8 GB, unlabelled samples included."""
 
     default_plans_name = "MCNetPlusPlans"
     network = MCNetPlus
 
 
 class MCNetPlusResEncMPlanner(SemiSupervisedMemory, ExtPlanner, nnUNetPlannerResEncM):
-    """ResEnc M plans with a patch and batch that MC-Net+ trains in ResEnc M's budget (9 to 11 GB)."""
+    """ResEnc M plans whose patch and batch let MC-Net+ train in ResEnc M's budget (9 to 11 GB)."""
 
     default_plans_name = "MCNetPlusResEncMPlans"
     network = MCNetPlus
 
 
 class MCNetPlusResEncLPlanner(SemiSupervisedMemory, ExtPlanner, nnUNetPlannerResEncL):
-    """ResEnc L plans with a patch and batch that MC-Net+ trains in ResEnc L's budget (24 GB)."""
+    """ResEnc L plans whose patch and batch let MC-Net+ train in ResEnc L's budget (24 GB)."""
 
     default_plans_name = "MCNetPlusResEncLPlans"
     network = MCNetPlus

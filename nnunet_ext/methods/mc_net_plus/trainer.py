@@ -14,15 +14,15 @@ from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 
 
 class MCNetPlusTrainer(SemiSupervisedTrainer):
-    """MC-Net+ [0]: three decoders that shall agree, each with the sharpened output of every other.
+    """MC-Net+ [0]: three decoders trained to agree, each with the sharpened output of every other.
 
     The weight of the agreement grows over the first 40 % of the training (knob ``unlabelled.ramp``), as the authors'
     does. nnU-Net's deep supervision is off: no decoder has it in the paper.
 
-    Avoided: the sharpening for two classes only; a 2d Dice without the factor 2; pseudo-labels that carry gradients
-    (``detach``); consistency on the CPU; best checkpoint chosen on the test set.
+    Not reproduced: the sharpening for two classes only; a 2d Dice without the factor 2; pseudo-labels that carry
+    gradients (``detach``); consistency on the CPU; best checkpoint chosen on the test set.
 
-    What differs from the authors: nnU-Net's Dice + cross-entropy (theirs is Dice alone), SGD with polynomial decay
+    Differences from the authors: nnU-Net's Dice + cross-entropy (theirs is Dice alone), SGD with polynomial decay
     (theirs is constant), augmentation and patches; the ramp grows with every step and not every 150. Networks
     of fewer than 16 features at full resolution, such as Lite's, drop no channels.
 

@@ -5,7 +5,7 @@ from nnunet_ext.base.method import Knob, Method, number, one_of
 CARD = Method(
     key="mean_teacher",
     title="Mean Teacher",
-    summary="On unlabelled images the network agrees with a teacher, the moving average of itself, that sees noise",
+    summary="On unlabelled images the network agrees with a teacher, the moving average of itself, which sees noise",
     papers=(
         "Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 2017, https://arxiv.org/abs/1703.01780",
         "Yu et al., Uncertainty-aware self-ensembling model, MICCAI 2019, https://arxiv.org/abs/1907.07034",
@@ -23,7 +23,7 @@ CARD = Method(
         Knob(
             "noise",
             0.1,
-            "standard deviation of the noise on the teacher's images, cut off at twice of it; with views=same only",
+            "standard deviation of the noise on the teacher's images, clipped at twice that; with views=same only",
             number(0),
             "a number >= 0",
         ),

@@ -57,7 +57,7 @@ class MeanTeacherLoss(MethodLoss):
 
         Args:
             output: Logits of labelled and unlabelled samples (B + Bu, K, D, H, W), or their list over scales.
-            step: What the teacher says.
+            step: The teacher's probabilities.
         """
         labelled, unlabelled = split_output(output, step.target)
         supervised = self.supervised(labelled, step.target)

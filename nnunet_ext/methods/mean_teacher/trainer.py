@@ -17,31 +17,31 @@ from nnunet_ext.semi_supervised.teacher import TeacherTrainer
 class MeanTeacherTrainer(TeacherTrainer):
     """Mean Teacher [0] in the form of [1] without its uncertainty, on any nnU-Net plans.
 
-    The student is the plans' own network, trained as stock nnU-Net does. Its probabilities of the unlabelled images
-    are drawn to those of the teacher, the moving average of its weights, which sees the same patches with noise, or
+    The student is the plans' own network, trained as stock nnU-Net does. Its probabilities of the unlabelled images are
+    drawn towards those of the teacher, the moving average of its weights, which sees the same patches with noise, or
     with ``views=weak_strong`` less augmented than the student does (:class:`TwoViews`). The student predicts; its
     checkpoints load into stock nnU-Net.
 
     Knobs (plans blocks ``nnunet_ext.mean_teacher`` and ``nnunet_ext.unlabelled``): ``consistency_weight``, ``noise``,
     ``views``; ``batch_size``, ``ramp``, ``ema_decay``.
 
-    Avoided: teacher and student on patches of two loaders, whose predictions have nothing to do with each other; a
-    step on the labelled loss first, whose next ``zero_grad`` discards the gradient of the agreement; an average taken
-    once an epoch; two classes hard-coded; a teacher's normalization statistics that never follow the student's.
+    Not reproduced: teacher and student on patches of two loaders, whose predictions have nothing to do with each other;
+    a step on the labelled loss first, whose next ``zero_grad`` discards the gradient of the agreement; an average taken
+    once an epoch; hard-coded two classes; a teacher's normalization statistics that never follow the student's.
 
-    What differs from [1], and why:
+    Differences from [1], and why:
 
     * The teacher is in eval mode; theirs has dropout and batch statistics on. nnU-Net's networks have neither.
     * The average is over parameters and buffers, for plans with batch norm; theirs over parameters.
-    * The weight grows with every step over 0.4 of the training, however long it is; theirs by a step each 150
+    * The weight grows with every step over 0.4 of the training, however long it is; theirs in steps every 150
       iterations, and reaches its full value at the very end.
     * The difference counts half of its sum over classes, the mean of [1] for two; theirs is the mean over classes.
-    * Supervision, optimizer and augmentation are nnU-Net's. The noise of 0.1 supposes images of unit variance, which
+    * Supervision, optimizer and augmentation are nnU-Net's. The noise of 0.1 assumes images of unit variance, which
       z-scores are, but not all of nnU-Net's schemes for other images.
 
     [0] Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 2017, https://arxiv.org/abs/1703.01780
     [1] Yu et al., Uncertainty-aware self-ensembling model, MICCAI 2019, https://arxiv.org/abs/1907.07034
-    (https://github.com/yulequan/UA-MT at 88ed29a; nothing of it is used here)
+    (https://github.com/yulequan/UA-MT at 88ed29a; none of it is used here)
     """
 
     method: ClassVar = "mean_teacher"
@@ -60,7 +60,7 @@ class MeanTeacherTrainer(TeacherTrainer):
         return super().train_step(batch | {"unlabelled": images, "teachers": teachers})
 
     def training_step(self, batch: dict) -> MeanTeacherStep:
-        """Return the labels, and what the teacher says of the unlabelled images."""
+        """Return the labels, and the teacher's probabilities of the unlabelled images."""
         weight = self.knobs["mean_teacher"]["consistency_weight"] * self.ramped(batch["step"])
         return MeanTeacherStep(batch["target"], self._teachers_probabilities(batch["teachers"]), weight)
 

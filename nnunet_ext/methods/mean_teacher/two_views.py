@@ -19,7 +19,7 @@ GEOMETRY = (Convert3DTo2DTransform, SpatialTransform, Convert2DTo3DTransform, Mi
 
 
 class TwoViews(ComposeTransforms):
-    """Stock training transforms whose image leaves twice, the views lying on one another voxel by voxel.
+    """Stock training transforms that return the image twice, the two views aligned voxel by voxel.
 
     Both views have the same crop, rotation, scaling and mirroring. Noise, blur, brightness, contrast, low resolution
     and gamma are in the strong view only. What follows in stock's list, such as a mask, is applied to both.

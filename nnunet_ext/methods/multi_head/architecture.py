@@ -24,10 +24,10 @@ class MultiHead(TaskNetwork):
     """Any plain or residual-encoder U-Net, 2d or 3d, whose last 1x1x1 convolutions are not shared by the tasks.
 
     The heads of all tasks are rows of one convolution, of which those of the sample's task are computed: memory and
-    time do not grow with the number of tasks. As a tensor chooses the rows, every parameter has its gradient (DDP) and
-    one compiled graph serves all tasks.
+    time do not grow with the number of tasks. Because a tensor selects the rows, every parameter has its gradient (DDP)
+    and one compiled graph serves all tasks.
 
-    What differs from MultiTalent [0]: softmax or sigmoid as the task's own labels say, not sigmoid for all; stock
+    Differences from MultiTalent [0]: softmax or sigmoid as the task's own labels say, not sigmoid for all; stock
     nnU-Net's loss; first convolutions per number of channels.
 
     Args:
@@ -67,7 +67,7 @@ class MultiHead(TaskNetwork):
         self._rows = torch.tensor([[first[t] + min(h, n - 1) for h in range(max(heads))] for t, n in enumerate(heads)])
 
     def encode(self, x: Tensor) -> list[Tensor]:
-        """Return the features before the heads, a list over the scales, or over the one scale there is."""
+        """Return the features before the heads, a list over the scales, or over the only scale."""
         features = self.decoder(self.encoder(x))
         return features if isinstance(features, list) else [features]
 

@@ -1,4 +1,4 @@
-"""A last 1x1x1 convolution of which only chosen outputs are computed."""
+"""A final 1x1x1 convolution of which only chosen outputs are computed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor, nn
 class ChosenRows(nn.Module):
     """The weights of a 1x1x1 convolution with an output for every class of every task; a sample needs those of one.
 
-    It stands in the decoder under the convolution's name, so the state dict is the same. There it hands the features
-    on, and :meth:`choose` makes of them what is asked for.
+    It is in the decoder under the convolution's name, so the state dict is the same. There it passes the features on,
+    and :meth:`choose` turns them into the logits that are needed.
 
     Args:
-        conv: The convolution, with bias; its parameters are taken over.
+        conv: The convolution, with bias; its parameters are reused.
     """
 
     def __init__(self, conv: nn.Conv2d | nn.Conv3d) -> None:

@@ -1,1 +1,1 @@
-"""Pseudo-labels: train, predict the unlabelled images, train anew on both."""
+"""Pseudo-labels: train, predict the unlabelled images, retrain on both."""

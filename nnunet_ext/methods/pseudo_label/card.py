@@ -5,7 +5,7 @@ from nnunet_ext.base.method import Knob, Method, number, one_of
 CARD = Method(
     key="pseudo_label",
     title="Pseudo-labels",
-    summary="Semi-supervised: train, predict the unlabelled images, train anew on labels and predictions; one command",
+    summary="Semi-supervised: train, predict the unlabelled images, retrain on labels and predictions; one command",
     papers=("Lee, Pseudo-label, ICML workshop on challenges in representation learning, 2013",),
     trainers=("PseudoLabelTrainer",),
     supports=("2d", "3d_fullres", "3d_lowres", "regions", "ignore label", "unlabelled images"),
@@ -27,7 +27,7 @@ CARD = Method(
         Knob(
             "anew",
             True,
-            "training on both begins with the first weights; false: with those that predicted, for short trainings",
+            "training on both starts from the initial weights; false: from those that predicted, for short trainings",
             one_of(True, False),
             "true or false",
         ),

@@ -6,10 +6,10 @@ from nnunet_ext.base.optimizers import Schedule
 
 
 class RestartedLR:
-    """A decay of the learning rate, and after the first epochs once more from the beginning.
+    """A decay of the learning rate that starts again once, after the first epochs.
 
     Args:
-        decay: Of the whole training; it gets other lengths.
+        decay: The decay of the whole training; its length is changed.
         lengths: Epochs of the two decays.
     """
 

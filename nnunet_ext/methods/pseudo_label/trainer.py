@@ -1,4 +1,4 @@
-"""nnU-Net's trainer with pseudo-labels: train, predict the unlabelled images, train anew on both."""
+"""nnU-Net's trainer with pseudo-labels: train, predict the unlabelled images, retrain on both."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
     """The practical baseline of semi-supervised training, in one run, on any nnU-Net plans.
 
     1. The first epochs (knob ``supervised_share``) are stock nnU-Net on the labelled cases.
-    2. The network predicts all unlabelled cases, as nnU-Net predicts (sliding window, mirroring). The label maps lie in
-       the fold's folder, ``pseudo_labels``.
+    2. The network predicts all unlabelled cases, as nnU-Net predicts (sliding window, mirroring). The label maps are
+       stored in the fold's folder, ``pseudo_labels``.
     3. The weights that the training began with (or those that predicted, knob ``anew``), a new optimizer and a new
        decay of the learning rate: the other epochs train on labelled and pseudo-labelled samples. A pseudo-labelled
        patch is cropped, augmented and oversampled in the foreground as a labelled one is, with its labels.
 
     The network is the plans' own and its checkpoints load into stock nnU-Net. ``checkpoint_best`` is the best of the
-    last part once that has begun. A run that was killed goes on where it was, in the prediction case by case.
+    last part once that has begun. A run that was killed resumes where it stopped, during prediction case by case.
 
     Knobs (plans blocks ``nnunet_ext.pseudo_label`` and ``nnunet_ext.unlabelled``): ``supervised_share``,
     ``pseudo_label_weight``, ``anew``; ``batch_size``.
 
-    Avoided: unlabelled cases that train as background because they have no label; patches whose labels are those of
-    another crop; a second part that is shorter than it seems, because it goes on with the first one's learning rate.
+    Not reproduced: unlabelled cases that train as background because they have no label; patches whose labels are those
+    of another crop; a second part that is shorter than it seems, because it continues with the first one's learning
+    rate.
 
     Raises:
-        UserError: The pseudo-labels that a training goes on with are gone or changed, or the unlabelled cases are; an
+        UserError: The pseudo-labels that a training resumes with, or the unlabelled cases, are gone or changed; an
             unlabelled batch that DDP ranks cannot share evenly under batch Dice.
     """
 
@@ -83,7 +84,7 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
         if self._needs_pseudo_labels and problem is not None:
             raise UserError(
                 f"{self.pseudo_labels.place}: expected the pseudo-labels that this training began with, {problem}. "
-                f"Restore them, or train anew, without --c."
+                f"Restore them, or train from scratch, without --c."
             )
         return super()._unlabelled_loader(folder, cases)
 
@@ -97,7 +98,7 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
     # training
 
     def on_train_start(self) -> None:
-        """Prepare as stock does; a new training notes its weights, if it will begin anew."""
+        """Prepare as stock does; a new training keeps its initial weights if it will restart from them."""
         super().on_train_start()
         if self.knobs["pseudo_label"]["anew"] and not self._starts_from_checkpoint:
             self._first_weights = {
@@ -126,13 +127,13 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
         return PseudoLabelStep(batch["target"], batch.get("pseudo_target"))
 
     def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
-        """Log as stock does; the moving average that chooses the best checkpoint begins anew, too."""
+        """Log as stock does; the moving average that chooses the best checkpoint also restarts."""
         super().on_validation_epoch_end(val_outputs)
         if self.current_epoch == self.supervised_epochs:
             self.logger.get_value("ema_fg_dice", None)[-1] = np.nan_to_num(self.logger.get_value("mean_fg_dice", -1))
 
     def on_epoch_end(self) -> None:
-        """End the epoch as stock does; the first part's last one leaves a checkpoint, for a kill while predicting."""
+        """End the epoch as stock does; the first part's last one writes a checkpoint, for a kill while predicting."""
         save_every = self.save_every
         if self.current_epoch + 1 == self.supervised_epochs:
             self.save_every = 1
@@ -142,12 +143,12 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
     # checkpoints
 
     def extra_state(self) -> dict[str, Any]:
-        """Return the weights to begin anew with, before that is done."""
+        """Return the weights to restart from, until that is done."""
         own = {"first_weights": self._first_weights} if self._predicted_by is None else {}
         return super().extra_state() | own
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`extra_state` returned."""
+        """Restore what :meth:`extra_state` returned."""
         super().load_extra_state(state)
         weights = state.get("first_weights")
         self._first_weights = None if weights is None else {name: weight.clone() for name, weight in weights.items()}

@@ -2,7 +2,7 @@
 
 [0] Xie et al., Learning from partially labeled data for multi-organ and tumor segmentation, TPAMI 2023,
 https://arxiv.org/abs/2211.06894
-[1] https://github.com/jianpengz/DoDNet at f06ce1b (the authors' code; nothing of it is used here)
+[1] https://github.com/jianpengz/DoDNet at f06ce1b (the authors' code; none of it is used here)
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ class TransDoDNet(TaskNetwork):
     """Transformer-made heads [0] over any plain or residual-encoder U-Net, 2d or 3d, any strides.
 
     The coarsest levels of the encoder, projected to ``hidden_channels``, go through a transformer encoder of deformable
-    attention (the memory). A transformer decoder with one learned query per task asks this memory, and a small network
-    makes of each query the kernels of three 1x1x1 convolutions, DoDNet's dynamic head. The coarsest memory level is
-    added to the bottleneck before the decoder, whose last features the head segments. Only the head knows the task, so
-    :meth:`encode` serves all tasks, and in training the head of the sample's task alone is run.
+    attention (the memory). A transformer decoder with one learned query per task queries this memory, and a small
+    network turns each query into the kernels of three 1x1x1 convolutions, DoDNet's dynamic head. The coarsest memory
+    level is added to the bottleneck before the decoder, whose last features the head segments. Only the head knows the
+    task, so :meth:`encode` serves all tasks, and in training only the head of the sample's task is run.
 
-    What differs from the authors' code: the plans' encoder and decoder (theirs: ResNet-50; decoder with added skips,
+    Differences from the authors' code: the plans' encoder and decoder (theirs: ResNet-50; decoder with added skips,
     logits upsampled by 2 in plane), so the head runs at full resolution; as many outputs as the task has; offsets are
     divided by the level's size (theirs: constants); reference points in grid_sample's axis order, sine frequencies in
     pairs (theirs: neither); DeepNorm's initialization leaves offsets and weights of the deformable attention zero
     (theirs: overwrites them), and one switch governs it and the residual scale; a task's query does not attend to those
-    of tasks that were added after it, so old tasks stay what they are; a leaky ReLU in the controller (theirs: ReLU,
-    whose units die when steps are large). The transformer's weights start Xavier-normal, feed-forward biases at 0
-    (theirs: left as torch makes them); sine positions are those of voxel centres, as the reference points are (theirs:
-    half a voxel off).
+    of tasks that were added after it, so old tasks do not change; a leaky ReLU in the controller (theirs: ReLU, whose
+    units die when steps are large). The transformer's weights start Xavier-normal, feed-forward biases at 0 (theirs:
+    left as torch makes them); sine positions are those of voxel centres, as the reference points are (theirs: half a
+    voxel off).
 
     Args:
         unet: The network that the plans describe; its segmentation layers are replaced.
@@ -126,18 +126,18 @@ class TransDoDNet(TaskNetwork):
         last = nn.Linear(hidden_channels, self.head.parameter_count)
         activation = ACTIVATIONS[controller_activation]()
         self.controller = nn.Sequential(nn.Linear(hidden_channels, hidden_channels), activation, last)
-        for parameter in (last.weight, last.bias):  # made biases start at 0, as nnU-Net's do
+        for parameter in (last.weight, last.bias):  # generated biases start at 0, as nnU-Net's do
             nn.init.zeros_(parameter[self.head.weight_count :])
         self.from_memory = _projection(encoder, hidden_channels, features[-1])
         self.from_encoder = _projection(encoder, features[-1], features[-1])
-        # not the decoder's seg_layers, which -pretrained_weights leaves out; no unused ones: DDP wants every gradient
+        # not the decoder's seg_layers, which -pretrained_weights leaves out; no unused ones: DDP needs every gradient
         trained = features[:-1] if deep_supervision else features[:1]
         self.pre_heads = nn.ModuleList(_projection(encoder, number, head_width) for number in trained)
         self.decoder.seg_layers = nn.ModuleList(nn.Identity() for _ in features[:-1])
         self.decoder.num_classes = head_width  # what the planner counts for a scale
 
     def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return what serves all tasks: features for the head, a list over scales, and all tasks' kernels (B, T, P)."""
+        """Return what all tasks share: features for the head, a list over scales, and all tasks' kernels (B, T, P)."""
         skips = self.encoder(x)
         memory, found = self._ask(skips)
         features = self.decoder([*skips[:-1], self.from_memory(memory) + self.from_encoder(skips[-1])])
@@ -145,7 +145,7 @@ class TransDoDNet(TaskNetwork):
         return [layer(scale) for layer, scale in zip(self.pre_heads, scales, strict=False)], self.controller(found)
 
     def decode(self, shared: tuple[list[Tensor], Tensor], tasks: Tensor) -> Tensor | list[Tensor]:
-        """Return logits for ``tasks`` (B), one for each sample, of as many heads as the task with most has."""
+        """Return logits for ``tasks`` (B), one for each sample, with as many heads as the largest task has."""
         features, kernels = shared
         chosen = kernels[torch.arange(len(kernels), device=kernels.device), tasks]
         logits = [bounded(self.head(scale, chosen)).to(scale.dtype) for scale in features]
@@ -155,7 +155,7 @@ class TransDoDNet(TaskNetwork):
     def silent_units(self, x: Tensor) -> Tensor:
         """Return which of the controller's hidden units are below 0 for the queries of all tasks and all samples.
 
-        Behind a ReLU such a unit gives nothing and learns nothing from this batch: over many batches it is dead, and
+        Behind a ReLU such a unit outputs nothing and learns nothing from this batch: over many batches it is dead, and
         when most are, all tasks get the same kernels.
 
         Args:
@@ -168,7 +168,7 @@ class TransDoDNet(TaskNetwork):
         return (self.controller[0](found) < 0).flatten(0, 1).all(0)
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """Return what training keeps of one sample in the unit of nnU-Net's planner, transformer and head included."""
+        """Return what training keeps for one sample in the unit of nnU-Net's planner, transformer and head included."""
         sizes = [tuple(input_size)]
         for strides in self.encoder.strides:
             sizes.append(tuple(length // step for length, step in zip(sizes[-1], strides, strict=True)))
@@ -188,8 +188,8 @@ class TransDoDNet(TaskNetwork):
     ) -> dict[str, Tensor]:
         """Return another TransDoDNet's weights in the shapes of this one (see :meth:`TaskNetwork.adopt`).
 
-        Queries are put where their tasks are now; new tasks get fresh ones, to which those of old tasks do not attend,
-        so an old task's logits stay what they were. The controller makes kernels for more outputs, or fewer.
+        Queries are moved to where their tasks are now; new tasks get fresh ones, to which those of old tasks do not
+        attend, so an old task's logits stay what they were. The controller makes kernels for more outputs, or fewer.
         """
         adopted = dict(weights)
         theirs = {name.removeprefix("queries."): weights[name] for name in weights if name.startswith("queries.")}

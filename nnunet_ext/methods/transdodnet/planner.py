@@ -35,7 +35,7 @@ class _TransDoDNetMemory(CollectionPlanner):
 
 
 class TransDoDNetPlanner(_TransDoDNetMemory, ExtPlanner, ExperimentPlanner):
-    """Plans of a collection with a patch and batch that TransDoDNet trains in 8 GB."""
+    """Plans of a collection whose patch and batch let TransDoDNet train in 8 GB."""
 
     default_plans_name = "TransDoDNetPlans"
 

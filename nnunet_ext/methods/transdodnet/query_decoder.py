@@ -12,15 +12,15 @@ from nnunet_ext.networks.deformable_attention import DeformableAttention
 
 
 class QueryDecoder(nn.Module):
-    """Transformer decoder whose queries are tasks: it tells what each task looks for in this image.
+    """Transformer decoder whose queries are tasks: it finds what each task looks for in this image.
 
     A query has a part that says where it looks (its position, of which the reference points are made) and a part that
     is refined (its content). Every layer is attention among the queries, deformable attention to the tokens at the
     reference points, and a feed-forward part, each followed by a LayerNorm.
 
     A query attends to those of tasks that joined the network with it or before it, so an old task's result never
-    depends on tasks that were added later. Who joined when is kept in the state dict (``_extra_state``: a round for
-    each task).
+    depends on tasks that were added later. When each task joined is kept in the state dict (``_extra_state``: a round
+    for each task).
 
     Args:
         tasks: Number of tasks.
@@ -91,7 +91,7 @@ class QueryDecoder(nn.Module):
         return self._rounds
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take over who joined when.
+        """Restore when each task joined.
 
         Raises:
             RuntimeError: Another number of tasks.

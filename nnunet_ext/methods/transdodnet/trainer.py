@@ -17,11 +17,12 @@ from nnunet_ext.methods.transdodnet.card import CARD
 class TransDoDNetTrainer(MultiTaskTrainer):
     """TransDoDNet [0] on the plans of a collection: one network, a query per task, heads made for the task.
 
-    Optimizer and learning rate are the authors', AdamW 2e-4, weight decay 1e-4, a hundredth of the epochs of warm-up,
-    where the plans name no ``optimizer``: larger steps, nnU-Net's SGD 0.01 too, silence most of the controller's units,
-    and tasks may be lost (``docs/results.md``). After each epoch the log tells the share of silent units.
+    Optimizer and learning rate are the authors', AdamW 2e-4, weight decay 1e-4, a warm-up over a hundredth of the
+    epochs, where the plans name no ``optimizer``: larger steps, nnU-Net's SGD 0.01 too, silence most of the
+    controller's units, and tasks may be lost (``docs/results.md``). After each epoch the log gives the share of silent
+    units.
 
-    What differs from the authors' training: gradients are clipped at nnU-Net's 12 (theirs: 0.1); weights decay in
+    Differences from the authors' training: gradients are clipped at nnU-Net's 12 (theirs: 0.1); weights decay in
     all parameters alike; softmax or sigmoid and the loss as the task's own labels say (theirs: sigmoids of organ and
     tumour); each member's own spacing, normalization and nnU-Net's augmentation; deep supervision.
 

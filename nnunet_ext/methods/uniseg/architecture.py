@@ -2,7 +2,7 @@
 
 [0] Ye et al., UniSeg: a prompt-driven universal segmentation model as well as a strong representation learner, MICCAI
 2023, https://arxiv.org/abs/2304.03493
-[1] https://github.com/yeerwen/UniSeg at e3ae40d (the authors' code, on nnU-Net v1; nothing of it is used here)
+[1] https://github.com/yeerwen/UniSeg at e3ae40d (the authors' code, on nnU-Net v1; none of it is used here)
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class UniSeg(TaskNetwork):
     bottleneck before the decoder, whose heads all tasks share. Encoder and FUSE do not know the task, so
     :meth:`encode` serves all tasks and :meth:`decode` is repeated per task.
 
-    What differs from the authors' code: decoder kernels and biases are those of the plans (nnU-Net v2), not v1's,
+    Differences from the authors' code: decoder kernels and biases are those of the plans (nnU-Net v2), not v1's,
     unless ``decoder_kernel_sizes`` says otherwise; the prompt is interpolated where the input is not of the training
-    patch's size; any set of channel numbers has its stem; a batch may mix tasks.
+    patch's size; each number of channels has its stem; a batch may mix tasks.
 
     Args:
-        unet: The network that the plans describe, with as many classes as the task with most has.
+        unet: The network that the plans describe, with as many classes as the largest task has.
         heads: Logits of each task: classes with background, or regions.
         channels: Numbers of input channels that occur.
         patch_size: Training patch, voxels (D, H, W).
@@ -44,7 +44,7 @@ class UniSeg(TaskNetwork):
 
     Raises:
         TypeError: ``unet`` is neither a PlainConvUNet nor a ResidualEncoderUNet.
-        ValueError: ``decoder_kernel_sizes`` has not one entry for each decoder stage.
+        ValueError: ``decoder_kernel_sizes`` does not have one entry for each decoder stage.
 
     Example:
         >>> import torch
@@ -126,9 +126,9 @@ class UniSeg(TaskNetwork):
     ) -> dict[str, Tensor]:
         """Return another UniSeg's weights in the shapes of this one (see :meth:`TaskNetwork.adopt`).
 
-        New tasks get fresh prompts, columns and rows of FUSE; what the old tasks' prompts are made of sees nothing of
-        them, so an old task's logits stay what they were. The prompt of another patch is interpolated, as it is for
-        images of another size. FUSE starts again as a whole if it is narrower, or the bottleneck is another.
+        New tasks get fresh prompts, columns and rows of FUSE; the old tasks' prompts do not depend on them, so an old
+        task's logits stay what they were. The prompt of another patch is interpolated, as it is for images of another
+        size. FUSE is reinitialized as a whole if it is narrower, or if the bottleneck differs.
         """
         if "prompt" not in weights:
             return dict(weights)

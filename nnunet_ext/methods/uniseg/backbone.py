@@ -26,9 +26,9 @@ PROMPTED = "decoder.transpconvs.0.weight"  # (in, out, ...); the prompt is its l
 def export_backbone(source: Path, target: Path, channels: int) -> None:
     """Write encoder, decoder and heads of a UniSeg checkpoint as one of stock nnU-Net.
 
-    The first convolution is that for ``channels`` image channels. Prompt and FUSE stay behind, and with them the prompt
-    channel of the first transposed convolution. ``nnUNetv2_train ... -pretrained_weights`` takes the file for plans of
-    the same topology; it leaves the heads out, as of every pretrained model.
+    The first convolution is that for ``channels`` image channels. Prompt and FUSE are left out, and with them the
+    prompt channel of the first transposed convolution. ``nnUNetv2_train ... -pretrained_weights`` takes the file for
+    plans of the same topology; it leaves the heads out, as for every pretrained model.
 
     Args:
         source: Checkpoint of UniSegTrainer.

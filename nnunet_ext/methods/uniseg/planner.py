@@ -28,18 +28,18 @@ class _UniSegMemory(CollectionPlanner):
 
 
 class UniSegPlanner(_UniSegMemory, ExtPlanner, ExperimentPlanner):
-    """Plans of a collection with a patch and batch that UniSeg trains in 8 GB."""
+    """Plans of a collection whose patch and batch let UniSeg train in 8 GB."""
 
     default_plans_name = "UniSegPlans"
 
 
 class UniSegResEncMPlanner(_UniSegMemory, ExtPlanner, nnUNetPlannerResEncM):
-    """ResEnc M plans of a collection with a patch and batch that UniSeg trains in ResEnc M's budget (9 to 11 GB)."""
+    """ResEnc M plans of a collection whose patch and batch let UniSeg train in ResEnc M's budget (9 to 11 GB)."""
 
     default_plans_name = "UniSegResEncMPlans"
 
 
 class UniSegResEncLPlanner(_UniSegMemory, ExtPlanner, nnUNetPlannerResEncL):
-    """ResEnc L plans of a collection with a patch and batch that UniSeg trains in ResEnc L's budget (24 GB)."""
+    """ResEnc L plans of a collection whose patch and batch let UniSeg train in ResEnc L's budget (24 GB)."""
 
     default_plans_name = "UniSegResEncLPlans"

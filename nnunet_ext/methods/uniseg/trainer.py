@@ -15,7 +15,7 @@ from nnunet_ext.methods.uniseg.architecture import UniSeg
 class UniSegTrainer(MultiTaskTrainer):
     """UniSeg [0] on the plans of a collection: one network, a learnable prompt, heads that all tasks share.
 
-    What differs from the authors' training: each member keeps its own spacing and nnU-Net v2's normalization (theirs:
+    Differences from the authors' training: each member keeps its own spacing and nnU-Net v2's normalization (theirs:
     CT to [0, 1]); nnU-Net v2's augmentation and loss; the tasks' order is exact per epoch (theirs approximately);
     logits are cut to the task's classes before softmax, at inference too.
 

@@ -295,12 +295,12 @@ class TestAgain:
         (raw / "Dataset900_MOTS" / "dataset.json").unlink()
         before = self.state(raw)
         found = mistake(words("4:labels=organ,name=x"))
-        assert found.startswith(f"{raw / 'Dataset901_x'}: expected task 'x' as it is wanted now, found it with other")
+        assert found.startswith(f"{raw / 'Dataset901_x'}: expected task 'x' as requested now, found it written before")
         assert self.state(raw) == before
 
     def test_ordinary_data_set_in_its_place(self, raw: Path, mistake: Mistake) -> None:
         shutil.copytree(raw / "Dataset003_Liver", raw / "Dataset900_MOTS")
-        assert "found one that is no collection. Choose another number" in mistake(words("3"))
+        assert "found one that is not a collection. Choose another number" in mistake(words("3"))
 
     @pytest.mark.parametrize("folder", ["raw", "preprocessed", "results"])
     def test_number_that_something_else_has(self, raw: Path, mistake: Mistake, folder: str) -> None:
@@ -317,7 +317,7 @@ class TestAgain:
         (["3:labels=wal"], "3:labels=wal: unknown label 'wal' of Dataset003_Liver. Did you mean 'wall'?"),
         (["3:labels=wall+wall"], "3:labels=wall+wall: expected label 'wall' once, got it twice. Remove one."),
         (["3:labels=wall/"], "3:labels=wall/: expected a name of its own for each class"),
-        (["4:labels=wall+ignore"], "expected classes, got 'ignore', which every part keeps by itself"),
+        (["4:labels=wall+ignore"], "expected classes, got 'ignore', which every part keeps anyway"),
         (["3:wall"], "3:wall: expected key=value, got 'wall'. Legal keys: name, labels, cases, weight, spacing, norm"),
         (["3:lables=wall"], "3:lables=wall: unknown key 'lables'. Did you mean 'labels'?"),
         (["3:name=a,name=b"], "3:name=a,name=b: expected 'name' once, got it twice."),

@@ -66,7 +66,7 @@ def test_a_random_choice_leaves_the_test_cases_alone(nnunet):
         ("-d 901 -o 120 -n a__b --keep 1", "expected a dataset named like Dataset003_Liver"),
         (
             "-d 901 -o 120 --keep 3",
-            "expected of 3 cases at least one to stay labelled and one to be hidden or set apart",
+            "expected at least one of 3 cases to stay labelled and one to be hidden or set apart",
         ),
         ("-d 901 -o 120 --keep 1 --seed -1", "--seed -1: expected a number from 0 up beside --keep."),
         ("-d 901 -o 120 --labelled none.txt --seed 1", "--seed 1: expected a number from 0 up beside --keep."),

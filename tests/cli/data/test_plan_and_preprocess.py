@@ -94,7 +94,7 @@ def test_bad_data_stop_before_anything_is_written(nnunet, mistake, monkeypatch):
     monkeypatch.setenv("nnUNet_preprocessed", str(nnunet / "empty"))
     file = nnunet / "raw/Dataset901_Phantom/imagesTr/case_001_0000.nii.gz"
     file.write_bytes(file.read_bytes()[:-1000])
-    assert mistake(f"plan_and_preprocess {AGAIN}").startswith(f"{file}: expected a whole image, but it is corrupt")
+    assert mistake(f"plan_and_preprocess {AGAIN}").startswith(f"{file}: expected an intact image, but it is corrupt")
     assert list((nnunet / "empty").iterdir()) == []
 
 
@@ -169,7 +169,7 @@ def preprocessed_again(root: Path, words: str, capsys) -> list[str]:
     assert plan(words) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("member ")]
     assert [line.split()[1:3] for line in lines] == [["1/2", "Dataset901_Organs:"], ["2/2", "Dataset902_Lesion:"]]
-    done = [name for name, line in zip(MEMBERS, lines, strict=True) if "preprocessed already" not in line]
+    done = [name for name, line in zip(MEMBERS, lines, strict=True) if "already preprocessed" not in line]
     touched = {file.parents[1].name for file, _ in before.items() ^ times(root).items()}
     assert touched == set(done)
     return done
@@ -305,7 +305,7 @@ def test_members_are_checked(pair, mistake, monkeypatch):
     file = pair / "raw/Dataset902_Lesion/imagesTr/case_001_0001.nii.gz"
     file.write_bytes(file.read_bytes()[:-1000])
     words = "plan_and_preprocess -d 900 -pl CollectionLitePlanner --no_pbar"
-    assert mistake(words).startswith(f"{file}: expected a whole image, but it is corrupt")
+    assert mistake(words).startswith(f"{file}: expected an intact image, but it is corrupt")
     assert list((pair / "empty").iterdir()) == []
 
 

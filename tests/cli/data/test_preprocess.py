@@ -51,7 +51,7 @@ def test_complete_data(folder, capfd):
     before = times(folder)
     assert main(TRAIN.split()) == 0
     assert main(PREPROCESS.split()) == 0
-    assert "3d_fullres: preprocessed already (--clean does it again)" in capfd.readouterr().out
+    assert "3d_fullres: already preprocessed (--clean repeats it)" in capfd.readouterr().out
     assert times(folder) == before
     assert (
         main(["plan_and_preprocess", *["-d", "901", "-pl", "LitePlanner", "-c", "3d_fullres", "-np", "1", "--no_pbar"]])
@@ -90,7 +90,7 @@ def test_a_corrected_label_and_a_case_that_is_gone(folder, mistake):
     correct(label)
     (raw / "imagesTr/case_002_0000.nii.gz").unlink()
     (raw / "labelsTr/case_002.nii.gz").unlink()
-    assert refused(folder, mistake).startswith("found case case_002, which the dataset has no longer")
+    assert refused(folder, mistake).startswith("found case case_002, which the dataset no longer has")
     before = times(folder)
     assert main(PREPROCESS.split()) == 0
     assert written(folder, before) == {"case_001"}
@@ -133,7 +133,7 @@ def test_new_cases_are_checked(folder, mistake):
     label = raw / "labelsTr/case_003.nii.gz"
     assert mistake(PREPROCESS).startswith(f"{label}: expected the label of a training case, found no file")
     label.write_bytes((raw / "labelsTr/case_001.nii.gz").read_bytes()[:-100])
-    assert mistake(PREPROCESS).startswith(f"{label}: expected a whole image")
+    assert mistake(PREPROCESS).startswith(f"{label}: expected an intact image")
     assert times(folder) == before
     label.write_bytes((raw / "labelsTr/case_001.nii.gz").read_bytes())
     assert main(PREPROCESS.split()) == 0
@@ -151,7 +151,7 @@ def test_a_killed_worker_of_nnunet_is_one_line(folder, mistake, monkeypatch):
     )
     monkeypatch.setattr("nnunetv2.experiment_planning.plan_and_preprocess_api.extract_fingerprints", die)
     text = mistake("plan_and_preprocess -d 901 -pl LitePlanner --no_pp --no_pbar --no_check")
-    assert text.endswith("Run it again with -npfp 1: what is done stays.")
+    assert text.endswith("Run it again with -npfp 1: what is done is kept.")
 
 
 def test_other_plans_begin_again(folder, mistake):

@@ -80,7 +80,7 @@ def test_the_second_stage_of_a_cascade(unlabelled, capsys):
     file.write_text(json.dumps(edited))
     run(f"{PREPROCESS} -c 3d_cascade_fullres")
     assert capsys.readouterr().out == (
-        "3d_cascade_fullres: passed over, the second stage of a cascade takes no unlabelled images\n"
+        "3d_cascade_fullres: skipped, the second stage of a cascade takes no unlabelled images\n"
     )
     assert not list(file.parent.glob("*_unlabelled"))
 

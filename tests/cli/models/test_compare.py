@@ -158,7 +158,7 @@ def test_an_interrupted_run_goes_on(root, ran, monkeypatch, capfd):
     with ctrl_c_after_an_epoch(monkeypatch):
         assert compare(CONTROL, "-f", "all", "--seeds", "4", *images) == 130
     said = capfd.readouterr().err.splitlines()[-1]
-    assert said == "nnunet_ext: interrupted (SIGINT). The same command goes on where it stopped."
+    assert said == "nnunet_ext: interrupted (SIGINT). Run the same command again to resume."
     assert not list(Path("out/runs").glob("*"))
     assert compare(CONTROL, "-f", "all", "--seeds", "4", *images) == 0
     train = f"nnUNetv2_train 700 3d_fullres all -tr {CONTROL} -p LitePlans_{CONTROL}_s4 -device cpu"
@@ -349,7 +349,7 @@ def test_other_files_plans_or_classes_are_refused_before_anything_is_trained(roo
     assert "they were planned again since they were preprocessed" in mistake([*words, f"a={CONTROL}"])
     (root / "preprocessed/Dataset700_Half/LitePlans.json").write_text(base)
     for file, text in (
-        ("dataset_fingerprint.json", "another dataset_fingerprint.json: it was extracted again since"),
+        ("dataset_fingerprint.json", "another dataset_fingerprint.json: it has been extracted again since"),
         ("splits_final.json", "other training cases of Dataset700_Half (splits_final.json: 4 -> 4)"),
     ):
         with changed_json(root / "preprocessed/Dataset700_Half" / file):

@@ -108,14 +108,14 @@ def test_a_file_in_place_of_the_output(nnunet, model, mistake):
 def test_a_truncated_checkpoint(nnunet, model, mistake):
     file = model / "fold_1" / "checkpoint_final.pth"
     file.write_bytes(file.read_bytes()[:-300])
-    assert mistake(words(nnunet)).startswith(f"{file}: expected a whole checkpoint, but it cannot be read (")
+    assert mistake(words(nnunet)).startswith(f"{file}: expected an intact checkpoint, but it cannot be read (")
 
 
 def test_a_truncated_image(nnunet, model, mistake, monkeypatch):
     file = nnunet / "raw/Dataset901_Phantom/imagesTs/unseen_000_0000.nii.gz"
     file.write_bytes(file.read_bytes()[:-300])
     text = mistake([*words(nnunet), "--disable_progress_bar"])
-    assert text.startswith(f"{file}: expected a whole image, but it is corrupt")
+    assert text.startswith(f"{file}: expected an intact image, but it is corrupt")
 
 
 def test_all_words_but_our_own_reach_nnunet(nnunet, model, monkeypatch):

@@ -208,7 +208,7 @@ def test_no_gpu(untrained, mistake, monkeypatch):
 def test_a_truncated_image(untrained, mistake):
     file = untrained / "raw" / "Dataset901_Organ" / "imagesTs" / "unseen_001_0000.nii.gz"
     file.write_bytes(file.read_bytes()[:-300])
-    assert mistake(words(untrained)).startswith(f"{file}: expected a whole image, but it is corrupt")
+    assert mistake(words(untrained)).startswith(f"{file}: expected an intact image, but it is corrupt")
 
 
 def test_predict_on_a_view_whose_checkpoint_is_gone(untrained, mistake):

@@ -76,7 +76,7 @@ def test_no_gpu(preprocessed, mistake, monkeypatch):
             "nnUNetTrainer",
             "expected a checkpoint of BANetTrainer, found one of nnUNetTrainer. Set the knob init_from to this file",
         ),
-        ("BANetTrainer", None, "expected a whole checkpoint, but it cannot be read"),
+        ("BANetTrainer", None, "expected an intact checkpoint, but it cannot be read"),
     ],
 )
 def test_pretrained_weights_that_nnunet_would_break_on(preprocessed, mistake, tmp_path, trainer, wrote, text):

@@ -69,7 +69,7 @@ def test_names_that_can(nnunet, name):
     [
         (
             "-d 901 -p LitePlans --as LitePlans --set seed=1",
-            "--as LitePlans: expected another name than -p, got the same",
+            "--as LitePlans: expected a name that differs from -p, got the same",
         ),
         (
             "-d 901 -p LitePlan --as B --set seed=1",

@@ -49,7 +49,7 @@ def test_a_new_folder_gets_the_marker(tmp_path):
 
 def test_another_folder_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match="expected a new or empty folder or a demo's, found other files"):
+    with pytest.raises(UserError, match="expected a new or empty folder, or an earlier demo's, found other files"):
         start_folder(tmp_path)
     assert contents(tmp_path) == {"thesis.tex": "years of work"}
 

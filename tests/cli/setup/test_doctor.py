@@ -43,7 +43,7 @@ def test_a_machine_with_nothing_but_python():
         "FAIL  nnU-Net                 nnunetv2 is not installed",
         "FAIL  torch                   cannot be imported: ModuleNotFoundError: ",
         "FAIL  timm                    1.0",
-        "FAIL  door                    closed: nnUNet_extTrainer is unset",
+        "FAIL  trainers folder         nnUNet_extTrainer is unset",
         "warn  foreign trainers        not checked: nnunetv2: expected nnU-Net to be installed",
         "FAIL  trainers                BANetTrainer does not load: ",
         "FAIL  nnU-Net's look-up       fails: ModuleNotFoundError: ",

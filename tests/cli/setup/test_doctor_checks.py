@@ -53,8 +53,8 @@ class TestNnunet:
     @pytest.mark.parametrize(
         ("version", "status", "text"),
         [
-            ("2.7.9", "FAIL", "nnunetv2 2.7.9 is too old: before 2.8 it has no door for us"),
-            ("1.7", "FAIL", "nnunetv2 1.7 is too old: before 2.8 it has no door for us"),
+            ("2.7.9", "FAIL", "nnunetv2 2.7.9 is too old: before 2.8 it ignores nnUNet_extTrainer"),
+            ("1.7", "FAIL", "nnunetv2 1.7 is too old: before 2.8 it ignores nnUNet_extTrainer"),
             ("2.8", "ok", "nnunetv2 2.8"),
             ("2.8.0", "ok", "nnunetv2 2.8.0"),
             ("2.8.12.dev1", "ok", "nnunetv2 2.8.12.dev1"),
@@ -130,7 +130,7 @@ class TestFolder:
     def test_missing(self, monkeypatch, tmp_path):
         monkeypatch.setenv("nnUNet_raw", str(tmp_path / "a"))
         found = doctor_checks.check_folder("nnUNet_raw")
-        assert (found.status, found.message) == ("FAIL", f"{tmp_path / 'a'} is not there")
+        assert (found.status, found.message) == ("FAIL", f"{tmp_path / 'a'} does not exist")
         assert not (tmp_path / "a").exists()
 
     @pytest.mark.skipif(not Path("/proc/version").exists(), reason="/proc is Linux's read-only folder")
@@ -161,7 +161,7 @@ class TestDoor:
             monkeypatch.setenv("nnUNet_extTrainer", value)
         found = doctor_checks.check_door()
         assert found.status == "FAIL"
-        assert found.message == "closed: nnUNet_extTrainer is unset, stock commands cannot find our trainers"
+        assert found.message == "nnUNet_extTrainer is unset, stock commands cannot find our trainers"
         assert found.remedy == 'export nnUNet_extTrainer="$(nnunet_ext sockets)"'
 
     def test_elsewhere(self, monkeypatch, tmp_path):
@@ -169,7 +169,7 @@ class TestDoor:
         found = doctor_checks.check_door()
         assert (found.status, found.message) == (
             "FAIL",
-            f"closed: nnUNet_extTrainer={tmp_path} does not name {OWN}",
+            f"nnUNet_extTrainer={tmp_path} does not name {OWN}",
         )
         assert found.remedy == 'export nnUNet_extTrainer="$(nnunet_ext sockets):$nnUNet_extTrainer"'
 
@@ -377,7 +377,7 @@ class TestProcesses:
             ("1", "ok", "1 on 4 usable cores"),
             ("5", "warn", "5 is more than the 4 usable cores"),
             (None, "warn", "12 (nnU-Net's default) is more than the 4 usable cores"),
-            ("0", "FAIL", "0 trains without workers but breaks planning (torch wants one thread)"),
+            ("0", "FAIL", "0 trains without workers but breaks planning (torch needs one thread)"),
             ("many", "FAIL", "expected a number of processes, got 'many'"),
             ("", "FAIL", "expected a number of processes, got ''"),
         ],

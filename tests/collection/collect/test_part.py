@@ -208,7 +208,7 @@ def test_labels_of_the_source_that_were_corrected(raw: Path) -> None:
     assert str(error.value) == (
         f"{folder}: expected labels of Dataset004_Source as they were when this part was written, found "
         f"{labels / 'case_002.nii.gz'} changed since. Delete the part's folder, collect and plan Dataset900_MOTS "
-        f"again: what did not change is not preprocessed again."
+        f"again: unchanged data are not preprocessed again."
     )
     shutil.rmtree(raw / "Dataset004_Source")
     check_source_labels(folder)  # the source is elsewhere
@@ -271,7 +271,7 @@ class TestAllOrNothing:
     def test_truncated_label(self, raw: Path) -> None:
         file = raw / "Dataset004_Source" / "labelsTr" / "case_004.nii.gz"
         file.write_bytes(file.read_bytes()[:-40])
-        with pytest.raises(UserError, match=r"case_004\.nii\.gz: expected a whole image"):
+        with pytest.raises(UserError, match=r"case_004\.nii\.gz: expected an intact image"):
             write(raw, part(raw))
         assert self.others(raw) == ["Dataset004_Source"]
 

@@ -76,10 +76,10 @@ def test_planning_under_another_name_preprocesses_nothing(collection, monkeypatc
     words = ["-d", "900", "-pl", "CollectionLitePlanner", "-overwrite_plans_name", "Other", "--no_pbar", "--no_check"]
     assert main(["plan_and_preprocess", *words]) == 0
     told = capsys.readouterr().out
-    assert told.count("as those of other plans are: ") == 5
+    assert told.count("same as data of other plans: ") == 5
     folder = collection / "preprocessed" / "Dataset901_Organs"
     first, second = (folder / f"{name}_Dataset900_Phantoms_3d_fullres" for name in ("CollectionLitePlans", "Other"))
     assert DataMarker(second).cases() == DataMarker(first).cases() != []
     assert all(file.samefile(second / file.name) for file in first.iterdir())
     assert main(["plan_and_preprocess", *words]) == 0
-    assert capsys.readouterr().out.count("preprocessed already") == 5
+    assert capsys.readouterr().out.count("already preprocessed") == 5

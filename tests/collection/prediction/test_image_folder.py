@@ -106,7 +106,7 @@ def test_images_of_two_kinds(tmp_path):
 def test_no_image(tmp_path):
     with pytest.raises(UserError, match=r"expected images named CASE_0000.nii.gz, found none"):
         ImageFolder.read(tmp_path, TASKS)
-    with pytest.raises(UserError, match=r"nowhere: expected a folder of images, found none. Mend the path after -i"):
+    with pytest.raises(UserError, match=r"nowhere: expected a folder of images, found none. Check the path after -i"):
         ImageFolder.read(tmp_path / "nowhere", TASKS)
 
 

@@ -205,7 +205,7 @@ def test_the_cost_on_disk_is_told(plans, tmp_path, monkeypatch):
     assert told.startswith("11 task views have copies of the weights once the training has ended, 33.00 GB in all; ")
     assert "WARNING" not in told
     assert view_weights.disk_cost(sizes, 14, "own", tmp_path).endswith(" WARNING: 40.00 GB are free.")
-    assert "view_weights says so" in view_weights.disk_cost(sizes, 11, "links", tmp_path)
+    assert "(knob multi_dataset.view_weights)." in view_weights.disk_cost(sizes, 11, "links", tmp_path)
     with_clones(monkeypatch)
     assert "share the collection's disk blocks" in view_weights.disk_cost(sizes, 11, "own", tmp_path)
 

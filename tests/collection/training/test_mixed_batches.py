@@ -232,7 +232,7 @@ def test_batch_dice_is_refused(one_channel):
 
 
 def test_images_of_different_channels_are_refused(collection):
-    message = r"knob multi_dataset.mixed_batches expects tasks with one number of channels, found organs 1, lesion 2,"
+    message = r"mixed_batches expects tasks with the same number of channels, found organs 1, lesion 2,"
     with pytest.raises(UserError, match=message):
         trainer(collection, DoDNetTrainer, multi_dataset={"mixed_batches": True})
     assert not list((collection / "results").iterdir())

@@ -474,7 +474,7 @@ def test_a_member_that_was_deleted_or_changed_since(collection):
 def test_plans_that_do_not_belong_together(collection):
     plans = read_plans(collection)
     plans["configurations"]["3d_fullres"]["batch_size"] = 3
-    with pytest.raises(UserError, match="expected the collection's batch_size, 3, found 2: one of both was edited"):
+    with pytest.raises(UserError, match="expected the collection's batch_size, 3, found 2: one of the two was edited"):
         trainer(collection, plans=plans)
     plans = read_plans(collection)
     plans["collection"]["tasks"][1]["preprocessing"] = "planned otherwise"

@@ -137,7 +137,7 @@ def test_cases_that_came_or_went(root):
     assert refused(root).startswith("found 3 of 5 cases, without d (and 1 more case): ")
     for name in ("c", "d", "e"):
         raw(root, f"imagesTr/{name}_0000.nii.gz").unlink()
-    assert refused(root) == "found case c, which the dataset has no longer"
+    assert refused(root) == "found case c, which the dataset no longer has"
     assert state(root).surplus() == ["c"]
 
 
