@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from nnunet_ext.files.json_file import read_json
+from nnunet_ext.files.json_file import read_json, write_json
 
 FINAL = "checkpoint_final.pth"
 FILE = "validated.json"
@@ -18,7 +17,7 @@ def write_validated_checkpoint(validation: Path, checkpoint_name: str) -> None:
         validation: A fold's folder ``validation``.
         checkpoint_name: ``checkpoint_final.pth`` or ``checkpoint_best.pth``.
     """
-    (validation / FILE).write_text(json.dumps({"checkpoint": checkpoint_name}), encoding="utf-8")
+    write_json(validation / FILE, {"checkpoint": checkpoint_name})
 
 
 def validated_checkpoint(validation: Path) -> str:

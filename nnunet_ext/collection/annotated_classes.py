@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnunet_ext.collection.label_subset import class_values
-from nnunet_ext.data.dataset_json import HIDDEN, TEST, scored_names
+from nnunet_ext.data.dataset_json import HIDDEN, TEST, dataset_number, scored_names
 from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError, more, nearest
 
@@ -81,7 +81,7 @@ def check_fully_annotated(dataset: RawDataset, place: str) -> None:
         raise UserError(
             f"{place}: expected a member whose cases were all annotated for all classes, found case {partly[0]!r} of "
             f"{dataset.folder.name} not annotated for {missing}{more(len(partly) - 1)}. Let nnunet_ext collect make a "
-            f"task of each set of classes: nnunet_ext collect -d ... -n ... {int(dataset.folder.name[7:10])}"
+            f"task of each set of classes: nnunet_ext collect -d ... -n ... {dataset_number(dataset.folder.name)}"
         )
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_ext.data.dataset_json import is_collection
+from nnunet_ext.data.dataset_json import dataset_number, is_collection
 from nnunet_ext.errors import UserError, nearest
 
 POLICIES = ("own", "one")
@@ -251,7 +251,7 @@ def _labels(entry: dict[str, Any], place: str) -> tuple[tuple[str, str], ...]:
     if entry.get("source") is None:
         raise UserError(
             f"{place}: expected 'labels' only beside 'source' (a member is trained with all its labels), found none. "
-            f"Let nnunet_ext collect write a member with these labels: {entry['dataset'][7:10]}:labels="
+            f"Let nnunet_ext collect write a member with these labels: {dataset_number(entry['dataset'])}:labels="
             f"{'+'.join(labels)}"
         )
     return tuple(labels.items())

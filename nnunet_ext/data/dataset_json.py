@@ -23,6 +23,11 @@ NEEDED_BY_NNUNET = {"labels", "file_ending", "numTraining"}
 DATASET_NAME = re.compile(r"Dataset\d{3}_.+")
 
 
+def dataset_number(name: str) -> int:
+    """Return the number of ``Dataset003_Liver``."""
+    return int(name[7:10])
+
+
 def read_dataset_json(file: Path) -> dict[str, Any]:
     """Return the dataset.json of a raw or preprocessed dataset or of a model, with its labels as numbers.
 

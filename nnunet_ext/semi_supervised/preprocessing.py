@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_ext.data.companion_files import files_of
+from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.preprocessed.preprocessing import write_all
 from nnunet_ext.data.preprocessed.use import data_alone
@@ -98,7 +99,7 @@ def check_unlabelled(
     if problem is not None:
         raise UserError(
             f"{data.place}: expected preprocessed unlabelled images of plans {plans['plans_name']!r}, {problem}. Run "
-            f"nnunet_ext preprocess_unlabelled -d {int(plans['dataset_name'][7:10])} -p {plans['plans_name']} "
+            f"nnunet_ext preprocess_unlabelled -d {dataset_number(plans['dataset_name'])} -p {plans['plans_name']} "
             f"-c {configuration}"
         )
     return data.marker.cases()

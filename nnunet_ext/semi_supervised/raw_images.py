@@ -16,6 +16,7 @@ from typing import Any
 from nnunet_ext.data.case_names import check_case_names
 from nnunet_ext.data.dataset_check import check_cases
 from nnunet_ext.data.dataset_json import UNLABELLED as KEY
+from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.image_reader import find_reader, planned_reader
 from nnunet_ext.data.raw_dataset import RawDataset, list_images
@@ -119,7 +120,7 @@ def check_unlabelled_apart(
         raise UserError(
             f"{dataset}: expected no validation case among the unlabelled images, found {validated}, which is trained "
             f"on as {unlabelled}{more(len(both) - 1)}. Remove it from {FOLDER} (or from {KEY!r} in dataset.json) and "
-            f"run nnunet_ext preprocess_unlabelled -d {int(dataset[7:10])} again."
+            f"run nnunet_ext preprocess_unlabelled -d {dataset_number(dataset)} again."
         )
 
 

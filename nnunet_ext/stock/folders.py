@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.data.environment import VARIABLES as VARIABLES
 from nnunet_ext.data.environment import check_variables
 from nnunet_ext.data.plans_file import read_plans
@@ -85,7 +86,7 @@ def dataset(variable: str, name_or_id: str | int) -> Path:
     if not found:
         remedy = nearest(text, present) if present else f"{variable} holds no dataset: correct it or add one."
         if variable == "nnUNet_preprocessed" and (raw := if_there("nnUNet_raw")) and (names := _look_up(raw, text)[1]):
-            remedy = f"Run nnunet_ext plan_and_preprocess -d {int(names[0][7:10])} first."
+            remedy = f"Run nnunet_ext plan_and_preprocess -d {dataset_number(names[0])} first."
         raise UserError(f"{root}: expected dataset {text!r}, found none. {remedy}")
     return root / found[0]
 
@@ -114,7 +115,7 @@ def plans(name_or_id: str | int, plans_name: str) -> dict[str, Any]:
 def _look_up(root: Path, text: str) -> tuple[list[str], list[str]]:
     """Return all datasets of a folder, and those of a name or number."""
     present = sorted(path.name for path in root.glob("Dataset[0-9][0-9][0-9]_*") if path.is_dir())
-    by_number = [name for name in present if text.isdecimal() and int(name[7:10]) == int(text)]
+    by_number = [name for name in present if text.isdecimal() and dataset_number(name) == int(text)]
     wanted = [text] if text.startswith("Dataset") else by_number
     return present, [name for name in wanted if name in present]
 
@@ -149,7 +150,9 @@ class Folders:
         Raises:
             UserError: It is not free.
         """
-        others = sorted(other for other in self.datasets() if int(other[7:10]) == int(name[7:10]) and other != name)
+        others = sorted(
+            other for other in self.datasets() if dataset_number(other) == dataset_number(name) and other != name
+        )
         if others:
             raise UserError(
                 f"{name}: expected a free number, {others[0]} has it too. Choose another number after {option}."

@@ -230,7 +230,7 @@ class TestTask:
 
     def test_labels_without_source(self, raw: Path) -> None:
         found = task_problem(raw, labels={"organ": "organ", "wall": "wall"})
-        assert found.endswith("Let nnunet_ext collect write a member with these labels: 003:labels=organ+wall")
+        assert found.endswith("Let nnunet_ext collect write a member with these labels: 3:labels=organ+wall")
 
     @pytest.mark.parametrize(
         ("labels", "where"), [({"wal": "wall"}, "Dataset004_PET"), ({"wall": "wal"}, "Dataset003_Liver")]

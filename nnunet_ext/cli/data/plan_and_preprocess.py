@@ -21,6 +21,7 @@ from nnunet_ext.cli.data.preprocess import preprocess_configurations
 from nnunet_ext.collection.manifest import Manifest
 from nnunet_ext.collection.task_table import CONFIGURATION, TaskTable, member_plans_name
 from nnunet_ext.data.check_record import CheckRecord
+from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.files.json_file import write_json
@@ -171,7 +172,7 @@ class PlanAndPreprocess(Command):
         processes = min(self.npfp, usable_cores())
         with stock_workers(folders.folder("nnUNet_preprocessed"), processes, "-npfp"):
             extract_fingerprints(
-                [int(place.name[7:10]) for place in places],
+                [dataset_number(place.name) for place in places],
                 self.fpe,
                 processes,
                 self.verify_dataset_integrity,

@@ -7,7 +7,7 @@ from pathlib import Path
 from nnunet_ext import sockets
 from nnunet_ext.collection.manifest import Manifest
 from nnunet_ext.collection.task_table import CONFIGURATION, TaskTable, member_plans_name
-from nnunet_ext.data.dataset_json import is_collection
+from nnunet_ext.data.dataset_json import dataset_number, is_collection
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_json
 from nnunet_ext.stock import folders
@@ -120,4 +120,4 @@ def preprocess_members(
 
 
 def _raw(dataset: str) -> Path:
-    return folders.dataset("nnUNet_raw", int(dataset[7:10]))
+    return folders.dataset("nnUNet_raw", dataset_number(dataset))

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.collection.task_table import TaskTable
 from nnunet_ext.data.check_record import CheckRecord
+from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.processes.cores import usable_cores
@@ -62,7 +63,7 @@ class Preprocess(Command):
         plans = folders.plans(self.d, self.p)
         table = TaskTable.read(plans)
         if table is not None and table.bound is None:
-            number, planner = int(table.collection[7:10]), plans["experiment_planner_used"]
+            number, planner = dataset_number(table.collection), plans["experiment_planner_used"]
             raise UserError(
                 f"-p {self.p}: expected plans of a dataset, got those of the collection {table.collection}. Run "
                 f"nnunet_ext plan_and_preprocess -d {number} -pl {planner}"

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.common.options import check_words, device, fold, folder, real, whole
+from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_object
 from nnunet_ext.sockets import open_door
@@ -95,8 +96,8 @@ def _check_no_collection(model: Path) -> None:
     if table is not None and table.bound is None:
         raise UserError(
             f"{model}: expected the model of one dataset, found that of a collection. Predict with a task's view: -d "
-            f"{int(table.tasks[0].dataset[7:10])} -p {member_plans_name(plans['plans_name'], table.collection)}; or "
-            f"all tasks with nnunet_ext predict_tasks."
+            f"{dataset_number(table.tasks[0].dataset)} -p {member_plans_name(plans['plans_name'], table.collection)}; "
+            f"or all tasks with nnunet_ext predict_tasks."
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
+from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_object
 from nnunet_ext.stock.models import model_folder
@@ -94,6 +95,6 @@ def collection_plans(model: Path) -> dict[str, Any]:
     table = TaskTable.read(plans)
     if table is None or table.bound is not None:
         what = "one of an ordinary dataset" if table is None else f"the view of task {table.bound!r}"
-        remedy = "" if table is None else f" Give -d {int(table.collection[7:10])}."
+        remedy = "" if table is None else f" Give -d {dataset_number(table.collection)}."
         raise UserError(f"{model}: expected a collection's model, found {what}.{remedy or ' Give another -d.'}")
     return plans

@@ -15,6 +15,7 @@ from nnunet_ext import sockets
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.setup.demo_data import bring_data, check_data, start_folder, unseen_cases
+from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.processes.run_lock import run_lock
 from nnunet_ext.stock import folders
@@ -82,7 +83,7 @@ class Demo(Command):
         variables = _variables(out, device)
         print(f"Data: {dataset}\nCommands are run with:\n{exports(variables)}")
         shell = Shell({**_environment(variables), "PYTHONUNBUFFERED": "1"}, out / "logs")
-        number = str(int(dataset.name[7:10]))
+        number = str(dataset_number(dataset.name))
         models = {
             trainer: out / "nnUNet_results" / dataset.name / f"{trainer}__{PLANS}__{CONFIGURATION}"
             for trainer in (self.trainer, CONTROL)

@@ -15,6 +15,7 @@ from nnunet_ext.collection.manifest import (
     is_collection,
     parse_manifest,
 )
+from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.data.folds import Folds
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import is_partial, read_json, write_json
@@ -93,7 +94,7 @@ def _part_names(
 ) -> dict[str, str]:
     """The dataset of each task that is a part: the one it has already, else the next free number."""
     used = folders.datasets() | {collection}
-    numbers = _free_numbers(int(collection[7:10]), {int(name[7:10]) for name in used | set(present.values())})
+    numbers = _free_numbers(dataset_number(collection), {dataset_number(name) for name in used | set(present.values())})
     found = {}
     for draft in drafts:
         if draft.part is not None:

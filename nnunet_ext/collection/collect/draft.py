@@ -13,7 +13,7 @@ from nnunet_ext.collection.collect.selection import Selection
 from nnunet_ext.collection.label_subset import class_values
 from nnunet_ext.collection.manifest import ManifestTask, check_task_name
 from nnunet_ext.collection.members import FEWEST_CASES
-from nnunet_ext.data.dataset_json import IGNORE
+from nnunet_ext.data.dataset_json import IGNORE, dataset_number
 from nnunet_ext.errors import UserError
 
 LONGEST_NAME = 60  # of a task named after its classes
@@ -159,7 +159,7 @@ def check_drafts(drafts: Sequence[Draft]) -> None:
             if dataset in members:
                 raise UserError(
                     f"{word}: expected one task for each whole dataset, {dataset} is also that of "
-                    f"{members[dataset].name!r}. Remove one, or make a part of it: {dataset[7:10]}:labels=..."
+                    f"{members[dataset].name!r}. Remove one, or make a part of it: {dataset_number(dataset)}:labels=..."
                 )
             members[dataset] = draft
         elif len(draft.part.cases) < FEWEST_CASES:

@@ -10,6 +10,7 @@ from typing import Any
 from nnunet_ext.collection.annotated_classes import check_fully_annotated
 from nnunet_ext.collection.manifest import Manifest, ManifestTask, parse_manifest
 from nnunet_ext.data.classes import IGNORE, foreground_classes
+from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_json
@@ -32,7 +33,7 @@ def check_as_planned(raw: Path, manifest: Mapping[str, Any]) -> None:
     if found:
         raise UserError(
             f"{file}: expected the manifest as it was planned, found {found}. Run nnunet_ext plan_and_preprocess "
-            f"-d {raw.name[7:10]} -pl ... again (and train again), or restore the file."
+            f"-d {dataset_number(raw.name)} -pl ... again (and train again), or restore the file."
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from nnunet_ext.collection.collect.part import check_source_labels
 from nnunet_ext.collection.task_table import TaskTable
+from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.data.preprocessed.state import PreprocessedState
 from nnunet_ext.data.same_images import raw_folder
 from nnunet_ext.errors import UserError
@@ -65,10 +66,9 @@ def marked_cases(member_folder: Path, plans: Mapping[str, Any], configuration: s
 def _command(plans: Mapping[str, Any], configuration: str) -> str:
     table, planner = TaskTable.read(plans), plans["experiment_planner_used"]
     if table is None:
-        return (
-            f"nnunet_ext preprocess -d {int(plans['dataset_name'][7:10])} -p {plans['plans_name']} -c {configuration}"
-        )
-    command = f"nnunet_ext plan_and_preprocess -d {int(table.collection[7:10])} -pl {planner}"
+        number = dataset_number(plans["dataset_name"])
+        return f"nnunet_ext preprocess -d {number} -p {plans['plans_name']} -c {configuration}"
+    command = f"nnunet_ext plan_and_preprocess -d {dataset_number(table.collection)} -pl {planner}"
     identifier = plans["configurations"][configuration]["data_identifier"]
     name = identifier.removesuffix(f"_{table.collection}_{configuration}")
     default = planner.removesuffix("Planner") + "Plans"

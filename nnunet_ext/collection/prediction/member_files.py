@@ -12,7 +12,7 @@ from nnunetv2.paths import nnUNet_preprocessed
 
 from nnunet_ext.collection.prediction.view_weights import put
 from nnunet_ext.collection.task_table import SHARED, Task, TaskTable, member_plans_name
-from nnunet_ext.data.dataset_json import read_dataset_json
+from nnunet_ext.data.dataset_json import dataset_number, read_dataset_json
 from nnunet_ext.data.preprocessed.data_hash import preprocessing_hash
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_json, read_object
@@ -57,7 +57,8 @@ class MemberFiles:
         if missing is not None:
             raise UserError(
                 f"{missing}: expected the {'plans' if missing == file else 'description'} of task {task.name!r}, found "
-                f"no file. Plan the collection again: nnunet_ext plan_and_preprocess -d {int(table.collection[7:10])}"
+                f"no file. Plan the collection again: nnunet_ext plan_and_preprocess -d "
+                f"{dataset_number(table.collection)}"
             )
         return cls(place, read_json(file), read_dataset_json(place / DESCRIPTION), read_json(place / FINGERPRINT))
 

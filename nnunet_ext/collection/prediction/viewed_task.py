@@ -13,7 +13,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from nnunet_ext.collection.planning.pooled_fingerprint import INTENSITIES
 from nnunet_ext.collection.task_table import Task, TaskTable
-from nnunet_ext.data.dataset_json import read_dataset_json
+from nnunet_ext.data.dataset_json import dataset_number, read_dataset_json
 from nnunet_ext.data.preprocessed.data_hash import OF_CONFIGURATION, OF_PLANS
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_object
@@ -57,9 +57,9 @@ class ViewedTask:
             if not file.is_file():
                 raise UserError(
                     f"{file}: expected the view of task {name!r}, found no file. Run nnunet_ext task_views -d "
-                    f"{int(table.collection[7:10])}"
+                    f"{dataset_number(table.collection)}"
                 )
-        again = f"Run nnunet_ext task_views -d {int(table.collection[7:10])}"
+        again = f"Run nnunet_ext task_views -d {dataset_number(table.collection)}"
         file = view / "plans.json"
         try:
             plans = read_object(file)

@@ -17,6 +17,7 @@ from nnunet_ext.collection.planning.member_state import check_complete, member_s
 from nnunet_ext.collection.prediction.member_files import MemberFiles
 from nnunet_ext.collection.task_table import Task, TaskTable, member_plans_name
 from nnunet_ext.data.classes import foreground_classes
+from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.data.preprocessed.use import use_data
 from nnunet_ext.errors import UserError
 
@@ -88,7 +89,7 @@ class PreparedMember:
         plans, dataset_json = dict(files.plans), dict(files.dataset_json)
         folder = Path(str(nnUNet_preprocessed)) / task.dataset
         file = folder / f"{member_plans_name(collection_plans['plans_name'], table.collection)}.json"
-        again = f"Plan the collection again: nnunet_ext plan_and_preprocess -d {int(table.collection[7:10])}"
+        again = f"Plan the collection again: nnunet_ext plan_and_preprocess -d {dataset_number(table.collection)}"
         use_data(member_state(folder, plans, configuration).place)
         check_complete(folder, plans, configuration)
         if not table.bound_to(task.name).fits(TaskTable.read(plans)):

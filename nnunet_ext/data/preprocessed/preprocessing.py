@@ -20,6 +20,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.preprocessed.state import ARRAYS, LABELS, PROPERTIES, TRUTHS, PreprocessedState
 from nnunet_ext.data.preprocessed.use import data_alone
@@ -204,6 +205,6 @@ def _stock(
 ) -> None:
     from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess
 
-    number = int(state.folder.name[7:10])
+    number = dataset_number(state.folder.name)
     with stock_workers(state.place, max(processes, default=1), "-np"):
         preprocess([number], state.plans["plans_name"], configurations, processes, verbose, progress)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_ext.data.companion_files import files_of
+from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.preprocessed.data_hash import preprocessing_hash
 from nnunet_ext.data.preprocessed.marker import DataMarker
@@ -179,7 +180,7 @@ class PreprocessedState:
         Raises:
             UserError: The first problem.
         """
-        number, name = int(self.plans["dataset_name"][7:10]), self.plans["plans_name"]
+        number, name = dataset_number(self.plans["dataset_name"]), self.plans["plans_name"]
         if (problem := self.problem()) is not None:
             remedy = command or f"nnunet_ext preprocess -d {number} -p {name} -c {self.configuration}"
             raise UserError(f"{self.place}: expected preprocessed data of plans {name!r}, {problem}. Run {remedy}")
