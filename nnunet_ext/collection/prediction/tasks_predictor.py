@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -17,6 +17,13 @@ from nnunet_ext.collection.prediction.task_chunks import task_chunks
 from nnunet_ext.collection.prediction.viewed_task import ViewedTask
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.files.json_file import write_json
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    """What nnU-Net's sliding window asks a label manager for."""
+
+    num_segmentation_heads: int
 
 
 class TasksPredictor(nnUNetPredictor):
@@ -110,14 +117,18 @@ class TasksPredictor(nnUNetPredictor):
             for chunk in task_chunks(missing[item["ofile"]], item["data"].shape[1:], heads_at_once):
                 network.set_task(*(task.number for task in chunk))
                 heads = [task.task.heads for task in chunk]
-                self.label_manager = SimpleNamespace(num_segmentation_heads=sum(heads))
+                self.label_manager = _Outputs(sum(heads))
                 self._data = None
                 for place, task in enumerate(chunk):
                     self._rows = slice(sum(heads[:place]), sum(heads[: place + 1]))
-                    self.plans_manager = task.plans_manager
-                    self.configuration_manager = task.configuration_manager
-                    self.dataset_json = task.dataset_json
+                    self._switch_to(task)
                     yield item | {"ofile": str(output / task.task.name / item["ofile"])}
+
+    def _switch_to(self, task: ViewedTask) -> None:
+        """Export as nnU-Net does for this task, until the next switch."""
+        self.plans_manager = task.plans_manager
+        self.configuration_manager = task.configuration_manager
+        self.dataset_json = task.dataset_json
 
     def _preprocessed(self, cases: Sequence[Case], task: ViewedTask, workers: int) -> Iterator[dict]:
         files = [[str(file) for file in case.images] for case in cases]
