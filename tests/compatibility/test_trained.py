@@ -1,4 +1,4 @@
-"""Plans, models and collections of an earlier commit: they resume, validate and predict the same labels, bit for bit."""
+"""Plans, models and collections of an earlier commit resume, validate and predict the same labels, bit for bit."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def make() -> None:
     from nnunet_ext.cli.main import main
 
     for words in (
-        ["phantoms", "-d", "901", "-n", "2", "--cases", "4"],
+        ["phantoms", "-d", "901"],
         ["collect", "-d", "900", "-n", "Both", "901", "902"],
         ["plan_and_preprocess", "-d", "900", "-pl", "CollectionLitePlanner", "--set", *KNOBS],
         ["plan_and_preprocess", "-d", "901", "-pl", "LitePlanner", "-c", CONFIGURATION, "--set", *KNOBS],
