@@ -13,7 +13,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunet_ext.base.planner import ExtPlanner
 from nnunet_ext.collection.collect.part import Part, write_parts
 from nnunet_ext.collection.manifest import ManifestTask
-from nnunet_ext.collection.planning.planner import CollectionPlanner, _check_folds
+from nnunet_ext.collection.planning.member_inputs import check_part_folds
+from nnunet_ext.collection.planning.planner import CollectionPlanner
 from nnunet_ext.collection.task_table import TaskTable
 from nnunet_ext.data.folds import default_folds
 from nnunet_ext.data.raw_dataset import RawDataset
@@ -313,20 +314,20 @@ def folds_of_part(tmp_path, monkeypatch) -> tuple[ManifestTask, Path, Path]:
 
 def test_folds_of_a_source_that_were_changed(folds_of_part):
     task, source, _ = folds_of_part
-    _check_folds(task)
+    check_part_folds(task)
     folds = default_folds([f"case_{number:03d}" for number in range(6)])
     source.write_text(json.dumps(folds))
-    _check_folds(task)
+    check_part_folds(task)
     source.write_text(json.dumps(folds[::-1]))
     with pytest.raises(UserError, match=r"expected the folds of Dataset004_Source, .* found others: they were changed"):
-        _check_folds(task)
+        check_part_folds(task)
 
 
 def test_folds_of_a_part_that_was_collected_again(folds_of_part):
     task, source, planned = folds_of_part
     own = json.loads((source.parents[2] / "raw" / task.dataset / "splits_final.json").read_text())
     planned.write_text(json.dumps([*own, own[0]]))  # a fold that the user added
-    _check_folds(task)
+    check_part_folds(task)
     planned.write_text(json.dumps(own[::-1]))
     with pytest.raises(UserError, match="found others: task 'part' was collected again"):
-        _check_folds(task)
+        check_part_folds(task)
