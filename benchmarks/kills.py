@@ -49,7 +49,7 @@ PRELOADED = (
     "nnunetv2.run.run_training",
     "nnunet_ext.methods.baseline.planner",
     "nnunet_ext.comparison.run",
-    "nnunet_ext.stock.shell",
+    "nnunet_ext.cli.common.shell",
     "nnunet_ext.methods.mean_teacher.trainer",
     "SimpleITK",
     "skimage.transform",
@@ -228,7 +228,7 @@ def prepare(work: Path) -> None:
     torch.set_num_threads = lambda _: None  # a forked worker of more than one thread would hang
     get_context = multiprocessing.get_context
     multiprocessing.get_context = lambda kind=None: get_context("fork" if kind == "spawn" else kind)  # type: ignore
-    import nnunet_ext.stock.shell as shell
+    import nnunet_ext.cli.common.shell as shell
 
     shell.subprocess = type("subprocess", (), {**vars(subprocess), "Popen": Forked})  # type: ignore[assignment]
 

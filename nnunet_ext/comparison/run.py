@@ -29,7 +29,7 @@ from nnunet_ext.files.json_file import write_json
 from nnunet_ext.stock import folders
 
 if TYPE_CHECKING:
-    from nnunet_ext.stock.shell import Shell
+    from nnunet_ext.cli.common.shell import Shell
 
 FINAL = "checkpoint_final.pth"
 

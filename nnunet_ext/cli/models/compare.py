@@ -164,7 +164,7 @@ class Compare(Command):
             run.write_plans()
 
     def _do(self, run: Run) -> None:
-        from nnunet_ext.stock.shell import Shell
+        from nnunet_ext.cli.common.shell import Shell
 
         (self.o / "logs").mkdir(exist_ok=True)
         record = run.do(Shell(_environment(), self.o / "logs" / run.key))

@@ -21,8 +21,8 @@ from nnunet_ext.processes.run_lock import run_lock
 from nnunet_ext.stock import folders
 
 if TYPE_CHECKING:
+    from nnunet_ext.cli.common.shell import Shell
     from nnunet_ext.cli.setup.demo_report import Report
-    from nnunet_ext.stock.shell import Shell
 
 CONTROL = "NNUNetBaselineTrainer"
 PLANNER, PLANS, CONFIGURATION = "LitePlanner", "LitePlans", "3d_fullres"
@@ -75,8 +75,8 @@ class Demo(Command):
             return self._demonstrate(out, device, begun)
 
     def _demonstrate(self, out: Path, device: str, begun: float) -> int:
+        from nnunet_ext.cli.common.shell import Shell
         from nnunet_ext.cli.setup.demo_report import Report
-        from nnunet_ext.stock.shell import Shell
 
         start_folder(out)
         dataset = bring_data(out / "nnUNet_raw", self.data)

@@ -65,7 +65,7 @@ def test_without_a_terminal_at_all(tmp_path):
 
 def test_the_files_of_a_comparison_are_utf_8_whatever_the_terminal_has(tmp_path):
     code = (
-        "import os, sys; from pathlib import Path; from nnunet_ext.stock.shell import Shell\n"
+        "import os, sys; from pathlib import Path; from nnunet_ext.cli.common.shell import Shell\n"
         f"Shell(dict(os.environ), Path({str(tmp_path)!r})).run((sys.executable, '-c', 'print(\"\\xb1\")'))"
     )
     done = subprocess.run(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nnunet_ext.cli.common.shell import Shell
 from nnunet_ext.errors import UserError
-from nnunet_ext.stock.shell import Shell
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_command_ends_when_nnunet_ext_is_killed(tmp_path):
     """Not only on Ctrl-C: SIGKILL, the memory, a job's limit."""
     code = "import time; print('ready', flush=True); time.sleep(60)"
     parent = (
-        f"import os, sys; from pathlib import Path; from nnunet_ext.stock.shell import Shell\n"
+        f"import os, sys; from pathlib import Path; from nnunet_ext.cli.common.shell import Shell\n"
         f"Shell(dict(os.environ), Path({str(tmp_path)!r})).run((sys.executable, '-c', {code!r}))"
     )
     process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from nnunet_ext.cli.common.shell import Shell
 from nnunet_ext.cli.main import main
 from nnunet_ext.comparison.leakage import check_scored_apart
 from nnunet_ext.comparison.scored_cases import ScoredCases
 from nnunet_ext.comparison.setting import Setting
 from nnunet_ext.methods.baseline.trainer import NNUNetBaselineTrainer
 from nnunet_ext.stock.entry_points import run_stock
-from nnunet_ext.stock.shell import Shell
 
 COMPARE = ["compare", "-d", "700", "-p", "LitePlans", "-c", "3d_fullres", "-device", "cpu", "--epochs", "2"]
 CONTROL = "NNUNetBaselineTrainer"
