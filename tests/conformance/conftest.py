@@ -28,6 +28,7 @@ import contextlib
 import functools
 import multiprocessing
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -43,7 +44,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # stock.py and the like, also in child processes
 
 from children import TRAINERS  # noqa: E402
-from report import Cell, Table  # noqa: E402
+from report import Cell, Row, Table  # noqa: E402
 from stock import COLLECTION_TRAINERS, SEMI_SUPERVISED_TRAINERS, train  # noqa: E402
 
 from nnunet_ext import sockets  # noqa: E402
@@ -91,7 +92,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             continue
         parameters = dict(item.callspec.params)  # type: ignore[attr-defined]
         trainer = parameters.pop("trainer")
-        row = ((item.module.__doc__ or "").splitlines()[0], mark.args[0].format(**parameters))  # type: ignore[attr-defined]
+        row = _row((item.module.__doc__ or "").splitlines()[0], mark.args[0], parameters)  # type: ignore[attr-defined]
         cell = item.stash[CELL] = table.cell(row, trainer, mark.kwargs.get("level"))
         able = TRAINERS_OF[mark.kwargs.get("of")]
         if trainer not in able:
@@ -108,6 +109,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("matrix")
     items[:] = [item for item in items if item not in dropped]
     config.hook.pytest_deselected(items=dropped)
+
+
+def _row(group: str, title: str, parameters: dict[str, Any]) -> Row:
+    """Return the row; parameters at the end of a title, and the configuration there, tell variants of one feature."""
+    feature = re.sub(r"([,;] (\{\w+\}|2d|3d_fullres))+$", "", title)
+    return Row(group, feature.format(**parameters), title.format(**parameters))
 
 
 def _in_turn(trainers: Sequence[str], turn: int) -> str | None:

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import NamedTuple
 
-Row = tuple[str, str]  # group, title
+PASS, REFUSED, NOT_APPLICABLE, PARTLY, FAIL, NOT_RUN = "✓", "✗", "n/a", "◐", "**FAIL**", "?"
+LEGEND = f"""\
+| symbol | meaning |
+| --- | --- |
+| {PASS} | it ran to its end, and its results were checked |
+| {REFUSED} | it cannot work, and the user sees a message before anything is lost; in the details, its number |
+| {PARTLY} | it works in some variants (such as 3d) and is refused in others (such as 2d); the details tell which |
+| {NOT_APPLICABLE} | it has no meaning for this trainer; in the details, the number of the reason |
+| {FAIL}, {NOT_RUN} | it failed, or was not run; there should be none |
 
-LEGEND = """\
-* **pass**: the row ran to its end and its results were checked.
-* **pass, step level**: stock code takes this path only on a GPU; single training and validation steps were run and
-  checked on the CPU.
-* **pass, no training**: class, network and loss were checked without a command.
-* **refused**: it cannot work, and the user sees the error with that number below, before anything is lost.
-* **n/a**: it has no meaning for this trainer; the reason has that number below.
-* **FAIL**, **not run**: as they say. There should be none.
+"How" tells what ran: nnU-Net's **commands**; single training and validation **steps** on the CPU, where nnU-Net takes
+a path only on GPUs; or only **class**, network and loss.
 """
+
+
+class Row(NamedTuple):
+    """A row of the details; the rows of one feature are one row of the overview."""
+
+    group: str
+    feature: str
+    title: str
 
 
 @dataclass
@@ -48,55 +59,79 @@ class Table:
         return self.rows.setdefault(row, {}).setdefault(trainer, Cell(level))
 
     def markdown(self, command: str) -> str:
-        """Return the document."""
+        """Return the document: overview, details, messages, reasons."""
         errors: list[str] = []
         reasons: list[str] = []
         lines = [
             "# Conformance",
             "",
-            "Every trainer of nnunet_ext x every stock feature, on seeded phantoms, through nnU-Net's own commands.",
+            "What each trainer does with each feature of nnU-Net, on seeded phantoms, through nnU-Net's own commands.",
             "A trainer of collections is trained on a collection of the row's dataset and a small companion;",
             "prediction and all that follows run on the dataset's task view.",
-            "This file is generated; do not edit it. The command:",
+            "",
+            LEGEND,
+            "This page is generated; do not edit it. The command:",
             "",
             f"    {command}",
             "",
             ", ".join([*(f"{name} {version(name)}" for name in ("nnunet_ext", "nnunetv2", "torch")),
                        f"Python {platform.python_version()}", f"{platform.system()}, {os.cpu_count()} CPU cores."]),
             "",
-            LEGEND,
         ]  # fmt: skip
-        for group in dict.fromkeys(group for group, _ in self.rows):
-            rule = "| --- " * (1 + len(self.trainers)) + "|"
-            lines += [f"## {group.rstrip('.')}", "", _line("", *self.trainers), rule]
-            for (of, title), cells in self.rows.items():
-                if of == group:
-                    shown = (_show(cells.get(trainer, Cell()), errors, reasons) for trainer in self.trainers)
-                    lines.append(_line(title, *shown))
+        for group in dict.fromkeys(row.group for row in self.rows):
+            lines += [f"## {group.rstrip('.')}", "", *self._head("feature", "how")]
+            for feature in dict.fromkeys(row.feature for row in self.rows if row.group == group):
+                rows = [cells for row, cells in self.rows.items() if (row.group, row.feature) == (group, feature)]
+                how = next((cell.level for cell in rows[0].values() if cell.level), "commands")
+                symbols = (_merged(_symbol(cells.get(each, Cell())) for cells in rows) for each in self.trainers)
+                lines.append(_line(feature, how, *symbols))
             lines.append("")
+        lines += ["## Details", "", "Every variant of every feature.", "", *self._head("variant")]
+        for row, cells in self.rows.items():
+            lines.append(_line(row.title, *(_show(cells.get(each, Cell()), errors, reasons) for each in self.trainers)))
+        lines.append("")
         if errors:
-            lines += ["## What the user sees", "", "TRAINER stands for the trainer's name.", ""]
+            lines += ["## Messages", "", "What the user sees. TRAINER stands for the trainer's name.", ""]
             lines += [f"{number}. `{text}`" for number, text in enumerate(errors, 1)]
             lines.append("")
         if reasons:
             lines += ["## Not applicable", "", *(f"{number}. {text}" for number, text in enumerate(reasons, 1)), ""]
         return "\n".join(lines)
 
+    def _head(self, *columns: str) -> list[str]:
+        names = [*columns, *(trainer.removesuffix("Trainer") for trainer in self.trainers)]
+        return [_line(*names), "| --- " * len(columns) + "| :-: " * len(self.trainers) + "|"]
+
 
 def _line(*columns: str) -> str:
     return "| " + " | ".join(columns) + " |"
 
 
-def _show(cell: Cell, errors: list[str], reasons: list[str]) -> str:
+def _symbol(cell: Cell) -> str:
     if cell.not_applicable:
-        parts = [f"n/a ({_number(cell.not_applicable, reasons)})"]
-    elif cell.outcome == "passed" and cell.refusal:
-        parts = [f"refused ({_number(' '.join(cell.refusal.split()), errors)})"]
-    elif cell.outcome == "passed":
-        parts = ["pass"] + ([cell.level] if cell.level else [])
-    else:
-        parts = [{"failed": "**FAIL**", "skipped": "skipped"}.get(cell.outcome, cell.outcome)]
-    return ", ".join([*parts, *cell.notes])
+        return NOT_APPLICABLE
+    if cell.outcome == "passed":
+        return REFUSED if cell.refusal else PASS
+    return FAIL if cell.outcome == "failed" else NOT_RUN
+
+
+def _merged(symbols: Iterable[str]) -> str:
+    """Return one symbol for the variants of a feature; the worst, if one failed or was not run."""
+    different = set(symbols)
+    for symbol in (FAIL, NOT_RUN):
+        if symbol in different:
+            return symbol
+    different = different - {NOT_APPLICABLE} or different
+    return different.pop() if len(different) == 1 else PARTLY
+
+
+def _show(cell: Cell, errors: list[str], reasons: list[str]) -> str:
+    parts = [_symbol(cell)]
+    if cell.not_applicable:
+        parts.append(str(_number(cell.not_applicable, reasons)))
+    elif parts == [REFUSED]:
+        parts.append(str(_number(" ".join(cell.refusal.split()), errors)))
+    return " ".join([*parts, *(f"({note})" for note in cell.notes)])
 
 
 def _number(text: str, texts: list[str]) -> int:

@@ -20,7 +20,7 @@ from torch import nn
 
 from nnunet_ext.sockets import names as own_names
 
-CONTRACT = "no training"
+CONTRACT = "class"
 FORMS = {
     "2d": ("plain", "2d"),
     "3d": ("plain", "3d_fullres"),
@@ -60,7 +60,7 @@ def test_found(trainer: str) -> None:
     assert not trainer.startswith("_")
 
 
-@pytest.mark.row("class pickles and survives spawn", level="real process")
+@pytest.mark.row("class pickles and survives spawn", level="class")
 def test_pickles(trainer: str) -> None:
     assert pickle.loads(pickle.dumps(find(trainer))) is find(trainer)
     assert children.spawned()[trainer] is find(trainer)

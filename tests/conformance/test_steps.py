@@ -30,7 +30,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from nnunet_ext.errors import UserError
 
 pytestmark = pytest.mark.slow
-STEP = "step level"
+STEP = "steps"
 
 
 def check_gradients(network: torch.nn.Module) -> None:
