@@ -5,7 +5,7 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run beside each other, on
 import nibabel
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from small_unet import GEOMETRIES, KINDS
 from thread_context import ThreadContext
 
@@ -39,6 +40,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--conformance-report", metavar="FILE.md", help="write the table of tests/conformance to this file"
     )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _undrawn() -> Iterator[Callable[..., None]]:
+    """Figures are laid out but not drawn: nnU-Net's curve of 3000 x 5400 pixels takes a second after each epoch."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        draw = Figure.savefig
+        monkeypatch.setattr(Figure, "savefig", lambda figure, file, **_: Path(file).write_bytes(b"not drawn"))
+        yield draw
+
+
+@pytest.fixture
+def drawn(_undrawn: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn in this test."""
+    monkeypatch.setattr(Figure, "savefig", _undrawn)
 
 
 @pytest.fixture(params=KINDS)
