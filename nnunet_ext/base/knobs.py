@@ -27,47 +27,70 @@ BLOCK = "nnunet_ext"
 FORMAT = 1
 
 GENERAL = (
-    Knob("num_epochs", 1000, "length of the training", integer(1), "an integer >= 1"),
-    Knob("num_iterations_per_epoch", 250, "training steps in an epoch", integer(1), "an integer >= 1"),
-    Knob("num_val_iterations_per_epoch", 50, "validation steps in an epoch", integer(1), "an integer >= 1"),
-    Knob("initial_lr", 1e-2, "learning rate before the decay", number(0, exclusive=True), "a number > 0"),
+    Knob("num_epochs", 1000, "length of the training, in epochs", integer(1), "an integer >= 1"),
+    Knob(
+        "num_iterations_per_epoch",
+        250,
+        "training steps per epoch; if it is not set, collections take 50 per task",
+        integer(1),
+        "an integer >= 1",
+    ),
+    Knob("num_val_iterations_per_epoch", 50, "validation steps per epoch", integer(1), "an integer >= 1"),
+    Knob(
+        "initial_lr",
+        1e-2,
+        "initial learning rate of the optimizer, before its decay",
+        number(0, exclusive=True),
+        "a number > 0",
+    ),
     Knob("weight_decay", 3e-5, "weight decay of the optimizer", number(0), "a number >= 0"),
     Knob(
         "optimizer",
         "SGD",
-        "SGD is nnU-Net's own (Nesterov 0.99), PlainSGD has momentum 0.9; short runs need AdamW with initial_lr 3e-3",
+        "SGD is nnU-Net's own (Nesterov momentum 0.99), PlainSGD has momentum 0.9; short runs need AdamW with "
+        "initial_lr 3e-3",
         one_of("SGD", "PlainSGD", "AdamW"),
         "'SGD', 'PlainSGD' or 'AdamW'",
     ),
     Knob(
         "lr_schedule",
         "poly",
-        "poly is nnU-Net's own decay; steps divides the rate by 10 after each sixth of the training",
+        "poly is nnU-Net's own decay; with steps, the rate drops to a tenth after each sixth of the training",
         one_of("poly", "steps"),
         "'poly' or 'steps'",
     ),
     Knob(
         "warm_up",
         0.0,
-        "share of the epochs, rounded to whole ones, in which the rate rises linearly from 1 % of the schedule's",
+        "share of the epochs, rounded to whole ones, in which the rate rises linearly from 1 % of the scheduled "
+        "value; 0.01 is ten of 1000 epochs",
         number(0, below=1),
         "a number >= 0 and < 1",
     ),
     Knob(
         "seed",
         None,
-        "seeds weights, batches and noise; runs, also resumed ones, repeat exactly on one CPU or deterministic GPU",
+        "seed for weights, batches, dropout and noise; runs, including resumed ones, are exactly reproducible on "
+        "one CPU or deterministic GPU",
         optional(integer(0)),
         "an integer >= 0, or null",
     ),
     Knob(
         "init_from",
         None,
-        "checkpoint (ours or stock nnU-Net's) whose tensors of equal name and shape initialize the network",
+        "checkpoint (stock or ours) that initializes the network, by tensors of equal name and shape; the log "
+        "reports what happened to each tensor",
         optional(lambda value: isinstance(value, str) and value != ""),
         "a path, or null",
     ),
-    Knob("save_every", 1, "epochs between two checkpoint_latest.pth", integer(1), "an integer >= 1", may_change=True),
+    Knob(
+        "save_every",
+        1,
+        "epochs between two saves of checkpoint_latest.pth; you may change it when you resume a training",
+        integer(1),
+        "an integer >= 1",
+        may_change=True,
+    ),
 )
 
 

@@ -34,7 +34,7 @@ class Knob:
     Args:
         name: Key in the plans block.
         default: Value when the plans say nothing.
-        help: One line for ``nnunet_ext info``.
+        help: A sentence fragment for ``nnunet_ext info`` and the tables in ``docs/``.
         accepts: True for every legal value.
         expected: The legal values in words, for the error message.
         may_change: Whether a training may be continued with another value (it changes no weight).

@@ -22,23 +22,24 @@ CARD = Method(
         Knob(
             "sampling",
             None,
-            "how often a task is trained: equally (UniSeg), by its cases, by their square root (MultiTalent), or by "
-            "the manifest's weights; null: the weights if there are any, else equally",
+            "how often each task is trained: equal (UniSeg), proportional to its cases (DoDNet) or to their square "
+            "root (sqrt, MultiTalent), or by the manifest's weights; null: weights if there are any, else equal",
             optional(one_of(*SAMPLING)),
             f"{', '.join(map(repr, SAMPLING))} or null",
         ),
         Knob(
             "mixed_batches",
             False,
-            "every sample of a training batch has its own task; for tasks with the same number of channels",
+            "every sample of a training batch has its own task, as in the training of DoDNet and TransDoDNet; all "
+            "tasks must have the same number of channels",
             one_of(True, False),
             "true or false",
         ),
         Knob(
             "view_weights",
             OWN,
-            "weights of task views: their own files, or links to the collection's, which store them only once but let "
-            "nnU-Net's import of one view's zip overwrite all",
+            "own: each task view has a copy of the weights; links: the weights are stored only once, but importing "
+            "the zip of one view with nnU-Net then overwrites the collection and all views",
             one_of(OWN, LINKS),
             f"{OWN!r} or {LINKS!r}",
         ),

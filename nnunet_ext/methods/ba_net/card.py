@@ -15,19 +15,26 @@ CARD = Method(
     planners=("BANetPlanner", "BANetResEncMPlanner", "BANetResEncLPlanner"),
     supports=("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres", "regions", "ignore label"),
     knobs=(
-        Knob("boundary_loss_weight", 1.0, "weight of the boundary loss; the authors use 1", number(0), "a number >= 0"),
+        Knob(
+            "boundary_loss_weight",
+            1.0,
+            "weight of the boundary loss relative to the segmentation loss; the authors use 1",
+            number(0),
+            "a number >= 0",
+        ),
         Knob(
             "boundary_width",
             3,
-            "edge length of the neighbourhood in which a smaller label makes a voxel boundary; the authors use 3",
+            "edge length, in voxels, of the neighbourhood: a voxel is boundary if a smaller label lies in it, so "
+            "larger values thicken the boundary; the authors use 3",
             lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 3 and value % 2 == 1,
             "an odd integer >= 3",
         ),
         Knob(
             "v1_decoder_kernels",
             False,
-            "decoder stages take the kernel of the encoder stage below, as the authors' nnU-Net v1 does; needed for "
-            "their weights on anisotropic plans",
+            "decoder stages use the kernel size of the encoder stage below, as in the authors' nnU-Net v1; needed to "
+            "load their weights with anisotropic plans",
             one_of(True, False),
             "true or false",
         ),

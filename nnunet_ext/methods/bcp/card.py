@@ -16,28 +16,31 @@ CARD = Method(
         Knob(
             "warm_up",
             0.12,
-            "share of the training in which labelled images are pasted into each other; the authors use 0.12",
+            "share of the training in which labelled patches are pasted into each other; the authors use 0.12; use "
+            "0.5 in short trainings, so that the teacher is trained before it labels",
             number(0, below=1),
             "a number >= 0 and < 1",
         ),
         Knob(
             "pseudo_label_weight",
             0.5,
-            "weight of the unlabelled parts; labelled ones have 1",
+            "weight of the pseudo-labelled parts, from the first step after the warm-up; labelled parts have weight "
+            "1; the authors use 0.5",
             number(0),
             "a number >= 0",
         ),
         Knob(
             "box",
             2 / 3,
-            "share of the patch that the box has along each axis",
+            "size of the pasted box along each axis, as a share of the patch size",
             number(0, exclusive=True, below=1),
             "a number > 0 and < 1",
         ),
         Knob(
             "largest_component",
             False,
-            "keep only the largest component of each class the teacher finds, as the authors do: for one-piece organs",
+            "keep only the largest connected component of each class in the teacher's labels, as the authors do; only "
+            "for organs that form a single component",
             one_of(True, False),
             "true or false",
         ),

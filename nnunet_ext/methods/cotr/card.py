@@ -17,24 +17,39 @@ CARD = Method(
         Knob(
             "levels",
             2,
-            "coarsest levels that the transformer works on, never full resolution; the authors use 2",
+            "number of coarsest levels that the transformer processes, never full resolution; the authors use 2, and "
+            "planners count 2: plan for less memory if you use more",
             integer(1),
             "an integer >= 1",
         ),
         Knob(
             "width",
             None,
-            "channels of the transformer; null: the bottleneck's, rounded up to 16 per head (320 -> 384, the authors')",
+            "channels of the transformer; null: those of the bottleneck, rounded up to 16 per head (nnU-Net's 320 "
+            "gives 384, the authors' value)",
             optional(integer(1)),
             "an integer >= 1 that the heads divide, or null",
         ),
-        Knob("layers", 6, "layers of the transformer; the authors use 6", integer(1), "an integer >= 1"),
-        Knob("heads", 6, "heads of its attention; the authors use 6", integer(1), "an integer >= 1"),
-        Knob("points", 4, "points that a head samples in each level; the authors use 4", integer(1), "an integer >= 1"),
+        Knob(
+            "layers",
+            6,
+            "number of transformer layers; the authors use 6; without a GPU, 2 reduce the transformer's time to a "
+            "third",
+            integer(1),
+            "an integer >= 1",
+        ),
+        Knob("heads", 6, "attention heads in each transformer layer; the authors use 6", integer(1), "an integer >= 1"),
+        Knob(
+            "points",
+            4,
+            "points that each attention head samples per level; the authors use 4",
+            integer(1),
+            "an integer >= 1",
+        ),
         Knob(
             "dropout",
             0.1,
-            "in the transformer; the authors use 0.1",
+            "dropout rate in the transformer; the authors use 0.1",
             lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1,
             "a number >= 0 and < 1",
         ),

@@ -16,19 +16,26 @@ CARD = Method(
     planners=("DoDNetPlanner", "DoDNetResEncMPlanner", "DoDNetResEncLPlanner"),
     supports=("3d_fullres", "collections", "regions", "ignore label"),
     knobs=(
-        Knob("head_width", WIDTH, "channels of the dynamic head", integer(1), "an integer >= 1"),
-        Knob("head_depth", 3, "layers of the dynamic head", integer(1), "an integer >= 1"),
+        Knob(
+            "head_width",
+            WIDTH,
+            "channels of the dynamic head and of the features that it receives; the authors use 8",
+            integer(1),
+            "an integer >= 1",
+        ),
+        Knob("head_depth", 3, "layers of the dynamic head; the authors use 3", integer(1), "an integer >= 1"),
         Knob(
             "deep_supervision",
             True,
-            "train the lower scales of the decoder too, with the same kernels; the authors do not",
+            "train the lower scales of the decoder, too, with the same kernels; the authors do not",
             one_of(True, False),
             "true or false",
         ),
         Knob(
             "condition",
             "pooled",
-            "what tells the controller about the image: the pooled bottleneck, or what its last normalization is given",
+            "image features that the controller receives: pooled, the spatial mean of the bottleneck, or pre_norm, "
+            "the mean before the bottleneck's last normalization, which did not train in our only test",
             one_of("pooled", "pre_norm"),
             "'pooled' or 'pre_norm'",
         ),

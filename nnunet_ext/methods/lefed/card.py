@@ -21,67 +21,82 @@ CARD = Method(
     planners=("LeFeDPlanner", "LeFeDResEncMPlanner", "LeFeDResEncLPlanner"),
     supports=("2d", "3d_fullres", "3d_lowres", "regions", "ignore label", "unlabelled images"),
     knobs=(
-        Knob("passes", 3, "optimizer steps on each batch; the authors use 3", integer(1), "an integer >= 1"),
+        Knob(
+            "passes",
+            3,
+            "passes over each batch, with one optimizer step each, so an epoch takes that many times as long; the "
+            "authors use 3; with 1 there is no feedback",
+            integer(1),
+            "an integer >= 1",
+        ),
         Knob(
             "feedback_scale",
             1e-3,
-            "share of the decoders' difference that is added in the next pass; the authors use 1e-3",
+            "factor by which the decoders' difference is multiplied before it is added in the next pass; the authors "
+            "use 1e-3; 0, without feedback, is the control",
             number(0),
             "a number >= 0",
         ),
         Knob(
             "bottleneck_dropout",
             None,
-            "channels dropped at the bottleneck; null: 0.3 (the authors), 0 below 16 features at full size",
+            "share of channels dropped at the bottleneck, after the feedback, in training only; null: 0.3 (the "
+            "authors), or 0 in networks with fewer than 16 features at full resolution",
             optional(number(0, below=1)),
             "a number >= 0 and < 1, or null",
         ),
         Knob(
             "head_dropout",
             None,
-            "channels dropped before each decoder's head; null: 0.5 (the authors), 0 below 16 features",
+            "share of channels dropped before each decoder's head, in training only; null: 0.5 (the authors), or 0 in "
+            "networks with fewer than 16 features at full resolution",
             optional(number(0, below=1)),
             "a number >= 0 and < 1, or null",
         ),
         Knob(
             "consistency_weight",
             1.0,
-            "weight of the decoders' difference, from the first step on; the authors use 1",
+            "weight of the consistency loss (the decoders' difference), constant from the first step on; the authors "
+            "use 1",
             number(0),
             "a number >= 0",
         ),
         Knob(
             "side_weights",
             [0.8, 0.6, 0.4, 0.2, 0.1],
-            "weights of the side heads, full resolution first; the last is for all lower ones",
+            "weights of the side heads' losses, full resolution first; the last one applies to all lower resolutions",
             _weights,
             "a list of numbers >= 0, at least one",
         ),
         Knob(
             "side_at_full_size",
             None,
-            "side heads are compared at the image's size, as the authors do; null: for up to 4 classes or regions",
+            "true: side logits are resized to the image, as in the authors' code; false: targets are resized to the "
+            "heads, to save memory; null: true for up to 4 classes or regions",
             one_of(None, True, False),
             "true, false or null",
         ),
         Knob(
             "supervised_loss",
             "dice_and_ce",
-            "nnU-Net's Dice + cross-entropy, or the authors' squared_dice",
+            "dice_and_ce: nnU-Net's Dice + cross-entropy; squared_dice: the authors' Dice loss, with squares in the "
+            "denominator",
             one_of("dice_and_ce", "squared_dice"),
             "'dice_and_ce' or 'squared_dice'",
         ),
         Knob(
             "own_decoder",
             False,
-            "decoder 1 gets up-sampling with normalization, as the authors'; nnunet_ext strip then has no plain U-Net",
+            "decoder 1 upsamples with normalization, as in the authors' code; nnunet_ext strip then has no plain "
+            "U-Net to export",
             one_of(True, False),
             "true or false",
         ),
         Knob(
             "mean_of_decoders",
             False,
-            "predict the mean of both decoders, as the authors did at first",
+            "predict the mean of both decoders' logits, as in the authors' code until February 2024, instead of those "
+            "of decoder 1",
             one_of(True, False),
             "true or false",
         ),

@@ -16,22 +16,23 @@ CARD = Method(
         Knob(
             "consistency_weight",
             0.1,
-            "weight of the agreement with the teacher after its ramp (unlabelled.ramp)",
+            "weight of the consistency loss (the difference from the teacher) after its ramp (unlabelled.ramp)",
             number(0),
             "a number >= 0",
         ),
         Knob(
             "noise",
             0.1,
-            "standard deviation of the noise on the teacher's images, clipped at twice that; with views=same only",
+            "standard deviation of the noise on the teacher's images, clipped at twice that, for images with unit "
+            "variance; only with views=same",
             number(0),
             "a number >= 0",
         ),
         Knob(
             "views",
             "same",
-            "same: both networks see the same augmented patch; weak_strong: the teacher's has nnU-Net's spatial "
-            "augmentation only, the student's all of it",
+            "same: teacher and student see the same augmented patch; weak_strong: the teacher's patch has only "
+            "nnU-Net's spatial augmentation, the student's also the intensity augmentation",
             one_of("same", "weak_strong"),
             "'same' or 'weak_strong'",
         ),

@@ -13,21 +13,23 @@ CARD = Method(
         Knob(
             "supervised_share",
             0.5,
-            "share of the epochs that train on labelled images alone; the others train on both",
+            "share of the epochs that train on the labelled cases alone, before the unlabelled cases are predicted; "
+            "the other epochs train on both",
             number(0, exclusive=True, below=1),
             "a number > 0 and < 1",
         ),
         Knob(
             "pseudo_label_weight",
             1.0,
-            "weight of pseudo-labelled samples in the mean loss of a batch; labelled ones have 1",
+            "weight of pseudo-labelled samples in the mean loss of a batch; labelled samples have weight 1",
             number(0),
             "a number >= 0",
         ),
         Knob(
             "anew",
             True,
-            "training on both starts from the initial weights; false: from those that predicted, for short trainings",
+            "training on labels and pseudo-labels starts from the initial weights; false: from those that made the "
+            "predictions, for trainings too short to converge twice",
             one_of(True, False),
             "true or false",
         ),

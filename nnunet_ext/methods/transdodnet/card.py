@@ -17,28 +17,53 @@ CARD = Method(
         Knob(
             "hidden_channels",
             192,
-            "channels of the transformer",
+            "channels of the transformer, which has 8 heads; the authors use 192; with Lite plans, 64 take a third "
+            "of the time",
             lambda value: integer(8)(value) and value % 8 == 0,
             "a multiple of 8",
         ),
         Knob(
-            "levels", 3, "how many of the coarsest levels the transformer sees at most", integer(1), "an integer >= 1"
+            "levels",
+            3,
+            "number of coarsest levels that the transformer processes; in shallow networks, only those where a token "
+            "represents at least 32 voxels, or the coarsest one",
+            integer(1),
+            "an integer >= 1",
         ),
-        Knob("encoder_layers", 3, "layers of the transformer's encoder", integer(1), "an integer >= 1"),
-        Knob("decoder_layers", 3, "layers of the transformer's decoder", integer(1), "an integer >= 1"),
-        Knob("head_width", 8, "channels of the features that the dynamic head takes", integer(1), "an integer >= 1"),
+        Knob(
+            "encoder_layers",
+            3,
+            "layers of the transformer's encoder, which processes the image",
+            integer(1),
+            "an integer >= 1",
+        ),
+        Knob(
+            "decoder_layers",
+            3,
+            "layers of the transformer's decoder, in which the tasks' queries attend to the image",
+            integer(1),
+            "an integer >= 1",
+        ),
+        Knob(
+            "head_width",
+            8,
+            "channels of the dynamic head and of the features that it receives",
+            integer(1),
+            "an integer >= 1",
+        ),
         Knob("head_depth", 3, "layers of the dynamic head", integer(1), "an integer >= 1"),
         Knob(
             "deep_supervision",
             True,
-            "lower scales are trained too, with the same kernels; the authors do not",
+            "train the lower scales of the decoder, too, with the same kernels; the authors do not",
             one_of(True, False),
             "true or false",
         ),
         Knob(
             "controller_activation",
             "leaky_relu",
-            "between the controller's layers; the authors' relu lets units die, and tasks with them",
+            "activation between the two layers that generate the kernels; with the authors' relu, units may die if "
+            "the learning rate is large, and tasks are then no longer distinguished",
             one_of("leaky_relu", "gelu", "relu"),
             "'leaky_relu', 'gelu' or 'relu'",
         ),

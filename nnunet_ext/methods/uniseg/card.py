@@ -17,8 +17,8 @@ CARD = Method(
         Knob(
             "v1_decoder_kernels",
             False,
-            "decoder stages take the kernel of the encoder stage below, as the authors' nnU-Net v1 does; needed for "
-            "their weights on anisotropic plans",
+            "decoder stages use the kernel size of the encoder stage below, as in the authors' nnU-Net v1; needed to "
+            "load their weights with anisotropic plans",
             one_of(True, False),
             "true or false",
         ),

@@ -18,9 +18,12 @@ def test_json(capsys):
     assert main(["info", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["version"] == __version__
-    assert {"name": "num_epochs", "default": 1000, "expected": "an integer >= 1", "help": "length of the training"} in (
-        found["knobs"]
-    )
+    assert {
+        "name": "num_epochs",
+        "default": 1000,
+        "expected": "an integer >= 1",
+        "help": "length of the training, in epochs",
+    } in (found["knobs"])
     ba_net = found["methods"]["ba_net"]
     assert ba_net["title"] == "BA-Net"
     assert ba_net["trainers"] == ["BANetTrainer"]
