@@ -182,6 +182,7 @@ def test_a_seed_repeats_the_weights_and_no_seed_does_not():
     assert not torch.equal(first_weight(), first_weight())
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_training_step_returns_logs_and_draws_the_parts(folders):
     trainer = make(BANetTrainer, ba_net={"boundary_loss_weight": 0.5})
     trainer.initialize()

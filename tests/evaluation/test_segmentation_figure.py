@@ -51,6 +51,7 @@ def test_legend_names_the_classes(case):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["organ", "wall"]
 
 
+@pytest.mark.usefixtures("drawn")
 def test_no_boundary_map_no_column(case, tmp_path):
     figure = segmentation_figure([replace(case, boundary=None)] * 2, NAMES, trainer="T")
     assert len(figure.axes) == 6

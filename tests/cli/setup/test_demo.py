@@ -50,6 +50,7 @@ def test_a_program_that_is_not_on_path_finds_its_fellows(monkeypatch, tmp_path):
     assert "PATH" not in _variables(tmp_path, "cpu")
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.slow
 def test_short_demo_from_end_to_end(tmp_path, capsys):
     out = tmp_path / "out"
