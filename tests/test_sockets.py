@@ -7,6 +7,7 @@ import pickle
 import sys
 
 import pytest
+from foreign_trainers import OWN, open_door, write_broken, write_namesake
 
 from nnunet_ext import sockets
 
@@ -167,3 +168,48 @@ def test_a_broken_library_leaves_stock_trainers_alone(monkeypatch, tmp_path):
     assert find("nnUNetTrainer_5epochs").__module__ == expected
     with pytest.raises(ModuleNotFoundError, match="No module named 'nnunet_ext_is_broken'"):
         find("BANetTrainer")
+
+
+class TestBesideOtherPackages:
+    """Our folder and a foreign one in ``nnUNet_extTrainer``, in both orders; what nnU-Net finds."""
+
+    @pytest.fixture
+    def namesake(self, tmp_path):
+        return write_namesake(tmp_path / "namesake")
+
+    @pytest.fixture
+    def broken(self, tmp_path):
+        return write_broken(tmp_path / "broken")
+
+    def test_ours_before_a_namesake(self, monkeypatch, namesake):
+        open_door(monkeypatch, OWN, namesake)
+        for name in sockets.names("trainers"):
+            assert find(name) is sockets.load("trainers", name)
+        assert find("NamesakeTrainer").__module__ == "CoTrTrainer"
+
+    def test_a_namesake_before_ours(self, monkeypatch, namesake):
+        """The first folder wins, and its module ``CoTrTrainer`` does not replace ours in the search of our folder."""
+        open_door(monkeypatch, namesake, OWN)
+        assert find("CoTrTrainer").__module__ == "CoTrTrainer"
+        others = [name for name in sockets.names("trainers") if name != "CoTrTrainer"]
+        assert [find(name) for name in others] == [sockets.load("trainers", name) for name in others]
+
+    def test_ours_before_a_broken_module(self, monkeypatch, broken):
+        open_door(monkeypatch, OWN, broken)
+        for name in sockets.names("trainers"):
+            assert find(name) is sockets.load("trainers", name)
+        with pytest.raises(ImportError, match="no_such_name"):
+            find("GoodTrainer")
+
+    @pytest.mark.parametrize("name", ["CoTrTrainer", "BANetTrainer"])
+    def test_a_broken_module_before_ours(self, monkeypatch, broken, name):
+        open_door(monkeypatch, broken, OWN)
+        with pytest.raises(ImportError, match="no_such_name"):
+            find(name)
+
+    @pytest.mark.parametrize("kind", ["namesake", "broken"])
+    def test_our_commands_put_ours_first(self, monkeypatch, request, kind):
+        open_door(monkeypatch, request.getfixturevalue(kind), OWN)
+        sockets.open_door()
+        for name in sockets.names("trainers"):
+            assert find(name) is sockets.load("trainers", name)

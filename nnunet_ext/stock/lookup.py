@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_ext import sockets
-from nnunet_ext.errors import UserError, nearest
+from nnunet_ext.errors import UserError, nearest, one_line
 
 if TYPE_CHECKING:
     from nnunet_ext.base.trainer import ExtTrainer
@@ -40,7 +40,11 @@ def check_trainer(name: str) -> None:
 
 
 def ext_trainer(name: str) -> type[ExtTrainer] | None:
-    """Return the class of a trainer that builds on ours, of this package or of another one; None for any other."""
+    """Return the class of a trainer that builds on ours, of this package or of another one; None for any other.
+
+    Raises:
+        UserError: nnU-Net's look-up of another package's trainer fails.
+    """
     from nnunet_ext.base.trainer import ExtTrainer
 
     found: Any = None
@@ -49,7 +53,13 @@ def ext_trainer(name: str) -> type[ExtTrainer] | None:
     elif any(name in class_names(folder) for folder in door_folders()):
         from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
-        found = recursive_find_trainer_class_by_name(name)
+        try:
+            found = recursive_find_trainer_class_by_name(name)
+        except Exception as error:  # whatever other packages' modules raise as nnU-Net imports them
+            raise UserError(
+                f"-tr {name}: expected nnU-Net to find it, got {type(error).__name__}: {one_line(error)}. "
+                f"See nnunet_ext doctor."
+            ) from error
     return found if found is not None and issubclass(found, ExtTrainer) else None
 
 

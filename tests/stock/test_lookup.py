@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from foreign_trainers import OWN, open_door, write_broken, write_namesake
 
 from nnunet_ext import sockets
 from nnunet_ext.errors import UserError
@@ -98,3 +99,30 @@ def test_no_nnunet(monkeypatch):
         UserError, match=r"nnunetv2: expected nnU-Net to be installed, found none\. See nnunet_ext doctor"
     ):
         lookup.trainer_names()
+
+
+class TestBesideOtherPackages:
+    """A foreign folder beside ours in ``nnUNet_extTrainer``."""
+
+    @pytest.mark.parametrize("ours_first", [True, False])
+    @pytest.mark.parametrize("write", [write_namesake, write_broken])
+    def test_ours_in_both_orders(self, monkeypatch, tmp_path, write, ours_first):
+        foreign = write(tmp_path / "foreign")
+        open_door(monkeypatch, *((OWN, foreign) if ours_first else (foreign, OWN)))
+        for name in ("CoTrTrainer", "BANetTrainer"):
+            lookup.check_trainer(name)
+            assert lookup.ext_trainer(name) is sockets.load("trainers", name)
+
+    def test_a_foreign_trainer_beside_a_broken_module(self, monkeypatch, tmp_path):
+        open_door(monkeypatch, OWN, write_broken(tmp_path / "foreign"))
+        lookup.check_trainer("GoodTrainer")
+        expected = (
+            r"^-tr GoodTrainer: expected nnU-Net to find it, got ImportError: cannot import name 'no_such_name' from "
+            r".*\. See nnunet_ext doctor\.$"
+        )
+        with pytest.raises(UserError, match=expected):
+            lookup.ext_trainer("GoodTrainer")
+
+    def test_a_foreign_trainer_that_is_not_of_ours(self, monkeypatch, tmp_path):
+        open_door(monkeypatch, OWN, write_namesake(tmp_path / "foreign"))
+        assert lookup.ext_trainer("NamesakeTrainer") is None

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 
+# raised by importing a package that is missing, half removed or built for another version of a dependency
+BROKEN_IMPORT = (ImportError, AttributeError, RuntimeError, OSError, TypeError, ValueError, KeyError, SyntaxError)
+
 
 @dataclass(frozen=True)
 class Check:

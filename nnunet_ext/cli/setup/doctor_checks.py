@@ -19,18 +19,15 @@ from pathlib import Path
 import nnunet_ext
 from nnunet_ext import sockets
 from nnunet_ext.base.method import registered_methods
-from nnunet_ext.cli.setup.check import FAIL, OK, WARN, Check, version_numbers
+from nnunet_ext.cli.setup.check import BROKEN_IMPORT, FAIL, OK, WARN, Check, version_numbers
+from nnunet_ext.cli.setup.doctor_foreign import check_foreign
 from nnunet_ext.data.environment import variable_problem
-from nnunet_ext.errors import UserError, one_line
+from nnunet_ext.errors import one_line
 from nnunet_ext.processes.cores import usable_cores
 from nnunet_ext.stock.folders import VARIABLES
-from nnunet_ext.stock.lookup import class_names, door_folders, nnunet_folder
 
 OLDEST_PYTHON = (3, 10)
 REINSTALL = "install nnunet_ext again, from the same source"
-
-# raised by importing a package that is missing, half removed or built for another version of a dependency
-BROKEN_IMPORT = (ImportError, AttributeError, RuntimeError, OSError, TypeError, ValueError, KeyError, SyntaxError)
 
 
 def check_python() -> Check:
@@ -125,27 +122,6 @@ def check_door() -> Check:
     return Check("trainers folder", OK, f"{sockets.VARIABLE}={value}")
 
 
-def check_shadows() -> Check:
-    """No foreign trainer of the same name is found before ours."""
-    name = "foreign trainers"
-    try:
-        own, ours = sockets.folder("trainers").resolve(), set(sockets.names("trainers"))
-        stock = nnunet_folder() / "training" / "nnUNetTrainer"
-    except (FileNotFoundError, UserError) as error:
-        return Check(name, WARN, f"not checked: {error}", "fix the above first")
-    earlier = [stock]
-    for folder in door_folders():
-        if folder.resolve() == own:
-            break
-        earlier.append(folder)
-    for folder in earlier:
-        if taken := ours & class_names(folder):
-            message = f"{folder} also has {', '.join(sorted(taken))} and is searched before ours"
-            remedy = "remove it from there" if folder == stock else f"put our folder first in {sockets.VARIABLE}"
-            return Check(name, FAIL, message, remedy)
-    return Check(name, OK, "none shadows ours")
-
-
 def check_sockets(kind: str) -> Check:
     """Every name of ours can be imported, and its class pickled, which worker processes need."""
     try:
@@ -169,7 +145,7 @@ def _socket_problem(kind: str, name: str) -> str | None:
 
 
 def check_look_up() -> Check:
-    """nnU-Net itself finds our trainers; it imports all of its own on the way."""
+    """nnU-Net itself finds our trainers where our folder is first; it imports all of its own on the way."""
     name = "nnU-Net's look-up"
     before = os.environ.get(sockets.VARIABLE)
     try:
@@ -180,8 +156,9 @@ def check_look_up() -> Check:
             for trainer in sockets.names("trainers"):
                 found = recursive_find_trainer_class_by_name(trainer)
                 if found is not sockets.load("trainers", trainer):
-                    message = f"finds {found.__module__} for {trainer}"
-                    return Check(name, FAIL, message, "remove or rename the foreign trainer of that name")
+                    place = getattr(sys.modules.get(found.__module__), "__file__", found.__module__)
+                    remedy = "remove or rename the foreign trainer of that name"
+                    return Check(name, FAIL, f"finds {place} for {trainer}", remedy)
     except (*BROKEN_IMPORT, AssertionError) as error:
         return Check(name, FAIL, f"fails: {type(error).__name__}: {one_line(error)}", "fix the package that this names")
     finally:
@@ -189,7 +166,7 @@ def check_look_up() -> Check:
             os.environ.pop(sockets.VARIABLE, None)
         else:
             os.environ[sockets.VARIABLE] = before
-    return Check(name, OK, "finds all our trainers")
+    return Check(name, OK, "finds all our trainers if our folder is first")
 
 
 def check_methods() -> Check:
@@ -287,7 +264,7 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     check_torch,
     check_timm,
     check_door,
-    check_shadows,
+    check_foreign,
     partial(check_sockets, "trainers"),
     partial(check_sockets, "planners"),
     check_look_up,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from foreign_trainers import OWN, open_door, write_broken, write_namesake
 from preprocessed_folder import write_preprocessed
 
 from nnunet_ext import sockets
@@ -183,6 +184,31 @@ def test_all_words_reach_nnunet_and_the_door_is_open(preprocessed, monkeypatch):
     assert main(["train", *WORDS.split(), "--c", "--npz"]) == 0
     assert seen == [(["nnUNetv2_train", *WORDS.split(), "--c", "--npz"], str(sockets.folder("trainers")))]
     assert sys.argv is before
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+@pytest.mark.parametrize("write", [write_namesake, write_broken])
+@pytest.mark.parametrize("name", ["CoTrTrainer", "BANetTrainer"])
+def test_beside_another_package_ours_are_trained(preprocessed, monkeypatch, tmp_path, write, ours_first, name):
+    found = []
+
+    def train() -> None:
+        from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+        found.append(recursive_find_trainer_class_by_name(name))
+
+    foreign = write(tmp_path / "foreign")
+    open_door(monkeypatch, *((OWN, foreign) if ours_first else (foreign, OWN)))
+    monkeypatch.setattr("nnunetv2.run.run_training.run_training_entry", train)
+    assert main(["train", *WORDS.replace("NNUNetBaselineTrainer", name).split()]) == 0
+    assert found == [sockets.load("trainers", name)]
+
+
+def test_a_trainer_of_another_package_with_a_broken_module(preprocessed, mistake, monkeypatch, tmp_path):
+    open_door(monkeypatch, write_broken(tmp_path / "foreign"))
+    text = mistake(f"train {WORDS.replace('NNUNetBaselineTrainer', 'GoodTrainer')}")
+    assert text.startswith("-tr GoodTrainer: expected nnU-Net to find it, got ImportError: cannot import name 'no_suc")
+    assert text.endswith(". See nnunet_ext doctor.")
 
 
 # collections

@@ -11,12 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from foreign_trainers import OWN, open_door, write_namesake
 
 from nnunet_ext import sockets
 from nnunet_ext.cli.setup import doctor_checks
 from nnunet_ext.cli.setup.doctor_checks import Check
-
-OWN = sockets.folder("trainers")
 
 
 def versions(monkeypatch: pytest.MonkeyPatch, **installed: str | None) -> None:
@@ -30,10 +29,6 @@ def versions(monkeypatch: pytest.MonkeyPatch, **installed: str | None) -> None:
         return real(name) if found == "real" else found
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-
-
-def open_door(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
-    monkeypatch.setenv("nnUNet_extTrainer", os.pathsep.join(map(str, folders)))
 
 
 def test_a_line_of_the_table():
@@ -188,43 +183,6 @@ class TestDoor:
             assert (found.status, found.message, found.remedy) == ("FAIL", "no folder", doctor_checks.REINSTALL)
 
 
-class TestShadows:
-    """A foreign trainer of the same name, found before ours."""
-
-    @pytest.fixture
-    def foreign(self, tmp_path):
-        (tmp_path / "foreign").mkdir()
-        (tmp_path / "foreign" / "something.py").write_text("class BANetTrainer: ...\n")
-        return tmp_path / "foreign"
-
-    def test_in_an_earlier_folder(self, monkeypatch, foreign):
-        open_door(monkeypatch, foreign, OWN)
-        found = doctor_checks.check_shadows()
-        assert found.status == "FAIL"
-        assert found.message == f"{foreign} also has BANetTrainer and is searched before ours"
-        assert found.remedy == "put our folder first in nnUNet_extTrainer"
-
-    def test_in_a_later_folder(self, monkeypatch, foreign):
-        open_door(monkeypatch, OWN, foreign)
-        assert doctor_checks.check_shadows().status == "ok"
-
-    def test_in_nnunet_itself(self, monkeypatch, tmp_path):
-        stock = tmp_path / "training" / "nnUNetTrainer" / "variants"
-        stock.mkdir(parents=True)
-        (stock / "__init__.py").write_text("")
-        (stock / "copied.py").write_text("from somewhere import BANetTrainer\n")
-        monkeypatch.setattr(doctor_checks, "nnunet_folder", lambda: tmp_path)
-        open_door(monkeypatch, OWN)
-        found = doctor_checks.check_shadows()
-        assert found.status == "FAIL"
-        assert found.message == f"{stock.parent} also has BANetTrainer and is searched before ours"
-        assert found.remedy == "remove it from there"
-
-    def test_without_nnunet(self, monkeypatch):
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-        assert doctor_checks.check_shadows().status == "warn"
-
-
 class TestSockets:
     """Each name loads and pickles."""
 
@@ -261,7 +219,9 @@ class TestLookUp:
         monkeypatch.delenv("nnUNet_extTrainer", raising=False)
         if before:
             monkeypatch.setenv("nnUNet_extTrainer", before)
-        assert doctor_checks.check_look_up() == Check("nnU-Net's look-up", "ok", "finds all our trainers")
+        assert doctor_checks.check_look_up() == Check(
+            "nnU-Net's look-up", "ok", "finds all our trainers if our folder is first"
+        )
         assert os.environ.get("nnUNet_extTrainer") == before
         assert capfd.readouterr().out == ""
 
@@ -290,7 +250,17 @@ class TestLookUp:
     def test_another_class_is_found(self, monkeypatch):
         monkeypatch.setattr("nnunetv2.utilities.find_objects.recursive_find_trainer_class_by_name", lambda name: Path)
         found = doctor_checks.check_look_up()
-        assert (found.status, found.message) == ("FAIL", f"finds {Path.__module__} for BANetTrainer")
+        file = sys.modules[Path.__module__].__file__
+        assert (found.status, found.message) == ("FAIL", f"finds {file} for BANetTrainer")
+
+    def test_a_foreign_folder_before_ours_on_the_path(self, monkeypatch, tmp_path):
+        """Python imports the other module although nnU-Net looks into our folder."""
+        foreign = write_namesake(tmp_path / "foreign")
+        monkeypatch.syspath_prepend(str(OWN))
+        monkeypatch.syspath_prepend(str(foreign))
+        found = doctor_checks.check_look_up()
+        sys.modules.pop("CoTrTrainer", None)  # nnU-Net discards only what is of our folder
+        assert (found.status, found.message) == ("FAIL", f"finds {foreign / 'CoTrTrainer.py'} for CoTrTrainer")
 
 
 class TestTimm:
