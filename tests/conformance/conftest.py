@@ -63,6 +63,7 @@ KINDS = (
     COLLECTION_TRAINERS,
 )
 NOT_OF_COLLECTIONS = ("2d", "3d_lowres")
+SMOKE = "plain, 3d_fullres"  # this row's first trainer of each kind stands for the others in `pytest -m smoke`
 TABLE = pytest.StashKey[Table]()
 CELL = pytest.StashKey[Cell]()
 
@@ -107,6 +108,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             kept = trainer not in COLLECTION_TRAINERS or _in_turn(COLLECTION_TRAINERS, _place(row, rows)) == trainer
         if not kept:
             item.add_marker("matrix")
+        if row.title == SMOKE and trainer in {kind[0] for kind in KINDS if kind}:
+            item.add_marker("smoke")
     items[:] = [item for item in items if item not in dropped]
     config.hook.pytest_deselected(items=dropped)
 
