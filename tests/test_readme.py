@@ -90,6 +90,7 @@ def test_unlabelled_images(tmp_path: Path, run: Callable[[str], None]) -> None:
 
 def test_ci_finds_the_test_command(tmp_path: Path):
     """``.ci/run`` up to where it would build the environment."""
+    contributing = README.with_name("CONTRIBUTING.md")
     (tmp_path / ".ci").mkdir()
     script = (README.parent / ".ci" / "run").read_text().partition("\nbash ")[0]
     (tmp_path / ".ci" / "run").write_text(script)
@@ -97,9 +98,9 @@ def test_ci_finds_the_test_command(tmp_path: Path):
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(["bash", tmp_path / ".ci" / "run"], capture_output=True, text=True, check=False)
 
-    (tmp_path / "README.md").write_text(README.read_text(encoding="utf-8"))
+    (tmp_path / "CONTRIBUTING.md").write_text(contributing.read_text(encoding="utf-8"))
     found = run()
     assert found.returncode == 0
-    assert found.stdout.startswith("README's test command: python3 -m venv .venv && .venv/bin/pip install")
-    (tmp_path / "README.md").write_text("nothing")
-    assert (run().returncode, run().stderr) == (1, "README.md: expected a line with the test command, found none\n")
+    assert found.stdout.startswith("CONTRIBUTING's test command: python3 -m venv .venv && .venv/bin/pip install")
+    (tmp_path / "CONTRIBUTING.md").write_text("nothing")
+    assert (run().returncode, run().stderr) == (1, "CONTRIBUTING.md: expected a line with the test command, found none\n")
