@@ -21,6 +21,7 @@ import nibabel
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from quick import DRAW, be_quick
 from small_unet import GEOMETRIES, KINDS
 from thread_context import ThreadContext
 
@@ -44,18 +45,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _undrawn() -> Iterator[Callable[..., None]]:
-    """Figures are laid out but not drawn: nnU-Net's curve of 3000 x 5400 pixels takes a second after each epoch."""
+def _quick() -> Iterator[None]:
+    """Small fingerprints, quick look-ups, figures that are laid out but not drawn."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        draw = Figure.savefig
-        monkeypatch.setattr(Figure, "savefig", lambda figure, file, **_: Path(file).write_bytes(b"not drawn"))
-        yield draw
+        be_quick(monkeypatch)
+        yield
 
 
 @pytest.fixture
-def drawn(_undrawn: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are drawn in this test."""
-    monkeypatch.setattr(Figure, "savefig", _undrawn)
+    monkeypatch.setattr(Figure, "savefig", DRAW)
 
 
 @pytest.fixture(params=KINDS)

@@ -103,4 +103,8 @@ def test_ci_finds_the_test_command(tmp_path: Path):
     assert found.returncode == 0
     assert found.stdout.startswith("CONTRIBUTING's test command: python3 -m venv .venv && .venv/bin/pip install")
     (tmp_path / "CONTRIBUTING.md").write_text("nothing")
-    assert (run().returncode, run().stderr) == (1, "CONTRIBUTING.md: expected a line with the test command, found none\n")
+    missing = run()
+    assert (missing.returncode, missing.stderr) == (
+        1,
+        "CONTRIBUTING.md: expected a line with the test command, found none\n",
+    )
