@@ -1,4 +1,4 @@
-"""What nnU-Net does in seconds after every epoch, look-up and planning, tests do in milliseconds; the results are alike.
+"""What nnU-Net does in seconds after each epoch, look-up and planning, tests do in milliseconds, with alike results.
 
 In the processes of the tests alone: commands that a test starts run as they are.
 """
