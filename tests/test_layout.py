@@ -11,6 +11,8 @@ import pytest
 
 import nnunet_ext
 
+pytestmark = pytest.mark.smoke
+
 ROOT = Path(nnunet_ext.__file__).parent
 # each folder imports from those above it
 ORDER = (

@@ -13,6 +13,8 @@ import pytest
 
 import nnunet_ext
 
+pytestmark = pytest.mark.smoke
+
 NAMES = list(nnunet_ext.__all__)
 NO_EXAMPLE = {"ExtPlanner", "ExtTrainer", "TaskNetwork", "CollectionPlanner", "MultiTaskTrainer", "UserError"}
 NO_EXAMPLE |= {"SemiSupervisedTrainer", "TrainingStep", "MethodLoss", "Knob"}  # bases: CONTRIBUTING shows them in use

@@ -13,6 +13,8 @@ from nnunet_ext.base.checkpoints import SafeCheckpoints, read_checkpoint
 from nnunet_ext.errors import UserError
 from nnunet_ext.processes.run_lock import NAME
 
+pytestmark = pytest.mark.smoke
+
 
 class StockTrainer:
     """What nnUNetTrainer does with checkpoint files, and nothing else."""

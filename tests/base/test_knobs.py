@@ -10,6 +10,8 @@ from nnunet_ext.base import knobs
 from nnunet_ext.base.method import integer, methods, number, one_of, optional
 from nnunet_ext.errors import UserError
 
+pytestmark = pytest.mark.smoke
+
 
 def plans(top: object = None, **configurations: dict) -> dict:
     """Plans with these configurations; ``own`` is a configuration's block."""

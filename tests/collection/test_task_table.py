@@ -9,6 +9,8 @@ import pytest
 from nnunet_ext.collection.task_table import Task, TaskTable, member_plans_name
 from nnunet_ext.errors import UserError
 
+pytestmark = pytest.mark.smoke
+
 TABLE = TaskTable(
     "Dataset900_MOTS",
     (Task("liver", "Dataset003_Liver", 1, 3, 131), Task("brain", "Dataset001_Brain", 4, 4, 484, 2.0)),

@@ -7,6 +7,8 @@ from nnunet_ext.comparison.figure import comparison_figure
 from nnunet_ext.comparison.scores import ComparedRun, by_seed, spread
 from nnunet_ext.comparison.table import comparison_table
 
+pytestmark = pytest.mark.smoke
+
 
 def run(name, seed, *dice, fold="0", seconds=10.0):
     """Cases with these Dice of the organ and ten times as many mm; tumours have half of it, 1 where it is missing."""

@@ -2,7 +2,11 @@
 
 import math
 
+import pytest
+
 from nnunet_ext.evaluation.dice_table import dice_table
+
+pytestmark = pytest.mark.smoke
 
 
 def summary(organ, tumour, foreground):

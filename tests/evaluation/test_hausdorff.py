@@ -7,6 +7,8 @@ import pytest
 
 from nnunet_ext.evaluation.hausdorff import hausdorff_95
 
+pytestmark = pytest.mark.smoke
+
 
 def mask(shape, *places):
     found = np.zeros(shape, bool)

@@ -20,6 +20,8 @@ from nnunet_ext.semi_supervised.losses import (
     target_at,
 )
 
+pytestmark = pytest.mark.smoke
+
 LOGITS = torch.tensor([[[[0.0]], [[math.log(3)]]]])
 
 

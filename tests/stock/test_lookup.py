@@ -11,6 +11,8 @@ from nnunet_ext import sockets
 from nnunet_ext.errors import UserError
 from nnunet_ext.stock import lookup
 
+pytestmark = pytest.mark.smoke
+
 
 @pytest.fixture
 def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -69,6 +69,7 @@ def compare(*words: str) -> int:
 
 
 @pytest.mark.usefixtures("drawn")
+@pytest.mark.smoke
 def test_validation_cases_then_more_runs_then_other_settings(root, ran, mistake, capfd):
     assert compare(f"plain net={CONTROL}") == 0
     train = "nnUNetv2_train 700 3d_fullres 0 -tr NNUNetBaselineTrainer -p LitePlans_plain-net_s0 -device cpu"

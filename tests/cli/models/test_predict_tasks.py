@@ -32,6 +32,7 @@ def labels(file: Path) -> np.ndarray:
     return np.asarray(nibabel.load(file).dataobj)
 
 
+@pytest.mark.smoke
 def test_all_tasks_that_take_the_images(untrained, monkeypatch, capsys):
     monkeypatch.delenv("nnUNet_preprocessed")
     assert main(words(untrained)) == 0

@@ -2,9 +2,13 @@
 
 import json
 
+import pytest
+
 from nnunet_ext import __version__, sockets
 from nnunet_ext.base.method import methods
 from nnunet_ext.cli.main import main
+
+pytestmark = pytest.mark.smoke
 
 
 def test_cards_and_sockets_agree():

@@ -12,6 +12,8 @@ from nnunet_ext.collection.prediction.merge import Merge
 from nnunet_ext.errors import UserError
 from nnunet_ext.phantoms.dataset import write_nifti
 
+pytestmark = pytest.mark.smoke
+
 DESCRIPTIONS = {
     "liver": {"labels": {"background": 0, "liver": 1, "tumour": 2, "ignore": 3}},
     "spleen": {"labels": {"background": 0, "spleen": 1}},
