@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from quick import be_quick
 
 from nnunet_ext import sockets
 from nnunet_ext.phantoms.dataset import write_phantom_dataset
@@ -35,6 +36,7 @@ def train(words: list[str], environment: dict[str, str], log: str) -> None:
     sys.argv = ["nnUNetv2_train", *words]
     torch.set_num_threads(1)
     multiprocessing.get_context = lambda *_: ThreadPools
+    be_quick(pytest.MonkeyPatch())
     from nnunetv2.run.run_training import run_training_entry
 
     run_training_entry()

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from quick import be_quick
 
 from nnunet_ext import sockets
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.stock.lookup import ext_trainer
 
 get_context = multiprocessing.get_context  # the real one: the fixtures put threads in its place
-PRELOADED = ["nnunetv2.run.run_training", "matplotlib.pyplot"]
 # ours, and those of another package, in a folder of nnUNet_extTrainer
 TRAINERS = [*sockets.names("trainers"), *os.environ.get("NNUNET_EXT_CONFORMANCE", "").split()]
 
@@ -32,13 +33,24 @@ def load(name: str) -> type[ExtTrainer]:
     return found
 
 
+@functools.cache
+def preloaded() -> list[str]:
+    """What every child imports: nnU-Net and the trainers (and timm, which a network of its variants imports)."""
+    return [
+        "nnunetv2.run.run_training",
+        "matplotlib.pyplot",
+        "timm.layers",
+        *(load(each).__module__ for each in TRAINERS),
+    ]
+
+
 def start(target: Callable[..., None], *arguments: object) -> multiprocessing.Process:
     """Start ``target`` in a child with this process's variables.
 
     Children are forked from a clean server that has imported nnU-Net once, before OpenMP started any thread.
     """
     context = get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload(preloaded())
     child = context.Process(target=_with_variables, args=(dict(os.environ), target, *arguments))
     child.start()
     return child
@@ -48,6 +60,7 @@ def _with_variables(variables: dict[str, str], target: Callable[..., None], *arg
     os.environ.clear()
     os.environ.update(variables)
     torch.set_num_threads(1)
+    be_quick(pytest.MonkeyPatch())
     target(*arguments)
 
 
