@@ -156,12 +156,23 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the outcomes of a process of pytest-xdist."""
+    outcomes = getattr(node, "workeroutput", {}).get("conformance", [])  # none of one that crashed
+    node.config.stash.setdefault(TABLE, Table(TRAINERS)).merge(outcomes)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the table."""
-    file = session.config.getoption("--conformance-report")
-    if file and TABLE in session.config.stash:
+    """Write the table, or send it to the process that does."""
+    if TABLE not in session.config.stash:
+        return
+    table = session.config.stash[TABLE]
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["conformance"] = table.plain()
+    elif file := session.config.getoption("--conformance-report"):
         command = "pytest " + shlex.join(session.config.invocation_params.args)
-        Path(file).write_text(session.config.stash[TABLE].markdown(command), encoding="utf-8")
+        Path(file).write_text(table.markdown(command), encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

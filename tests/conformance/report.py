@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 PASS, REFUSED, NOT_APPLICABLE, PARTLY, FAIL, NOT_RUN = "✓", "✗", "n/a", "◐", "**FAIL**", "?"
 LEGEND = f"""\
@@ -24,6 +24,9 @@ a path only on GPUs; or only **class**, network and loss.
 """
 
 
+NOT_YET = "not run"
+
+
 class Row(NamedTuple):
     """A row of the details; the rows of one feature are one row of the overview."""
 
@@ -37,7 +40,7 @@ class Cell:
     """What came of one row with one trainer."""
 
     level: str | None = None
-    outcome: str = "not run"
+    outcome: str = NOT_YET
     refusal: str = ""
     not_applicable: str = ""
     notes: list[str] = field(default_factory=list)
@@ -57,6 +60,17 @@ class Table:
     def cell(self, row: Row, trainer: str, level: str | None) -> Cell:
         """Return the cell, new if need be."""
         return self.rows.setdefault(row, {}).setdefault(trainer, Cell(level))
+
+    def plain(self) -> list[Any]:
+        """Return the cells as pytest-xdist can send them."""
+        return [[*row, each, asdict(cell)] for row, cells in self.rows.items() for each, cell in cells.items()]
+
+    def merge(self, plain: list[Any]) -> None:
+        """Take another process's outcomes."""
+        for *row, trainer, values in plain:
+            cells = self.rows.setdefault(Row(*row), {})
+            if trainer not in cells or values["outcome"] != NOT_YET:
+                cells[trainer] = Cell(**values)
 
     def markdown(self, command: str) -> str:
         """Return the document: overview, details, messages, reasons."""
