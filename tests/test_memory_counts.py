@@ -149,7 +149,11 @@ NETWORK_OF = {
 
 
 def test_every_trainer_has_its_network_here():
-    assert sorted(NETWORK_OF) == sockets.names("trainers")
+    differing = sorted({*NETWORK_OF} ^ {*sockets.names("trainers")})
+    assert differing == [], (
+        f"NETWORK_OF: expected one line for each file in trainers/, got {differing} on one side only. Add the trainer: "
+        f"'stock' if its network is nnU-Net's, else the name of a new row of ROWS."
+    )
     assert set(NETWORK_OF.values()) <= set(ROWS)
 
 

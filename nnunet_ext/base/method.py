@@ -59,7 +59,8 @@ class Method:
         papers: Citations.
         trainers: Names that ``-tr`` takes.
         planners: Names that ``-pl`` takes.
-        supports: Configurations and label modes, in words.
+        supports: Configurations and label modes, in words, such as ``("2d", "3d_fullres", "regions", "ignore label")``.
+            ``nnunet_ext info`` shows them; "unlabelled images" is for semi-supervised trainers, and only for them.
         knobs: The method's own settings.
         recipe: General knobs that its trainers use instead of the defaults if the plans name no optimizer.
 

@@ -24,7 +24,8 @@ class TrainingStep:
     derives from it, and its trainer makes one in each step.
 
     Args:
-        target: Labels of the labelled samples, (B, 1 or R, D, H, W), or their list over scales.
+        target: Labels of the labelled samples, (B, 1 or R, D, H, W), or their list over scales, full resolution first.
+            With regions and an ignore label, a last channel more marks the ignored voxels.
 
     Attributes:
         parts: The terms of the loss, detached, by name; written by :class:`MethodLoss`.

@@ -22,7 +22,10 @@ def test_every_method_with_knobs_has_its_table() -> None:
     pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
     for key, method in methods().items():
         for knob in method.knobs:
-            assert f"| `{key}.{knob.name}` |" in pages, f"{key}.{knob.name} stands in no table"
+            assert f"| `{key}.{knob.name}` |" in pages, (
+                f"{key}.{knob.name}: expected in a table in docs/, found in none. Put the line <!-- knobs: {key}.* --> "
+                f"into docs/{key}.md and run python tools/knob_tables.py"
+            )
 
 
 def test_a_page_that_differs_is_told_and_written() -> None:
