@@ -10,6 +10,7 @@ import pytest
 from foreign_trainers import OWN, open_door, write_broken, write_namesake
 
 from nnunet_ext import sockets
+from nnunet_ext.base.method import check_method
 
 KINDS = {"trainers": "nnUNetTrainer", "planners": "ExperimentPlanner"}
 NAMES = [(kind, name) for kind in KINDS for name in sockets.names(kind)]
@@ -69,6 +70,11 @@ def test_names_are_fit_for_folders_and_modules(kind, name):
 def test_classes_pickle(kind, name):
     found = sockets.load(kind, name)
     assert pickle.loads(pickle.dumps(found)) is found
+
+
+@pytest.mark.parametrize("name", sockets.names("trainers"))
+def test_a_trainers_method_has_a_card(name):
+    check_method(sockets.load("trainers", name))
 
 
 @pytest.mark.parametrize("name", sockets.names("trainers"))
