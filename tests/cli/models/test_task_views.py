@@ -25,7 +25,7 @@ def test_views_of_an_unfinished_training(untrained, capsys):
     assert main(WORDS.split()) == 0
     *views, cost = [Path(line) for line in capsys.readouterr().out.splitlines()]
     assert len(views) == 5
-    assert str(cost).startswith("5 task views link to the collection's weights; ")
+    assert str(cost).startswith("5 task views link to the collection's weights (")
     assert views[3] == untrained / VIEW
     assert (views[3] / "fold_1" / "checkpoint_best.pth").samefile(best)
     assert not (views[3] / "fold_1" / "checkpoint_final.pth").exists()

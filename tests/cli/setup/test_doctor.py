@@ -25,7 +25,7 @@ def test_a_machine_in_order(nnunet, monkeypatch, capsys):
     monkeypatch.setenv(sockets.VARIABLE, str(sockets.folder("trainers")))
     assert main(["doctor"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines()[1:] if "->" not in line]
-    assert len(lines) == len(CHECKS) == 16
+    assert len(lines) == len(CHECKS) == 17
     assert [line for line in lines if line.startswith("FAIL")] == []
 
 
