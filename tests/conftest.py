@@ -33,6 +33,7 @@ PHANTOM_KNOBS = {
     "initial_lr": 3e-3,
     "seed": 0,
 }
+LONGEST = ("tests/test_readme.py", "tests/conformance/", "tests/real/", "test_kills.py", "test_demo.py", "test_runs.py")
 HALF_LABELLED = "Dataset700_Half"
 SHORT = {"num_epochs": 2, "num_iterations_per_epoch": 3, "num_val_iterations_per_epoch": 1, "seed": 0}
 
@@ -42,6 +43,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--conformance-report", metavar="FILE.md", help="write the table of tests/conformance to this file"
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest files first, so that no worker of pytest-xdist waits for another at the end."""
+
+    def place(item: pytest.Item) -> int:
+        return next((number for number, name in enumerate(LONGEST) if name in item.nodeid), len(LONGEST))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True, scope="session")
