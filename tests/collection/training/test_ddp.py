@@ -92,7 +92,8 @@ def two_ranks(root: Path, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     children = [subprocess.Popen([sys.executable, "-c", code.format(number)]) for number in (0, 1)]
     assert [child.wait(timeout=300) for child in children] == [0, 0]
     first, second = (json.loads((root / f"rank{number}.json").read_text()) for number in (0, 1))
-    assert first["cases"] != second["cases"]  # of four cases a step may well draw one twice; five steps do not
+    same = [mine == other for mine, other in zip(first["cases"], second["cases"], strict=True)]
+    assert sum(same) <= 2  # of four cases, unseeded ranks may draw the same one, and leave it as it is: 1 step in 100
     assert [samples for _, samples in first["cases"] + second["cases"]] == [1] * 10
     assert first["weights"] == second["weights"]
     assert first["losses"] == second["losses"]
