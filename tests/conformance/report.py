@@ -135,7 +135,6 @@ def _merged(symbols: Iterable[str]) -> str:
     for symbol in (FAIL, NOT_RUN):
         if symbol in different:
             return symbol
-    different = different - {NOT_APPLICABLE} or different
     return different.pop() if len(different) == 1 else PARTLY
 
 
