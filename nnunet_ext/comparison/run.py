@@ -17,7 +17,6 @@ from nnunet_ext.comparison.arm import Arm
 from nnunet_ext.comparison.differences import changed_keys, changed_settings, differences, few
 from nnunet_ext.comparison.digest import plans_digest
 from nnunet_ext.comparison.record import DATA, FORMAT, hardware, read_record, versions
-from nnunet_ext.comparison.scored_cases import VALIDATION
 from nnunet_ext.comparison.scoring import score
 from nnunet_ext.comparison.setting import Setting
 from nnunet_ext.comparison.variants import write_variant
@@ -25,7 +24,7 @@ from nnunet_ext.data.folds import folds_of, split_of
 from nnunet_ext.data.plans_file import check_plans_name
 from nnunet_ext.data.preprocessed.state import preprocessed_cases
 from nnunet_ext.errors import UserError
-from nnunet_ext.files.json_file import write_json
+from nnunet_ext.files.json_file import read_object, write_json
 from nnunet_ext.stock import folders
 
 if TYPE_CHECKING:
@@ -236,12 +235,17 @@ class Run:
 
     def _train(self, shell: Shell) -> None:
         epochs = self._resolved["num_epochs"]
-        validated = (self._fold_folder / "validation" / "summary.json").is_file()
         if not (self._fold_folder / FINAL).is_file():
             begun = any((self._fold_folder / f"checkpoint_{kind}.pth").is_file() for kind in ("latest", "best"))
             shell.run([*self.train_words, *(["--c"] if begun else [])], epochs=epochs)
-        elif self.setting.scored.origin == VALIDATION and not validated:
+        elif not self._is_validated():  # the training was killed in its final validation
             shell.run([*self.train_words, "--val"])
+
+    def _is_validated(self) -> bool:
+        try:
+            return bool(read_object(self._fold_folder / "validation" / "summary.json"))
+        except UserError:  # not there, or not whole
+            return False
 
     def _predict_words(self, out: Path) -> list[str]:
         places = ["-i", str(out / "images"), "-o", str(out / "predictions" / self.key)]

@@ -193,6 +193,15 @@ def test_an_interrupted_run_goes_on(root, ran, monkeypatch, capfd):
     assert compare(CONTROL, "-f", "all", "--seeds", "4", *images) == 0
     assert ran[3:] == [predict]
 
+    model = root / f"results/Dataset700_Half/{CONTROL}__LitePlans_{CONTROL}_s4__3d_fullres"
+    summary = model / "fold_all/validation/summary.json"
+    for change in (lambda: summary.write_text("{"), summary.unlink):  # as if killed in the training's validation
+        Path(f"out/runs/{key}.json").unlink()
+        change()
+        assert compare(CONTROL, "-f", "all", "--seeds", "4", *images) == 0
+        assert ran[-2:] == [f"{train} --val", predict]
+        assert json.loads(summary.read_text())["metric_per_case"]
+
 
 def test_cases_that_hide_labels_set_apart(root, ran, monkeypatch):
     copy = root / "raw/Dataset700_Half"
