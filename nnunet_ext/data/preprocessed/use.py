@@ -21,6 +21,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+ENDING = ".in_use"
 # another process has it; a file that is open for reading only, such as another user's, cannot be locked exclusively
 BUSY = (errno.EACCES, errno.EAGAIN, errno.EBADF)
 _shared: dict[tuple[Path, int], int] = {}  # descriptor by lock file and process, of the data that it trains on
@@ -80,18 +81,30 @@ def data_alone(data: Path) -> Iterator[None]:
 
 @atexit.register
 def release_data() -> None:
-    """Let others preprocess all that this process used; the last one that used data removes their lock file."""
+    """Let others preprocess all that this process used; the last one that used data removes their lock file.
+
+    Lock files in the same folders that killed processes have left are removed, too.
+    """
+    folders = {file.parent for file, _ in _shared}
     while _shared:
         (file, _), descriptor = _shared.popitem()
-        if _is_still(file, descriptor) and _try_lock(descriptor, shared=False):
-            with contextlib.suppress(OSError):
-                file.unlink()
-        os.close(descriptor)
+        _remove_if_unused(file, descriptor)
+    for left in {file for folder in folders for file in folder.glob(f".*{ENDING}")} - _alone:
+        if (unused := _open(left, shared=False)) is not None:
+            _remove_if_unused(left, unused)
+
+
+def _remove_if_unused(file: Path, descriptor: int) -> None:
+    """Remove a lock file that no other process has locked; close it in any case."""
+    if _is_still(file, descriptor) and _try_lock(descriptor, shared=False):
+        with contextlib.suppress(OSError):
+            file.unlink()
+    os.close(descriptor)
 
 
 def _lock_file(data: Path) -> Path:
     data = data.resolve()
-    return data.with_name(f".{data.name}.in_use")
+    return data.with_name(f".{data.name}{ENDING}")
 
 
 def _is_used_here(file: Path) -> bool:

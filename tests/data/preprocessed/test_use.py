@@ -97,6 +97,19 @@ def test_a_killed_process_keeps_nobody_away(data, how):
     assert left(data) == []
 
 
+def test_what_a_killed_process_left_is_removed_by_the_next_one_in_the_folder(data):
+    other, third = (data.with_name(f"{data.name}_{name}") for name in ("unlabelled", "others"))
+    with data_holder(other, USE) as killed:
+        killed.kill()
+        killed.wait()
+    with data_holder(third, USE), data_alone(data.with_name("2d")):
+        use_data(data)
+        assert len(left(data)) == 4
+        release_data()
+        assert left(data) == sorted(f".{name}.in_use" for name in ("2d", third.name))
+    assert left(data) == []
+
+
 def test_a_process_may_preprocess_what_it_trains_on(data):
     release_data()  # that of other tests
     use_data(data)
