@@ -4,9 +4,9 @@
 
 SIGKILL, SIGTERM and SIGINT take turns. The killed command is run again (training with --c), then the rest of the chain.
 Counted are the continuations that end with the labels of the run that was not killed, and those that are refused in one
-line; reported are processes, locks and partial files left behind, and tracebacks. The data are phantoms; the training
-is seeded and short. SIGINT goes to the whole process group, as from a terminal; SIGKILL and SIGTERM to the command
-alone.
+line; reported are processes, locks and partial files left behind, and tracebacks, with the logs of such kills. The data
+are phantoms; the training is seeded and short. SIGINT goes to the whole process group, as from a terminal; SIGKILL and
+SIGTERM to the command alone.
 
 The commands run in processes forked from this one, which has imported torch and nnU-Net once. Unlike in real commands,
 worker pools are forked instead of spawned, and so are the programs that compare starts.
@@ -125,7 +125,8 @@ def _run(words: Sequence[str], env: Mapping[str, str], output: int, first: Calla
     finally:
         with contextlib.suppress(BaseException):
             atexit._run_exitfuncs()
-        sys.stdout.flush()
+        with contextlib.suppress(ValueError):  # closed: an error came while nnU-Net had replaced it
+            sys.stdout.flush()
         os._exit(code)
 
 
@@ -346,6 +347,8 @@ def main() -> int:
             differing = [name for name in sorted({*labels, *wanted}) if labels.get(name) != wanted.get(name)]
             outcome.result = f"other labels: {differing[:3]}"
         outcomes.append(outcome)
+        if outcome.problems or outcome.result != "equal":
+            shutil.copytree(logs, folder / f"logs of {number + 1}")
         command = chain.commands[outcome.stage][1]
         print(f"{number + 1}: {signal.Signals(outcome.signum).name} in {command}, exit code {outcome.code}: ", end="")
         print("; ".join([outcome.result, *outcome.problems]), flush=True)
