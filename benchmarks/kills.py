@@ -225,6 +225,7 @@ def prepare(work: Path) -> None:
     for module in PRELOADED:
         with contextlib.suppress(ModuleNotFoundError):
             __import__(module)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it, and so would forks
     torch.set_num_threads(1)
     torch.set_num_threads = lambda _: None  # a forked worker of more than one thread would hang
     get_context = multiprocessing.get_context
@@ -352,7 +353,9 @@ def main() -> int:
         command = chain.commands[outcome.stage][1]
         print(f"{number + 1}: {signal.Signals(outcome.signum).name} in {command}, exit code {outcome.code}: ", end="")
         print("; ".join([outcome.result, *outcome.problems]), flush=True)
-    killed = sum(outcome.code != 0 for outcome in outcomes)
+    killed = {
+        each.name: sum(outcome.code != 0 and outcome.signum == each for outcome in outcomes) for each in SIGNALS
+    }
     equal = sum(outcome.result == "equal" for outcome in outcomes)
     refused = sum(outcome.result.startswith("refused") for outcome in outcomes)
     wrong = len(outcomes) - equal - refused + sum(bool(outcome.problems) for outcome in outcomes)
