@@ -353,9 +353,7 @@ def main() -> int:
         command = chain.commands[outcome.stage][1]
         print(f"{number + 1}: {signal.Signals(outcome.signum).name} in {command}, exit code {outcome.code}: ", end="")
         print("; ".join([outcome.result, *outcome.problems]), flush=True)
-    killed = {
-        each.name: sum(outcome.code != 0 and outcome.signum == each for outcome in outcomes) for each in SIGNALS
-    }
+    killed = {each.name: sum(outcome.code != 0 and outcome.signum == each for outcome in outcomes) for each in SIGNALS}
     equal = sum(outcome.result == "equal" for outcome in outcomes)
     refused = sum(outcome.result.startswith("refused") for outcome in outcomes)
     wrong = len(outcomes) - equal - refused + sum(bool(outcome.problems) for outcome in outcomes)
