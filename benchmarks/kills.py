@@ -134,11 +134,11 @@ def _call(words: Sequence[str]) -> int:
     from nnunetv2.inference.predict_from_raw_data import predict_entry_point
     from nnunetv2.run.run_training import run_training_entry
 
-    from nnunet_ext.cli.main import main
+    from nnunet_ext.cli.start import start
 
-    if words[0] == "nnunet_ext":
-        return main(words[1:])
     sys.argv = list(words)
+    if words[0] == "nnunet_ext":
+        return start()
     {"nnUNetv2_train": run_training_entry, "nnUNetv2_predict": predict_entry_point}[words[0]]()
     return 0
 
@@ -311,7 +311,8 @@ def _problems_of(victim: Forked, code: int, signum: int, said: str) -> list[str]
             problems.append(f"still runs: {pid} {words}")
             os.kill(int(pid), signal.SIGKILL)
     expected = -signum if signum == signal.SIGKILL else 128 + signum
-    if code not in (expected, 0):
+    before_it_began = code == -signum and not said  # as any program ends while Python imports
+    if code not in (expected, 0) and not before_it_began:
         problems.append(f"exit code {code} after {signal.Signals(signum).name}: {said[-300:]}")
     if signum != signal.SIGKILL and "Traceback" in said:
         problems.append(f"traceback: {said[said.index('Traceback') :][:3000]}")
