@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,7 @@ def point_nnunet_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     get_context = multiprocessing.get_context
     monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: ThreadContext(get_context(method)))
     monkeypatch.setattr("nnunetv2.utilities.utils.Pool", ThreadPool)
+    monkeypatch.setattr("nnunet_ext.data.preprocessed.workers.ProcessPoolExecutor", lambda n, *_: ThreadPoolExecutor(n))
     process, set_num_threads = os.getpid(), torch.set_num_threads
     # not of this process; a forked worker with more than one thread would hang
     monkeypatch.setattr(torch, "set_num_threads", lambda n: None if os.getpid() == process else set_num_threads(n))

@@ -29,6 +29,7 @@ from nnunet_ext.base.trained_on import KEY
 from nnunet_ext.base.training_check import check_ddp_batch, check_deep_supervision, check_patch
 from nnunet_ext.base.validated_checkpoint import FINAL, write_validated_checkpoint
 from nnunet_ext.data.environment import check_variables
+from nnunet_ext.data.preprocessed.fast_configuration import FastConfiguration
 from nnunet_ext.data.preprocessed.use import release_data
 from nnunet_ext.errors import UserError
 from nnunet_ext.networks.unet import planned_unet
@@ -93,6 +94,7 @@ class ExtTrainer(CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnU
                 f"{error.filename}: expected a results folder that can be written, got {error.strerror!r}. Set "
                 f"nnUNet_results to a folder that you can write to, or free space."
             ) from error
+        self.configuration_manager = FastConfiguration.of(self.configuration_manager)  # of which validation exports
         self.knobs = knobs
         self.num_epochs = knobs["num_epochs"]
         self.num_iterations_per_epoch = knobs["num_iterations_per_epoch"]

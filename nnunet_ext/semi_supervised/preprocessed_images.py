@@ -15,6 +15,7 @@ from nnunet_ext.data.companion_files import files_of
 from nnunet_ext.data.dataset_json import read_dataset_json
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.preprocessed.data_hash import preprocessing_hash
+from nnunet_ext.data.preprocessed.fast_configuration import FastConfiguration
 from nnunet_ext.data.preprocessed.marker import DataMarker
 from nnunet_ext.files.file_stamp import FileStamp, changed_file
 
@@ -29,11 +30,13 @@ class UnlabelledData:
         folder: The dataset's folder in nnUNet_preprocessed.
         plans: The plans.
         configuration: Name of the configuration.
+        stock_resampling: Resample with nnU-Net's functions, which take longer and have the same results.
     """
 
     folder: Path
     plans: Mapping[str, Any]
     configuration: str
+    stock_resampling: bool = False
 
     @property
     def place(self) -> Path:
@@ -47,8 +50,9 @@ class UnlabelledData:
 
     @cached_property
     def configuration_manager(self) -> ConfigurationManager:
-        """nnU-Net's form of the configuration."""
-        return self.plans_manager.get_configuration(self.configuration)
+        """nnU-Net's form of the configuration, by default with our resamplers."""
+        planned = self.plans_manager.get_configuration(self.configuration)
+        return planned if self.stock_resampling else FastConfiguration.of(planned)
 
     @cached_property
     def dataset_json(self) -> dict[str, Any]:

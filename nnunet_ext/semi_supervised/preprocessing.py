@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nnunet_ext.data.companion_files import files_of
 from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.data.image_case import Case
-from nnunet_ext.data.preprocessed.preprocessing import write_all
+from nnunet_ext.data.preprocessed.fast_configuration import resampled_by
 from nnunet_ext.data.preprocessed.use import data_alone
+from nnunet_ext.data.preprocessed.workers import write_all
 from nnunet_ext.errors import UserError, more
 from nnunet_ext.files.file_stamp import changed_file
 from nnunet_ext.files.system_files import files_in
@@ -38,6 +39,8 @@ def preprocess_unlabelled(
     progress: bool = True,
     again: bool = False,
     check: bool = True,
+    stock_resampling: bool = False,
+    say: Callable[[str], object] = logger.info,
 ) -> None:
     """Preprocess what is missing of a dataset's unlabelled images; remove cases whose images are gone.
 
@@ -52,13 +55,15 @@ def preprocess_unlabelled(
         progress: Show progress bars.
         again: Also preprocess existing data.
         check: Read all images first.
+        stock_resampling: Resample with nnU-Net's functions, which take longer and have the same results.
+        say: Called with one line for each configuration, which says who resamples.
 
     Raises:
         UserError: Images are missing or wrong; their folder holds something else; a process trains on them; or a worker
             was killed: cases done by then are kept.
     """
     cases = find_unlabelled(raw_folder)
-    places = [UnlabelledData(preprocessed_folder, plans, name) for name in configurations]
+    places = [UnlabelledData(preprocessed_folder, plans, name, stock_resampling) for name in configurations]
     todo = {
         (data.place, data.digest): (data, data.missing(cases, again=again)) for data in places if not data.is_cascade
     }
@@ -71,6 +76,7 @@ def preprocess_unlabelled(
         if not missing and data.marker.problem(data.digest) is None and data.marker.cases() == _names(cases):
             logger.info("%s: %d unlabelled cases, already preprocessed", data.place, len(cases))
             continue
+        say(f"{data.configuration}: unlabelled {resampled_by(data.configuration_manager, purposes=('data',))}")
         with data_alone(data.place):
             _prepare(data, cases, missing)
             title = f"preprocessing unlabelled images, {data.configuration}"

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +27,7 @@ def prepare(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     monkeypatch.delenv("nnUNet_extTrainer", raising=False)
     monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: SimpleNamespace(Pool=ThreadPool))
     monkeypatch.setattr("nnunetv2.utilities.utils.Pool", ThreadPool)
+    monkeypatch.setattr("nnunet_ext.data.preprocessed.workers.ProcessPoolExecutor", lambda n, *_: ThreadPoolExecutor(n))
 
 
 @pytest.fixture(scope="session")

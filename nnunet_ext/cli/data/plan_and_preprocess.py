@@ -17,7 +17,7 @@ from nnunet_ext.cli.data.earlier_planning import (
     is_whole_fingerprint,
     remove_broken_fingerprint,
 )
-from nnunet_ext.cli.data.preprocess import preprocess_configurations
+from nnunet_ext.cli.data.preprocess import STOCK_RESAMPLING, preprocess_configurations
 from nnunet_ext.collection.manifest import Manifest
 from nnunet_ext.collection.task_table import CONFIGURATION, TaskTable, member_plans_name
 from nnunet_ext.data.check_record import CheckRecord
@@ -37,9 +37,9 @@ DEFAULT_PROCESSES = {"2d": 8, "3d_fullres": 4, "3d_lowres": 8}  # stock numbers;
 class PlanAndPreprocess(Command):
     """Fingerprint, plan and preprocess with our planners or nnU-Net's; takes nnUNetv2_plan_and_preprocess's flags.
 
-    Beyond the stock command it checks the data first, finds planners of nnunet_ext, and writes knobs into the plans
-    (--set num_epochs=50 ba_net.boundary_width=5); knobs of earlier plans of the same name are carried over. Images in
-    imagesUn, which have no labels, are preprocessed separately and never used for planning.
+    Beyond the stock command it checks the data first, finds planners of nnunet_ext, resamples faster, and writes knobs
+    into the plans (--set num_epochs=50 ba_net.boundary_width=5); knobs of earlier plans of the same name are carried
+    over. Images in imagesUn, which have no labels, are preprocessed separately and never used for planning.
     """
 
     name: ClassVar[str] = "plan_and_preprocess"
@@ -62,10 +62,11 @@ class PlanAndPreprocess(Command):
     no_pbar: bool = False
     set: list[str] = field(default_factory=list)
     no_check: bool = False
+    stock_resampling: bool = False
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        """Declare the stock flags, --set and --no_check."""
+        """Declare the stock flags, --set, --no_check and --stock_resampling."""
         add = parser.add_argument
         add("-d", nargs="+", type=options.whole(1, 999), required=True, help="dataset numbers")
         add("-fpe", default=cls.fpe, help="fingerprint extractor (nnU-Net's)")
@@ -94,6 +95,7 @@ class PlanAndPreprocess(Command):
         add("--no_pbar", action="store_true", help="no progress bars")
         add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="knobs to write into the plans")
         add("--no_check", action="store_true", help="skip reading all images and labels first")
+        add("--stock_resampling", action="store_true", help=STOCK_RESAMPLING)
 
     def run(self) -> int:
         """Check, fingerprint, plan, write the knobs, preprocess."""
@@ -165,7 +167,7 @@ class PlanAndPreprocess(Command):
     def _fingerprint(self, places: list[Path]) -> None:
         from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints
 
-        from nnunet_ext.data.preprocessed.preprocessing import stock_workers
+        from nnunet_ext.data.preprocessed.workers import stock_workers
 
         for place in places:
             remove_broken_fingerprint(_fingerprint(place))
@@ -193,6 +195,7 @@ class PlanAndPreprocess(Command):
         processes = self.np or [min(DEFAULT_PROCESSES.get(name, 4), usable_cores()) for name in self.c]
         of_each = dict(zip(self.c, processes if len(processes) > 1 else processes * len(self.c), strict=False))
         table, options = TaskTable.read(plans), {"verbose": self.verbose, "progress": not self.no_pbar}
+        options["stock_resampling"] = self.stock_resampling
         if table is None:
             self._check_configurations(plans_name, plans["configurations"])
             planned = {name: number for name, number in of_each.items() if name in plans["configurations"]}
@@ -219,6 +222,8 @@ class PlanAndPreprocess(Command):
                 progress=not self.no_pbar,
                 again=self.clean,
                 check=False,
+                stock_resampling=self.stock_resampling,
+                say=print,
             )
 
     def _named_configurations(self) -> list[str]:

@@ -79,9 +79,16 @@ def fingerprinted(manifest: Manifest) -> list[Path]:
 
 
 def preprocess_members(
-    table: TaskTable, plans_name: str, processes: int, *, again: bool, verbose: bool, progress: bool
+    table: TaskTable,
+    plans_name: str,
+    processes: int,
+    *,
+    again: bool,
+    verbose: bool,
+    progress: bool,
+    stock_resampling: bool,
 ) -> None:
-    """Preprocess what is missing of each member with stock nnU-Net.
+    """Preprocess what is missing of each member.
 
     Data of other plans with the same preprocessing are linked.
 
@@ -91,7 +98,8 @@ def preprocess_members(
         processes: Worker processes.
         again: Do not skip any.
         verbose: nnU-Net's.
-        progress: Show nnU-Net's progress bars.
+        progress: Show progress bars.
+        stock_resampling: Resample with nnU-Net's functions.
     """
     from nnunet_ext.collection.planning.member_state import is_complete, member_state, write_marker
     from nnunet_ext.collection.planning.shared_data import share_data
@@ -116,7 +124,15 @@ def preprocess_members(
                     print(f"{title}: same as data of other plans: {shared.name}, linked (--clean preprocesses again)")
                     continue
             print(f"{title}: {len(state.expected)} cases")
-            preprocess_missing(state, processes=processes, again=again, verbose=verbose, progress=progress)
+            preprocess_missing(
+                state,
+                processes=processes,
+                again=again,
+                verbose=verbose,
+                progress=progress,
+                stock_resampling=stock_resampling,
+                say=print,
+            )
 
 
 def _raw(dataset: str) -> Path:

@@ -20,6 +20,7 @@ from nnunet_ext.stock import folders
 
 DEFAULT_CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres")  # as nnU-Net; those that were planned
 DEFAULT_PROCESSES = 4
+STOCK_RESAMPLING = "resample with nnU-Net's functions: the same results, but slower (default: with ours, if they fit)"
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Preprocess(Command):
     verbose: bool = False
     no_pbar: bool = False
     no_check: bool = False
+    stock_resampling: bool = False
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -55,6 +57,7 @@ class Preprocess(Command):
         add("--verbose", action="store_true")
         add("--no_pbar", action="store_true", help="no progress bars")
         add("--no_check", action="store_true", help="skip reading new and changed images and labels first")
+        add("--stock_resampling", action="store_true", help=STOCK_RESAMPLING)
 
     def run(self) -> int:
         """Preprocess what is missing of each configuration."""
@@ -76,7 +79,7 @@ class Preprocess(Command):
         processes = self.np or min(DEFAULT_PROCESSES, usable_cores())
         folder, of_each = folders.dataset("nnUNet_preprocessed", self.d), dict.fromkeys(names, processes)
         folders.check_writable(folder, str(folder))
-        options = {"verbose": self.verbose, "progress": not self.no_pbar}
+        options = {"verbose": self.verbose, "progress": not self.no_pbar, "stock_resampling": self.stock_resampling}
         checked = None if self.no_check else self._check(folder, plans)
         with run_lock(folder, "preprocessing", say=print):
             if checked is not None:
@@ -100,6 +103,7 @@ def preprocess_configurations(
     again: bool,
     verbose: bool,
     progress: bool,
+    stock_resampling: bool,
 ) -> None:
     """Preprocess what is missing of a dataset.
 
@@ -110,6 +114,7 @@ def preprocess_configurations(
         again: Also preprocess existing data.
         verbose: nnU-Net's.
         progress: Show progress bars.
+        stock_resampling: Resample with nnU-Net's functions.
     """
     from nnunet_ext.data.preprocessed.preprocessing import preprocess_missing
     from nnunet_ext.data.preprocessed.state import PreprocessedState
@@ -121,5 +126,13 @@ def preprocess_configurations(
         if state.place in done and again:  # the second stage of a cascade shares the first one's data
             continue
         done.append(state.place)
-        number = preprocess_missing(state, processes=workers, again=again, verbose=verbose, progress=progress)
+        number = preprocess_missing(
+            state,
+            processes=workers,
+            again=again,
+            verbose=verbose,
+            progress=progress,
+            stock_resampling=stock_resampling,
+            say=print,
+        )
         print(f"{name}: {f'{number} cases' if number else 'already preprocessed (--clean repeats it)'}")

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
+from nnunet_ext.cli.data.preprocess import STOCK_RESAMPLING
 from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.processes.cores import usable_cores
 from nnunet_ext.processes.run_lock import run_lock
@@ -35,6 +36,7 @@ class PreprocessUnlabelled(Command):
     np: int | None = None
     clean: bool = False
     no_pbar: bool = False
+    stock_resampling: bool = False
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -46,6 +48,7 @@ class PreprocessUnlabelled(Command):
         add("-np", type=options.whole(1), help=f"processes (default: {DEFAULT_PROCESSES}, at most one for each core)")
         add("--clean", action="store_true", help="also preprocess existing data")
         add("--no_pbar", action="store_true", help="no progress bars")
+        add("--stock_resampling", action="store_true", help=STOCK_RESAMPLING)
 
     def run(self) -> int:
         """Check the images that are missing, then preprocess them."""
@@ -73,6 +76,8 @@ class PreprocessUnlabelled(Command):
             processes=self.np or min(DEFAULT_PROCESSES, usable_cores()),
             progress=not self.no_pbar,
             again=self.clean,
+            stock_resampling=self.stock_resampling,
+            say=print,
         )
         for name in configurations:
             number = len(check_unlabelled(folder, plans, name))

@@ -15,6 +15,7 @@ from nnunet_ext.collection.prediction.member_files import MemberFiles
 from nnunet_ext.collection.prediction.task_views import fold_of_collection, view_folder
 from nnunet_ext.collection.task_table import TaskTable
 from nnunet_ext.collection.training.prepared_member import PreparedMember
+from nnunet_ext.data.preprocessed.fast_configuration import FastConfiguration
 from nnunet_ext.data.preprocessed.use import use_data
 
 
@@ -75,7 +76,7 @@ def _attributes(plans: dict[str, Any], dataset_json: dict[str, Any], configurati
         "table": TaskTable.read(plans),
         "knobs": resolve(plans, configuration),
         "plans_manager": manager,
-        "configuration_manager": manager.get_configuration(configuration),
+        "configuration_manager": FastConfiguration.of(manager.get_configuration(configuration)),
         "label_manager": manager.get_label_manager(dataset_json),
         "dataset_json": dataset_json,
     }

@@ -18,6 +18,7 @@ from nnunet_ext.collection.prediction.member_files import MemberFiles
 from nnunet_ext.collection.task_table import Task, TaskTable, member_plans_name
 from nnunet_ext.data.classes import foreground_classes
 from nnunet_ext.data.dataset_json import dataset_number
+from nnunet_ext.data.preprocessed.fast_configuration import FastConfiguration
 from nnunet_ext.data.preprocessed.use import use_data
 from nnunet_ext.errors import UserError
 
@@ -103,7 +104,7 @@ class PreparedMember:
                 f"collection again."
             )
         plans_manager = PlansManager(plans)
-        configuration_manager = plans_manager.get_configuration(configuration)
+        configuration_manager = FastConfiguration.of(plans_manager.get_configuration(configuration))
         data = str(folder / configuration_manager.data_identifier)
         return cls(
             task,

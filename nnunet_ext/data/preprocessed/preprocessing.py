@@ -1,52 +1,60 @@
-"""Preprocess what is missing of a dataset with nnU-Net's own preprocessing.
+"""Preprocess what is missing of a dataset with nnU-Net's own preprocessor, and by default with our resampling.
 
-All cases: the stock command's function, which deletes the folder first. Some cases: the plans' preprocessor, case by
-case; the files are written beside the data and then moved, ``.pkl`` last.
+The preprocessor that the plans name is called case by case; the files are written beside the data and then moved,
+``.pkl`` last, so a run that was killed resumes where it stopped. If all cases are missing, the folder is deleted first,
+as nnU-Net does. nnU-Net's own command does it all if it is asked for, or if the preprocessor has its own way.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import multiprocessing
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from tqdm import tqdm
+from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.data.image_case import Case
+from nnunet_ext.data.preprocessed.fast_configuration import FastConfiguration, resampled_by
 from nnunet_ext.data.preprocessed.state import ARRAYS, LABELS, PROPERTIES, TRUTHS, PreprocessedState
 from nnunet_ext.data.preprocessed.use import data_alone
+from nnunet_ext.data.preprocessed.workers import stock_workers, write_all
 from nnunet_ext.errors import UserError
 
 logger = logging.getLogger(__name__)
-OF_KILLED_WORKER = "6 feet under"  # nnU-Net's wording
 
 
 def preprocess_missing(
-    state: PreprocessedState, *, processes: int, again: bool = False, verbose: bool = False, progress: bool = True
+    state: PreprocessedState,
+    *,
+    processes: int,
+    again: bool = False,
+    verbose: bool = False,
+    progress: bool = True,
+    stock_resampling: bool = False,
+    say: Callable[[str], object] = logger.info,
 ) -> int:
     """Preprocess the cases that are missing or out of date; remove cases that are gone.
 
     Args:
         state: The data; the dataset's folder in nnUNet_raw must be there.
-        processes: Worker processes.
+        processes: Worker processes, with one thread each; 1 stays in this process.
         again: Also preprocess existing data.
         verbose: nnU-Net's.
         progress: Show a progress bar.
+        stock_resampling: Resample with nnU-Net's functions, which take longer and have the same results.
+        say: Called with one line that says who resamples.
 
     Returns:
         How many cases were preprocessed.
 
     Raises:
-        UserError: A process trains on the data; or a worker was killed: cases done by then are kept.
+        UserError: A process trains on the data; nnU-Net has no preprocessor of the name in the plans; or a worker was
+            killed: cases done by then are kept.
     """
     cases = state.raw_cases
     if cases is None:
@@ -55,72 +63,51 @@ def preprocess_missing(
         _copy_labels(state)
         return 0
     with data_alone(state.place):
-        return _preprocess(state, cases, processes, again, verbose, progress)
+        return _Preprocessing(state, cases, processes, verbose, progress, stock_resampling, say).run(again)
 
 
-def _preprocess(
-    state: PreprocessedState, cases: Mapping[str, Case], processes: int, again: bool, verbose: bool, progress: bool
-) -> int:
-    known = not again and state.marker.digest() == state.digest
-    missing = state.missing() if known else sorted(cases)
-    stamps = state.stamps()
-    if len(missing) == len(cases):
-        shutil.rmtree(state.place, ignore_errors=True)
+@dataclass(frozen=True)
+class _Preprocessing:
+    """Preprocessing of one configuration, while nobody else uses its data."""
+
+    state: PreprocessedState
+    cases: Mapping[str, Case]
+    processes: int
+    verbose: bool
+    progress: bool
+    stock_resampling: bool
+    say: Callable[[str], object]
+
+    def run(self, again: bool) -> int:
+        state, cases = self.state, self.cases
+        known = not again and state.marker.digest() == state.digest
+        missing = state.missing() if known else sorted(cases)
+        stamps, every = state.stamps(), len(missing) == len(cases)
+        own_way = None if self.stock_resampling else _own_way(state)
+        writer = _Writer(replace(state), self.verbose, self.stock_resampling or own_way is not None)  # nothing cached
+        why_stock = f"because {own_way}" if own_way else "as asked"
+        self.say(f"{state.configuration}: {resampled_by(writer.configuration_manager, why_stock)}")
+        if every and state.place.is_dir():
+            shutil.rmtree(state.place)
+        elif not every:
+            _remove(state, missing)
         state.marker.begin(state.digest, stamps)
-        _stock(state, [state.configuration], [processes], verbose, progress)
-    else:
-        _remove(state, missing)
-        state.marker.begin(state.digest, stamps)
-        logger.info("%s: %d of %d cases are there", state.place, len(cases) - len(missing), len(cases))
-        _write([cases[name] for name in missing], state, processes, progress)
-    _copy_labels(state)
-    state.marker.finish(state.digest)
-    return len(missing)
+        if every and writer.stock_resampling:
+            _stock(state, [state.configuration], [self.processes], self.verbose, self.progress)
+        else:
+            logger.info("%s: %d of %d cases are there", state.place, len(cases) - len(missing), len(cases))
+            self._write(replace(writer), [cases[name] for name in missing])
+        _copy_labels(state)
+        state.marker.finish(state.digest)
+        return len(missing)
 
-
-def write_all(
-    write: Callable[[Case], None], cases: Sequence[Case], processes: int, title: str, place: Path, *, progress: bool
-) -> None:
-    """Call a function for each case, in processes.
-
-    Args:
-        write: Writes a case; can be pickled.
-        cases: The cases.
-        processes: Worker processes; 1 stays in this process.
-        title: Of the progress bar.
-        place: What is written, for the message.
-        progress: Show the progress bar.
-
-    Raises:
-        UserError: A worker was killed.
-    """
-    try:
-        for _ in tqdm(_written(write, cases, min(processes, len(cases))), title, len(cases), disable=not progress):
-            pass
-    except BrokenProcessPool as error:
-        raise _killed(place, processes, "-np") from error
-
-
-@contextlib.contextmanager
-def stock_workers(place: Path, processes: int, option: str) -> Iterator[None]:
-    """``with stock_workers(folder, 4, "-np"):`` call nnU-Net; a worker that is killed is reported in one line.
-
-    Raises:
-        UserError: One was.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if OF_KILLED_WORKER not in str(error):
-            raise
-        raise _killed(place, processes, option) from error
-
-
-def _killed(place: Path, processes: int, option: str) -> UserError:
-    return UserError(
-        f"{place}: expected to preprocess with {processes} processes, one was killed: there is probably too little "
-        f"memory. Run it again with {option} 1: what is done is kept."
-    )
+    def _write(self, writer: _Writer, cases: Sequence[Case]) -> None:
+        place, title = self.state.place, f"preprocessing {self.state.configuration}"
+        shutil.rmtree(writer.partial, ignore_errors=True)  # left by a run that was killed
+        writer.partial.mkdir()
+        place.mkdir(exist_ok=True)
+        write_all(writer, cases, self.processes, title, place, progress=self.progress)
+        shutil.rmtree(writer.partial)
 
 
 @dataclass(frozen=True)
@@ -128,25 +115,32 @@ class _Writer:
     """Preprocesses one case of a configuration."""
 
     state: PreprocessedState
-    partial: Path
+    verbose: bool
+    stock_resampling: bool
+
+    @property
+    def partial(self) -> Path:
+        """Where cases are written."""
+        return self.state.place.with_name(f"{self.state.place.name}.partial")
 
     @cached_property
-    def _managers(self) -> tuple[Any, Any]:
-        from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+    def plans_manager(self) -> PlansManager:
+        return PlansManager(dict(self.state.plans))
 
-        plans_manager = PlansManager(dict(self.state.plans))
-        return plans_manager, plans_manager.get_configuration(self.state.configuration)
+    @cached_property
+    def configuration_manager(self) -> ConfigurationManager:
+        planned = self.plans_manager.get_configuration(self.state.configuration)
+        return planned if self.stock_resampling else FastConfiguration.of(planned)
 
     def __call__(self, case: Case) -> None:
-        plans_manager, configuration_manager = self._managers
         folder = self.partial / case.name
         folder.mkdir()
-        configuration_manager.preprocessor_class(verbose=False).run_case_save(
+        self.configuration_manager.preprocessor_class(verbose=self.verbose).run_case_save(
             str(folder / case.name),
             [str(image) for image in case.images],
             str(case.label),
-            plans_manager,
-            configuration_manager,
+            self.plans_manager,
+            self.configuration_manager,
             self.state.description,
         )
         for ending in (ARRAYS, LABELS, PROPERTIES):
@@ -154,30 +148,23 @@ class _Writer:
         folder.rmdir()
 
 
-def _write(cases: Sequence[Case], state: PreprocessedState, processes: int, progress: bool) -> None:
-    partial = state.place.with_name(f"{state.place.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed
-    partial.mkdir()
-    fresh = PreprocessedState(
-        state.folder, state.plans, state.configuration, state.raw
-    )  # nothing cached: pickled small
-    title = f"preprocessing {state.configuration}"
-    write_all(_Writer(fresh, partial), cases, processes, title, state.place, progress=progress)
-    shutil.rmtree(partial)
+def _own_way(state: PreprocessedState) -> str | None:
+    """Return why only nnU-Net's own command can call the plans' preprocessor; None: it can be called case by case.
 
-
-def _written(write: Callable[[Case], None], cases: Sequence[Case], processes: int) -> Iterator[None]:
-    """Write cases, and yield after each."""
-    if processes <= 1:
-        yield from map(write, cases)
-        return
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        jobs = [pool.submit(write, case) for case in cases]
-        try:
-            for job in as_completed(jobs):
-                yield job.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    Raises:
+        UserError: There is no such preprocessor.
+    """
+    name = state.resolved["preprocessor_name"]
+    kind = PlansManager(dict(state.plans)).get_configuration(state.configuration).preprocessor_class
+    if kind is None:
+        raise UserError(
+            f"plans {state.plans['plans_name']!r}, configuration {state.configuration}: expected the name of a "
+            f"preprocessor of nnU-Net, got {name!r}. Plan again with -preprocessor_name DefaultPreprocessor."
+        )
+    for method in ("run", "run_case_save"):
+        if getattr(kind, method) is not getattr(DefaultPreprocessor, method):
+            return f"{name} has its own {method}()"
+    return None
 
 
 def _remove(state: PreprocessedState, missing: Sequence[str]) -> None:

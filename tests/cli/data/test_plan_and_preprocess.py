@@ -218,6 +218,14 @@ def test_a_case_more_and_clean(pair, capsys):
     assert preprocessed_again(pair, f"{PAIR} --clean", capsys) == list(MEMBERS)
 
 
+def test_who_resamples_the_members(pair, capsys):
+    for words, by in (("--clean", "nnunet_ext"), ("--clean --stock_resampling", "nnU-Net, as asked")):
+        capsys.readouterr()
+        assert plan(f"{PAIR} {words}") == 0
+        said = [line for line in capsys.readouterr().out.splitlines() if "are resampled by" in line]
+        assert said == 2 * [f"3d_fullres: images and labels are resampled by {by}"]
+
+
 def test_a_marker_says_so_while_a_member_is_preprocessed(pair, monkeypatch):
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

@@ -145,13 +145,28 @@ def test_a_killed_worker_of_nnunet_is_one_line(folder, mistake, monkeypatch):
         raise RuntimeError("Some background worker is 6 feet under. Yuck. This may be due to out of memory")
 
     monkeypatch.setattr("nnunetv2.experiment_planning.plan_and_preprocess_api.preprocess_dataset", die)
-    text = mistake(f"{PREPROCESS} --clean")
+    text = mistake(f"{PREPROCESS} --clean --stock_resampling")
     assert text.startswith(
         f"{folder / 'LitePlans_3d_fullres'}: expected to preprocess with 1 processes, one was killed"
     )
     monkeypatch.setattr("nnunetv2.experiment_planning.plan_and_preprocess_api.extract_fingerprints", die)
     text = mistake("plan_and_preprocess -d 901 -pl LitePlanner --no_pp --no_pbar --no_check")
     assert text.endswith("Run it again with -npfp 1: what is done is kept.")
+
+
+def test_who_resamples_is_said(folder, capfd):
+    """Not if there is nothing to do."""
+    before = times(folder)
+    for words, by in (
+        (f"{PREPROCESS} --clean", "nnunet_ext"),
+        (f"{PREPROCESS} --clean --stock_resampling", "nnU-Net, as asked"),
+    ):
+        assert main(words.split()) == 0
+        assert f"3d_fullres: images and labels are resampled by {by}\n" in capfd.readouterr().out
+        assert len(written(folder, before)) == 3
+        before = times(folder)
+    assert main(PREPROCESS.split()) == 0
+    assert "resampled" not in capfd.readouterr().out
 
 
 def test_other_plans_begin_again(folder, mistake):

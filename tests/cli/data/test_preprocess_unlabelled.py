@@ -44,10 +44,13 @@ def content(root: Path) -> dict[Path, bytes]:
 def test_all_configurations_by_default(unlabelled, capsys):
     run(PREPROCESS)
     assert [cases(unlabelled, name) for name in CONFIGURATIONS] == [["unseen_000"], ["unseen_000"]]
-    assert capsys.readouterr().out.splitlines() == [
+    said = [f"{name}: unlabelled images are resampled by nnunet_ext" for name in CONFIGURATIONS]
+    assert capsys.readouterr().out.splitlines() == said + [
         f"{unlabelled / 'preprocessed' / NAME / f'LitePlans_{name}_unlabelled'}: 1 unlabelled case"
         for name in CONFIGURATIONS
     ]
+    run(f"{PREPROCESS} -c 2d --clean --stock_resampling")
+    assert capsys.readouterr().out.startswith("2d: unlabelled images are resampled by nnU-Net, as asked\n")
 
 
 def test_one_configuration_and_the_name_of_the_data_set(unlabelled):
@@ -117,6 +120,14 @@ def test_no_unlabelled_images(nnunet, mistake):
 def test_planning_preprocesses_them_too(unlabelled):
     run(f"{PLAN} -c 2d 3d_fullres -np 1")
     assert [cases(unlabelled, name) for name in CONFIGURATIONS] == [["unseen_000"], ["unseen_000"]]
+
+
+def test_planning_leaves_their_resampling_to_nnunet_too(unlabelled, capsys):
+    run(f"{PLAN} -c 2d -np 1 --stock_resampling")
+    said = capsys.readouterr().out
+    assert "2d: images and labels are resampled by nnU-Net, as asked\n" in said
+    assert "2d: unlabelled images are resampled by nnU-Net, as asked\n" in said
+    assert "by nnunet_ext" not in said
 
 
 def test_planning_does_only_what_is_missing_of_them(unlabelled):

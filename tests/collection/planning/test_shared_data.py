@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 
 from nnunet_ext.cli.main import main
 from nnunet_ext.collection.planning.shared_data import share_data
@@ -69,10 +70,8 @@ def test_a_file_system_without_hard_links(member, monkeypatch):
 
 
 def test_planning_under_another_name_preprocesses_nothing(collection, monkeypatch, capsys):
-    from nnunetv2.experiment_planning import plan_and_preprocess_api
-
     monkeypatch.setenv("nnUNet_n_proc_DA", "1")
-    monkeypatch.setattr(plan_and_preprocess_api, "preprocess", lambda *a, **o: pytest.fail("preprocessed again"))
+    monkeypatch.setattr(DefaultPreprocessor, "run_case", lambda *_: pytest.fail("preprocessed again"))
     words = ["-d", "900", "-pl", "CollectionLitePlanner", "-overwrite_plans_name", "Other", "--no_pbar", "--no_check"]
     assert main(["plan_and_preprocess", *words]) == 0
     told = capsys.readouterr().out

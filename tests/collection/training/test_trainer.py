@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.model_sharing.entry_points import export_pretrained_model_entry
 from nnunetv2.run.run_training import run_training
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
@@ -24,6 +25,7 @@ from nnunet_ext.base.checkpoints import read_checkpoint
 from nnunet_ext.cli.main import main
 from nnunet_ext.collection.training.task_report import write_task_report
 from nnunet_ext.collection.training.trainer import MultiTaskTrainer
+from nnunet_ext.data.preprocessed.fast_configuration import FastConfiguration
 from nnunet_ext.errors import UserError
 from nnunet_ext.methods.dodnet.trainer import DoDNetTrainer
 from nnunet_ext.methods.multi_head.trainer import MultiHeadTrainer
@@ -559,6 +561,18 @@ def validate(root: Path, dataset: str, plans: str) -> None:
     run_training(dataset[7:10], "3d_fullres", 0, "MultiHeadTrainer", plans, **options)
 
 
+def configurations_of_predictors(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The configurations that validations hand to their predictors and exports from now on."""
+    handed, initialize = [], nnUNetPredictor.manual_initialization
+
+    def noted(predictor: nnUNetPredictor, network: Any, plans: Any, configuration: Any, *rest: Any) -> None:
+        handed.append(configuration)
+        initialize(predictor, network, plans, configuration, *rest)
+
+    monkeypatch.setattr(nnUNetPredictor, "manual_initialization", noted)
+    return handed
+
+
 def test_planning_again_spoils_neither_a_running_training_nor_a_trained_model(collection, monkeypatch):
     monkeypatch.setenv("nnUNet_extTrainer", str(sockets.folder("trainers")))
     run = trainer(collection, MultiHeadTrainer)
@@ -574,6 +588,7 @@ def test_planning_again_spoils_neither_a_running_training_nor_a_trained_model(co
 
     monkeypatch.setattr(run, "on_epoch_end", plan_meanwhile)
     run.run_training()
+    handed = configurations_of_predictors(monkeypatch)
     run.perform_actual_validation()
     report = Path(run.output_folder) / "validation" / "tasks.json"
     scores = json.loads(report.read_text())
@@ -590,6 +605,7 @@ def test_planning_again_spoils_neither_a_running_training_nor_a_trained_model(co
     summary.unlink()
     validate(collection, "Dataset902_Lesion", f"{PLANS}_{NAME}")  # the view itself
     assert json.loads(summary.read_text())["mean"] == before
+    assert [type(configuration) for configuration in handed] == [FastConfiguration] * (2 * len(TASKS) + 1)
     words = ["-d", "900", "-tr", "MultiHeadTrainer", "-p", PLANS, "-c", "3d_fullres", "-f", "0", "-o", "all.zip"]
     monkeypatch.chdir(collection)
     run_stock("nnUNetv2_export_model_to_zip", export_pretrained_model_entry, words)
