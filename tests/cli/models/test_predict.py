@@ -1,6 +1,7 @@
-"""``nnunet_ext predict``: mistakes get one line before nnU-Net starts; the rest goes to the stock entry point."""
+"""``nnunet_ext predict``: mistakes get one line before anything starts; the labels are nnU-Net's."""
 
 import json
+import logging
 import shutil
 import sys
 from pathlib import Path
@@ -9,10 +10,12 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from nnunetv2.inference.predict_from_raw_data import predict_entry_point
+from small_model import phantom, write_image, write_small_model
 
 from nnunet_ext import sockets
 from nnunet_ext.cli.main import main
-from nnunet_ext.cli.models.predict import Predict, folds
+from nnunet_ext.cli.models.predict import Predict
 from nnunet_ext.collection.task_table import Task, TaskTable
 
 MODEL = "results/Dataset901_Phantom/BANetTrainer__LitePlans__3d_fullres"
@@ -127,6 +130,212 @@ def test_all_words_but_our_own_reach_nnunet(nnunet, model, monkeypatch):
     assert seen == [["nnUNetv2_predict", *words(nnunet)[1:], "--save_probabilities"]]
 
 
-def test_folds():
-    assert folds(["-i", "a"]) == ["0", "1", "2", "3", "4"]
-    assert folds(["-f", "2", "all", "-i", "a"]) == ["2", "all"]
+def test_all_defaults_are_those_of_nnunet(monkeypatch):
+    """Each flag of nnUNetv2_predict, as its parser declares it, has a field of the same name and default."""
+    declared = {}
+
+    def declare(_, *flags, **settings):
+        declared[flags[0]] = settings
+
+    monkeypatch.setattr("argparse.ArgumentParser.add_argument", declare)
+    monkeypatch.setattr("argparse.ArgumentParser.parse_args", stop)
+    with pytest.raises(StoppedError):
+        predict_entry_point()
+    monkeypatch.undo()
+    own = Predict.parse([])
+    assert len(declared) >= 20
+    declared.pop("-h", None)
+    for flag, settings in declared.items():
+        default = settings.get("default", False if settings.get("action") else None)
+        found = getattr(own, flag.lstrip("-"))
+        assert found == (list(map(str, default)) if flag == "-f" else default), flag
+
+
+class StoppedError(Exception):
+    """nnU-Net's command has declared its options."""
+
+
+def stop(*_):
+    raise StoppedError
+
+
+def test_defaults_from_variables(monkeypatch):
+    monkeypatch.setenv("nnUNet_npp", "0")
+    monkeypatch.setenv("nnUNet_nps", "many")
+    own = Predict.parse([])
+    assert (own.npp, own.nps) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("extra", "text"),
+    [
+        (
+            ["-step_size", "1.5"],
+            "-step_size: expected a number above 0 and at most 1, got '1.5'. See nnunet_ext",
+        ),
+        (["-f", "one"], "-f: expected folds 0, 1, 2, ... or all, got 'one'. See nnunet_ext predict --help"),
+        (["-device", "gpu"], "-device: expected cpu, cuda, mps, got 'gpu'. See nnunet_ext predict --help"),
+        (["--continue"], "unrecognized arguments: --continue. See nnunet_ext predict --help"),  # no abbreviation
+        (["-num_parts", "2", "-part_id", "2"], "-part_id 2: expected less than -num_parts, 2, counted from 0. Correct"),
+    ],
+)
+def test_wrong_values(nnunet, model, mistake, extra, text):
+    assert mistake([*words(nnunet), *extra]).startswith(text)
+
+
+def test_help(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["predict", "-h"])
+    assert end.value.code == 0
+    told = capsys.readouterr().out
+    assert "usage: nnunet_ext predict" in told
+    assert "--stock" in told
+
+
+@pytest.fixture
+def small(nnunet: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stock model of the phantoms with random weights in folds 0 and 1, and two images to predict."""
+    monkeypatch.setenv(sockets.VARIABLE, "")
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    write_small_model(nnunet / "results", folds=(0, 1))
+    for number, name in enumerate("ab"):
+        write_image(nnunet / "images" / f"{name}_0000.nii.gz", phantom((8, 16, 12), seed=number)[0], (2, 1.2, 1.2))
+    return nnunet
+
+
+def small_words(root: Path, *more: str, **changes: str) -> list[str]:
+    options = {"tr": "nnUNetTrainer", "p": "nnUNetPlans", "f": "0", "i": str(root / "images")} | changes
+    return [*words(root, **options), "--disable_progress_bar", *more]
+
+
+def label_maps(folder: Path) -> dict[str, np.ndarray]:
+    return {file.name: np.asarray(nibabel.load(file).dataobj) for file in sorted(folder.glob("*.nii.gz"))}
+
+
+def test_the_labels_of_nnunet(small, capsys):
+    """And its other files; what ours and nnU-Net's command tell apart is only the time."""
+    both = ["-step_size", "0.7", "--disable_tta", "-npp", "0", "-nps", "0"]
+    assert main([*small_words(small, *both), "-f", "1", "0"]) == 0
+    told = capsys.readouterr()
+    assert "nnunet_ext: images are resampled by nnunet_ext" in told.err
+    assert "| case | reading, s | resampling, s | network, s | export, s | peak memory, GiB |" in told.out
+    assert told.out.endswith(f"2 cases predicted in {small / 'out'}\n")
+    theirs = small_words(small, *both, "--no_check", "--stock", o=str(small / "theirs"))
+    assert main([*theirs, "-f", "1", "0"]) == 0
+    told = capsys.readouterr()
+    assert "nnunet_ext: nnU-Net's own prediction is used: --stock" in told.err
+    assert "Please cite" in told.out
+    expected = label_maps(small / "theirs")
+    assert sorted(expected) == ["a.nii.gz", "b.nii.gz"]
+    for name, labels in label_maps(small / "out").items():
+        np.testing.assert_array_equal(labels, expected[name])
+        assert len(np.unique(labels)) > 1
+    assert sorted(f.name for f in (small / "out").iterdir()) == sorted(f.name for f in (small / "theirs").iterdir())
+    for name in ("plans.json", "dataset.json"):
+        assert json.loads((small / "out" / name).read_text()) == json.loads((small / "theirs" / name).read_text())
+    kept = json.loads((small / "out" / "predict_from_raw_data_args.json").read_text())
+    stock = json.loads((small / "theirs" / "predict_from_raw_data_args.json").read_text())
+    assert kept | {"output_folder_or_list_of_truncated_output_files": str(small / "theirs")} == kept | stock
+
+
+def test_fast(small, capsys):
+    assert main(small_words(small, "--fast")) == 0
+    assert "nnunet_ext: --fast: no mirroring. Labels differ from those with mirroring, nnU-Net's default" in (
+        capsys.readouterr().err
+    )
+    for output, extra in {"tta": [], "none": ["--disable_tta"]}.items():
+        assert main(small_words(small, *extra, o=str(small / output))) == 0
+    fast, tta, none = (label_maps(small / output) for output in ("out", "tta", "none"))
+    for name, labels in fast.items():
+        np.testing.assert_array_equal(labels, none[name])
+    assert any((labels != tta[name]).any() for name, labels in fast.items())
+
+
+@pytest.mark.parametrize(
+    ("extra", "reason", "passed"),
+    [
+        (["--stock", "--fast"], "--stock", ["--disable_tta"]),
+        (["--save_probabilities"], "probabilities are wanted of all classes at", ["--save_probabilities"]),
+        (["-prev_stage_predictions", "x"], "predictions of a previous stage", ["-prev_stage_predictions", "x"]),
+    ],
+)
+def test_what_is_left_to_nnunet(small, capsys, monkeypatch, extra, reason, passed):
+    seen = []
+    monkeypatch.setattr("nnunetv2.inference.predict_from_raw_data.predict_entry_point", lambda: seen.append(sys.argv))
+    assert main(small_words(small, *extra)) == 0
+    assert f"nnunet_ext: nnU-Net's own prediction is used: {reason}" in capsys.readouterr().err
+    assert seen == [["nnUNetv2_predict", *small_words(small)[1:], *passed]]
+
+
+def test_another_resampler_in_the_plans(small, capsys):
+    file = small / "results/Dataset901_Phantom/nnUNetTrainer__nnUNetPlans__3d_fullres/plans.json"
+    plans = json.loads(file.read_text())
+    planned = plans["configurations"]["3d_fullres"]
+    planned["resampling_fn_probabilities"] = "resample_torch_fornnunet"
+    planned["resampling_fn_probabilities_kwargs"] = {"is_seg": False, "force_separate_z": False}
+    file.write_text(json.dumps(plans))
+    assert main(small_words(small, "-npp", "0", "-nps", "0", "--disable_tta")) == 0
+    told = capsys.readouterr()
+    assert "prediction is used: the plans name resample_torch_fornnunet for logits" in told.err
+    assert sorted(label_maps(small / "out")) == ["a.nii.gz", "b.nii.gz"]
+
+
+def test_a_corrupt_case(small, capsys):
+    (small / "images" / "a_0000.nii.gz").write_bytes(b"no image")
+    assert main(small_words(small, "--no_check", "--disable_tta")) == 1
+    told = capsys.readouterr()
+    lines = told.err.splitlines()
+    assert lines[-2] == "1 case not predicted:"
+    assert lines[-1].startswith(
+        f"a: {small / 'images' / 'a_0000.nii.gz'}: expected an image that nnU-Net's SimpleITKIO"
+    )
+    assert any(line.startswith("nnunet_ext: case a was not predicted: ") for line in lines)
+    assert "Traceback" not in told.err
+    assert "1 case predicted" in told.out
+    assert sorted(label_maps(small / "out")) == ["b.nii.gz"]
+    (small / "images" / "b_0000.nii.gz").write_bytes(b"no image")
+    assert main(small_words(small, "--no_check", "--verbose", o=str(small / "none"))) == 1
+    told = capsys.readouterr()
+    assert "Traceback" in told.err
+    assert told.out == f"0 cases predicted in {small / 'none'}\n"
+
+
+def test_continuing_in_parts(small, capsys):
+    (small / "out").mkdir()
+    (small / "out" / "a.nii.gz").write_bytes(b"kept")
+    extra = ["--continue_prediction", "--disable_tta", "-num_parts", "2"]
+    assert main(small_words(small, *extra, "-part_id", "0")) == 0
+    assert "0 cases predicted" in capsys.readouterr().out
+    assert sorted(file.name for file in (small / "out").glob("*.nii.gz")) == ["a.nii.gz"]
+    assert main(small_words(small, *extra, "-part_id", "1")) == 0
+    assert (small / "out" / "a.nii.gz").read_bytes() == b"kept"
+    assert (small / "out" / "b.nii.gz").stat().st_size > len(b"kept")
+
+
+def test_the_logs_are_silent_again(small, capsys):
+    package = logging.getLogger("nnunet_ext")
+    before = package.handlers[:], package.level
+    assert main(small_words(small, "--disable_tta")) == 0
+    assert (package.handlers, package.level) == before
+
+
+def test_the_options_of_the_network(small, monkeypatch):
+    """What the predictor is made with, and the threads of torch as nnUNetv2_predict sets them."""
+    made, threads = [], []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setattr("os.cpu_count", lambda: 7)
+    monkeypatch.setattr("nnunet_ext.cli.models.predict.check_device", lambda _: None)
+
+    class MadeError(Exception):
+        """The predictor would have been made."""
+
+    def make(*arguments, **options):
+        made.append(options)
+        raise MadeError
+
+    monkeypatch.setattr("nnunet_ext.prediction.Predictor", make)
+    for device in ("cpu", "cuda"):
+        with pytest.raises(MadeError):
+            main(small_words(small, "--not_on_device", device=device))
+    assert threads == [7, 1]
+    assert made[1] == {"device": "cuda", "step_size": 0.5, "mirroring": True, "on_device": False}

@@ -1,0 +1,44 @@
+"""Write a label map so that it is there whole or not at all."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+
+
+def write_label_map(writer: BaseReaderWriter, labels: NDArray[Any], file: Path, properties: Mapping[str, Any]) -> None:
+    """Write a label map with nnU-Net's writer into a folder beside, and rename it.
+
+    What the writer puts beside it, such as the spacing of a ``.tif``, is renamed before it. A writer that was killed
+    leaves a hidden folder ``.CASE.nii.gz.PID.partial``, which the next one for this case removes.
+
+    Args:
+        writer: The writer of the model's plans.
+        labels: Labels (D, H, W).
+        file: The file; an existing one is replaced.
+        properties: What the reader noted of the image.
+
+    Raises:
+        OSError: It could not be written; what was there is unchanged.
+    """
+    for left in file.parent.glob(f".{glob.escape(file.name)}.*.partial"):
+        shutil.rmtree(left)
+    folder = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    folder.mkdir()
+    try:
+        writer.write_seg(labels, str(folder / file.name), dict(properties))
+        for beside in sorted(folder.iterdir()):
+            if beside.name != file.name:
+                beside.replace(file.with_name(beside.name))
+        (folder / file.name).replace(file)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""nnU-Net's prediction and ours, compared: labels, time and memory."""

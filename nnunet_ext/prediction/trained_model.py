@@ -1,0 +1,184 @@
+"""A trained model of nnU-Net's, read from its folder or from the zip file that ``nnUNetv2_export_model_to_zip`` wrote.
+
+nnU-Net's predictor is not used: packages such as TotalSegmentator replace its methods in the whole process.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import torch
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+from nnunetv2.utilities.label_handling.label_handling import LabelManager, determine_num_input_channels
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from torch import Tensor, nn
+from torch._dynamo import OptimizedModule
+
+from nnunet_ext import sockets
+from nnunet_ext.base.checkpoints import read_trained
+from nnunet_ext.data.dataset_json import is_collection
+from nnunet_ext.data.preprocessed.fast_configuration import FastConfiguration
+from nnunet_ext.errors import UserError, one_line
+from nnunet_ext.files.json_file import read_object
+from nnunet_ext.prediction.model_zip import unpack_model
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class TrainedModel:
+    """What prediction needs of a model; :meth:`load` reads it.
+
+    Args:
+        plans_manager: Its plans.
+        configuration: Its configuration, with our resamplers where they give nnU-Net's results.
+        configuration_name: The configuration's name in the plans.
+        dataset_json: Its dataset.json.
+        label_manager: Its labels.
+        network: The network without deep supervision, on the CPU, with the weights of the first fold.
+        parameters: Weights of each fold; they stay in the checkpoint's file until they are read.
+        mirroring_axes: Axes, of those of a patch, along which the training mirrored; None: no mirroring.
+        channels: Channels of the network's input.
+        unpacked: The temporary folder that a zip file was unpacked into; deleted with the model.
+    """
+
+    plans_manager: PlansManager
+    configuration: FastConfiguration
+    configuration_name: str
+    dataset_json: dict[str, Any]
+    label_manager: LabelManager
+    network: nn.Module
+    parameters: list[dict[str, Tensor]]
+    mirroring_axes: tuple[int, ...] | None
+    channels: int
+    unpacked: TemporaryDirectory[str] | None = None
+
+    @classmethod
+    def load(
+        cls,
+        model: Path,
+        folds: Sequence[int | str] | None = None,
+        checkpoint: str = "checkpoint_final.pth",
+        *,
+        collection: bool = False,
+    ) -> TrainedModel:
+        """Read a model.
+
+        Args:
+            model: Folder ``TRAINER__PLANS__CONFIGURATION``, or a zip file with one.
+            folds: Folds whose logits are averaged; None: all that have this checkpoint, as nnU-Net finds them.
+            checkpoint: Name of the checkpoint.
+            collection: Also read the model of a collection, whose labels are those of no task.
+
+        Raises:
+            UserError: Something of the model is missing or damaged, or it is that of a collection and must not be.
+        """
+        unpacked = None
+        if model.is_file():
+            unpacked = TemporaryDirectory(prefix="nnunet_ext_model_")
+            model = unpack_model(model, Path(unpacked.name), checkpoint)
+        for file in (model / "plans.json", model / "dataset.json"):
+            if not file.is_file():
+                raise UserError(
+                    f"{file}: expected that of a trained model, found no file. Give the folder that holds fold_0."
+                )
+        dataset_json = read_object(model / "dataset.json")
+        if is_collection(dataset_json) and not collection:
+            raise UserError(
+                f"{model}: expected the model of one dataset, found that of a collection. Give a task's view of it."
+            )
+        checkpoints = [read_trained(file) for file in _checkpoint_files(model, folds, checkpoint)]
+        plans = PlansManager(read_object(model / "plans.json"))
+        name = checkpoints[0]["init_args"]["configuration"]
+        configuration = FastConfiguration.of(plans.get_configuration(name))
+        labels = plans.get_label_manager(dataset_json)
+        channels = determine_num_input_channels(plans, configuration, dataset_json)
+        network = _build(checkpoints[0]["trainer_name"], plans, configuration, channels, labels.num_segmentation_heads)
+        parameters = [each["network_weights"] for each in checkpoints]
+        network.load_state_dict(parameters[0])
+        axes = checkpoints[0].get("inference_allowed_mirroring_axes")
+        return cls(
+            plans,
+            configuration,
+            name,
+            dataset_json,
+            labels,
+            _compiled(network),
+            parameters,
+            None if axes is None else tuple(axes),
+            channels,
+            unpacked,
+        )
+
+    @property
+    def file_ending(self) -> str:
+        """Ending of images and label maps, such as ``.nii.gz``."""
+        return str(self.dataset_json["file_ending"])
+
+    def use(self, parameters: dict[str, Tensor]) -> None:
+        """Put the weights of a fold into the network."""
+        network = self.network._orig_mod if isinstance(self.network, OptimizedModule) else self.network
+        network.load_state_dict(parameters)
+
+
+def _checkpoint_files(model: Path, folds: Sequence[int | str] | None, checkpoint: str) -> list[Path]:
+    """The checkpoints in nnU-Net's order, on which the last bit of their average depends: fold_10 before fold_2."""
+    trained = sorted(file for file in model.glob(f"fold_*/{checkpoint}") if file.is_file())
+    names = [file.parent.name.removeprefix("fold_") for file in trained]
+    if folds is not None:
+        if len(folds) == 0:
+            raise UserError(f"{model}: expected at least one fold, got none. Give folds such as 0.")
+        for fold in folds:
+            if str(fold) not in names:
+                raise UserError(
+                    f"{model / f'fold_{fold}' / checkpoint}: expected the checkpoint of fold {fold}, found no file. "
+                    f"Trained: {', '.join(names) or 'none'}."
+                )
+        return [model / f"fold_{fold}" / checkpoint for fold in folds]
+    if not trained:
+        raise UserError(f"{model}: expected a fold with {checkpoint}, found none. Finish a training first.")
+    numbered = [file for file, name in zip(trained, names, strict=True) if name != "all"]
+    return numbered or trained
+
+
+def _build(
+    trainer_name: str, plans: PlansManager, configuration: FastConfiguration, channels: int, heads: int
+) -> nn.Module:
+    build: Callable[..., nn.Module] = _trainer(trainer_name).build_network_architecture
+    if "plans_manager" in inspect.signature(build).parameters:
+        return build(plans, configuration, channels, heads, enable_deep_supervision=False)
+    return build(  # before nnU-Net 2.7
+        configuration.network_arch_class_name,
+        configuration.network_arch_init_kwargs,
+        configuration.network_arch_init_kwargs_req_import,
+        channels,
+        heads,
+        enable_deep_supervision=False,
+    )
+
+
+def _trainer(name: str) -> Any:
+    if name in sockets.names("trainers"):  # also where nnUNet_extTrainer is not set
+        return sockets.load("trainers", name)
+    try:
+        return recursive_find_trainer_class_by_name(name)
+    except RuntimeError as error:
+        raise UserError(
+            f"trainer {name!r} of the checkpoint: expected nnU-Net to find it, got {one_line(error)}. Install the "
+            f"package that it belongs to, and set nnUNet_extTrainer to its folder."
+        ) from error
+
+
+def _compiled(network: nn.Module) -> nn.Module:
+    """Compile where nnU-Net would."""
+    if os.environ.get("nnUNet_compile", "").lower() not in ("true", "1", "t") or isinstance(network, OptimizedModule):
+        return network
+    logger.info("the network is compiled, because nnUNet_compile is set")
+    return cast(nn.Module, torch.compile(network))

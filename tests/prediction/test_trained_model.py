@@ -1,0 +1,140 @@
+"""Models as nnU-Net's predictor loads them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+
+import pytest
+import torch
+from small_model import phantom, stock
+
+from nnunet_ext import sockets
+from nnunet_ext.errors import UserError
+from nnunet_ext.prediction.sliding_window import SlidingWindow
+from nnunet_ext.prediction.trained_model import TrainedModel
+
+OLD = """
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+
+class OldTrainer(nnUNetTrainer):
+    @staticmethod
+    def build_network_architecture(name, kwargs, imports, channels, heads, enable_deep_supervision=True):
+        return get_network_from_plans(
+            name, kwargs, imports, channels, heads, allow_init=True, deep_supervision=enable_deep_supervision
+        )
+"""
+
+
+def rename(model, name):
+    for file in model.glob("fold_*/checkpoint_final.pth"):
+        checkpoint = torch.load(file, weights_only=False)
+        checkpoint["trainer_name"] = name
+        torch.save(checkpoint, file)
+
+
+@pytest.mark.parametrize(
+    ("trained", "wanted", "taken"),
+    [
+        ((0, 2, 10, "all"), None, [0, 2, 1]),  # "all" is none of the folds; nnU-Net sorts by name: 0, 10, 2
+        ((0, 1), (1, 0), [1, 0]),
+        ((0, 1, "all"), ("all",), [2]),
+        ((0, 1), ("1",), [1]),
+        (("all",), None, [0]),
+    ],
+    ids=str,
+)
+def test_folds(write_model, trained, wanted, taken):
+    """The seeds of the folds' weights are 0, 1, 2, ... as trained."""
+    model = write_model(folds=trained)
+    files = [model / f"fold_{fold}" / "checkpoint_final.pth" for fold in trained]
+    weights = [torch.load(file, weights_only=False)["network_weights"] for file in files]
+    if wanted is None and taken == [0, 2, 1]:
+        theirs = stock(model, None).list_of_parameters
+        for fold, place in zip(theirs, taken, strict=True):
+            assert all(torch.equal(value, weights[place][key]) for key, value in fold.items())
+    found = TrainedModel.load(model, wanted).parameters
+    assert len(found) == len(taken)
+    for fold, place in zip(found, taken, strict=True):
+        assert all(torch.equal(value, weights[place][key]) for key, value in fold.items())
+
+
+def test_another_checkpoint(write_model):
+    model = write_model(folds=(0, 1))
+    shutil.copy(model / "fold_1" / "checkpoint_final.pth", model / "fold_1" / "checkpoint_best.pth")
+    assert len(TrainedModel.load(model, None, "checkpoint_best.pth").parameters) == 1
+
+
+def test_a_trainer_with_the_old_signature_in_a_folder_of_its_own(write_model, tmp_path, monkeypatch):
+    (tmp_path / "trainers").mkdir()
+    (tmp_path / "trainers" / "OldTrainer.py").write_text(OLD)
+    monkeypatch.setenv("nnUNet_extTrainer", str(tmp_path / "trainers"))
+    model = write_model()
+    rename(model, "OldTrainer")
+    image = torch.from_numpy(phantom())
+    expected = stock(model).predict_logits_from_preprocessed_data(image)
+    window = SlidingWindow(TrainedModel.load(model), torch.device("cpu"))
+    assert torch.equal(torch.cat([slab.clone() for slab in window.slabs(image)], 1), expected)
+
+
+def test_our_trainers_are_found_without_a_variable(write_model, monkeypatch):
+    model = write_model()
+    rename(model, "NNUNetBaselineTrainer")
+    monkeypatch.delenv(sockets.VARIABLE, raising=False)
+    assert TrainedModel.load(model).channels == 1
+
+
+def test_compiled_as_nnunet_compiles(write_model, monkeypatch):
+    model = write_model(folds=(0, 1), patch_size=[16, 12], spacing=[1.0, 1.0])
+    image = torch.from_numpy(phantom((2, 16, 12)))
+    expected = stock(model, (0, 1)).predict_logits_from_preprocessed_data(image)
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    monkeypatch.setenv("nnUNet_compile", "True")
+    loaded = TrainedModel.load(model, (0, 1))
+    assert type(loaded.network).__name__ == "OptimizedModule"
+    window = SlidingWindow(loaded, torch.device("cpu"))
+    assert torch.equal(torch.cat([slab.clone() for slab in window.slabs(image)], 1), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "folds", "text"),
+    [
+        (lambda model: (model / "plans.json").unlink(), None, "plans.json: expected that of a trained model, found no"),
+        (
+            lambda model: (model / "dataset.json").unlink(),
+            None,
+            "dataset.json: expected that of a trained model, found",
+        ),
+        (lambda model: None, (3,), r"fold_3/checkpoint_final.pth: expected the checkpoint of fold 3, .* Trained: 0"),
+        (lambda model: None, (), "expected at least one fold, got none"),
+        (lambda model: shutil.rmtree(model / "fold_0"), None, "expected a fold with checkpoint_final.pth, found none"),
+        (
+            lambda model: rename(model, "LostTrainer"),
+            None,
+            "trainer 'LostTrainer' of the checkpoint: expected nnU-Net to",
+        ),
+        (
+            lambda model: (model / "fold_0" / "checkpoint_final.pth").write_bytes(b"cut"),
+            None,
+            "expected an intact checkpoint, but it cannot be read",
+        ),
+        (
+            lambda model: (model / "dataset.json").write_text(json.dumps({"tasks": {}})),
+            None,
+            "expected the model of one dataset, found that of a collection. Give a task's view",
+        ),
+    ],
+)
+def test_what_is_wrong(write_model, change, folds, text):
+    model = write_model()
+    change(model)
+    with pytest.raises(UserError, match=text):
+        TrainedModel.load(model, folds)
+
+
+def test_no_model_at_all(tmp_path):
+    with pytest.raises(UserError, match=r"plans.json: expected that of a trained model, found no file\. Give the"):
+        TrainedModel.load(tmp_path / "nowhere")
