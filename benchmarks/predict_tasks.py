@@ -99,10 +99,10 @@ def write_model(root: Path, trainer: str, plans: dict[str, Any], table: TaskTabl
     return model
 
 
-def started(kind: type[nnUNetPredictor], model: Path, device: torch.device, calls: list[int]) -> Any:
-    """Return a predictor with a model; append to ``calls`` whenever its encoder runs."""
+def started(model: Path, device: torch.device, calls: list[int]) -> nnUNetPredictor:
+    """Return nnU-Net's predictor with a model; append to ``calls`` whenever its encoder runs."""
     with redirect_stdout(StringIO()):
-        predictor = kind(device=device, allow_tqdm=False)
+        predictor = nnUNetPredictor(device=device, allow_tqdm=False)
         predictor.initialize_from_trained_model_folder(str(model), (0,))
     predictor.network.encoder.register_forward_hook(lambda *_: calls.append(1))
     return predictor
@@ -165,8 +165,9 @@ def compare(root: Path, arguments: argparse.Namespace, device: torch.device) -> 
     write_nifti(images / "case_0000.nii.gz", noise, IMAGE_SPACING)
 
     counted: list[int] = []
-    together = started(TasksPredictor, model, device, counted)
-    alone = {name: started(nnUNetPredictor, view, device, counted) for name, view in views.items()}
+    together = TasksPredictor(model, (0,), device=device.type)
+    together.model.network.encoder.register_forward_hook(lambda *_: counted.append(1))
+    alone = {name: started(view, device, counted) for name, view in views.items()}
 
     def one_by_one() -> None:
         for name, predictor in alone.items():
@@ -174,7 +175,8 @@ def compare(root: Path, arguments: argparse.Namespace, device: torch.device) -> 
             predictor.predict_from_files_sequential(str(images), str(root / "stock" / name))
 
     def one_pass() -> None:
-        together.predict_tasks(list_images(images, ".nii.gz", 1), viewed, root / "one pass")
+        failed = together.predict_tasks(list_images(images, ".nii.gz", 1), viewed, root / "one pass")
+        assert not failed, failed
 
     sides: dict[str, Callable[[], object]] = {"stock": one_by_one, "one pass": one_pass}
     seconds: dict[str, list[float]] = {name: [] for name in sides}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -20,7 +22,7 @@ from nnunet_ext.stock.lookup import check_trainer
 from nnunet_ext.stock.models import check_folds, model_folder
 
 if TYPE_CHECKING:
-    from nnunet_ext.collection.prediction.tasks_predictor import TasksPredictor
+    from nnunet_ext.collection.prediction.tasks_predictor import FailedCase, TasksPredictor
     from nnunet_ext.collection.prediction.viewed_task import ViewedTask
 
 
@@ -79,16 +81,16 @@ class PredictTasks(Command):
         add("--merge", nargs="+", default=[], metavar="TASK[:LABEL]", help="labels of one merged map, highest first")
         add("-device", default="cuda", type=options.device, help="cpu, cuda or mps [cuda]")
         add("-step_size", type=options.real(0, 1), default=0.5, help="step of the sliding window, in patches [0.5]")
-        add("-npp", type=options.whole(0), default=3, help="processes for reading and preprocessing, 0: this one [3]")
-        add("-nps", type=options.whole(0), default=3, help="processes for resampling and writing, 0: this one [3]")
+        add("-npp", type=options.whole(0), default=3, help="0: read no image ahead [3]")
+        add("-nps", type=options.whole(0), default=3, help="0: write no label map behind [3]")
         add("--disable_tta", action="store_true", help="do not mirror")
         add("--disable_progress_bar", action="store_true", help="show no progress")
         add("--continue_prediction", action="store_true", help="keep existing predictions")
         add("-num_parts", type=options.whole(1), default=1, help="number of commands that share the images [1]")
         add("-part_id", type=options.whole(0), default=0, help="the share of this command, from 0 [0]")
-        add("--not_on_device", action="store_true", help="sum up the predictions in the CPU's memory, not the GPU's")
+        add("--not_on_device", action="store_true", help="keep sums of logits in the computer's memory, not the GPU's")
         add("-heads_at_once", type=options.whole(1), metavar="N", help="classes per pass [as many as fit the memory]")
-        add("--no_check", action="store_true", help="skip reading all images first")
+        add("--no_check", action="store_true", help="do not read all images first, but check each when it is its turn")
 
     def run(self) -> int:
         """Predict."""
@@ -116,20 +118,29 @@ class PredictTasks(Command):
         cases = images.cases()[self.part_id :: self.num_parts]
         if not self.no_check:
             images.check(tasks, show_progress=not self.disable_progress_bar)
-        self._predictor(model).predict_tasks(
-            cases,
-            tasks,
-            self.o,
-            preprocessing_processes=self.npp,
-            export_processes=self.nps,
-            heads_at_once=self.heads_at_once,
-            overwrite=not self.continue_prediction,
-        )
+        from tqdm.contrib.logging import logging_redirect_tqdm
+
+        predictor = self._predictor(model)
+        with logging_redirect_tqdm([logging.getLogger("nnunet_ext")]):  # above the bars
+            failed = predictor.predict_tasks(
+                cases,
+                tasks,
+                self.o,
+                heads_at_once=self.heads_at_once,
+                overwrite=not self.continue_prediction,
+                check=self.no_check,
+                read_ahead=self.npp > 0,
+                write_behind=self.nps > 0,
+                show_progress=not self.disable_progress_bar,
+            )
         if merge is not None:
+            merged = {label.task for label in merge.labels}
+            lost = {each.name for each in failed if merged & set(each.tasks)}
             reader = tasks[0].plans_manager.image_reader_writer_class()
-            merge.write(self.o, [case.name for case in cases], images.ending, reader)
-        print(f"{len(cases)} case{'s' * (len(cases) > 1)}: {', '.join(task.task.name for task in tasks)} in {self.o}")
-        return 0
+            merge.write(self.o, [case.name for case in cases if case.name not in lost], images.ending, reader)
+        done = len(cases) - len({each.name for each in failed})
+        print(f"{done} case{'s' * (done != 1)}: {', '.join(task.task.name for task in tasks)} in {self.o}")
+        return _report(failed)
 
     def _check_part(self) -> None:
         if self.part_id >= self.num_parts:
@@ -159,13 +170,23 @@ class PredictTasks(Command):
 
         # as nnUNetv2_predict does
         torch.set_num_threads(os.cpu_count() or 1 if self.device == "cpu" else 1)
-        predictor = TasksPredictor(
-            tile_step_size=self.step_size,
-            use_mirroring=not self.disable_tta,
-            perform_everything_on_device=not self.not_on_device,
-            device=torch.device(self.device),
-            allow_tqdm=not self.disable_progress_bar,
+        return TasksPredictor(
+            model,
+            self.f,
+            self.chk,
+            device=self.device,
+            step_size=self.step_size,
+            mirroring=not self.disable_tta,
+            on_device=not self.not_on_device,
         )
-        folds = [int(fold) if fold != "all" else fold for fold in self.f]
-        predictor.initialize_from_trained_model_folder(str(model), folds, self.chk)
-        return predictor
+
+
+def _report(failed: Sequence[FailedCase]) -> int:
+    """List what was not predicted; return the exit code."""
+    if not failed:
+        return 0
+    names = len({each.name for each in failed})
+    print(f"{names} case{'s' * (names > 1)} not predicted:", file=sys.stderr)
+    for each in failed:
+        print(f"{each.name}, {', '.join(each.tasks)}: {each.problem}", file=sys.stderr)
+    return 1

@@ -54,7 +54,7 @@ class ImageFolder:
         numbers = [re.fullmatch(rf".+_(\d{{4}}){re.escape(ending)}", name) for name in names]
         channels = max((int(match[1]) + 1 for match in numbers if match), default=1)
         if channels == 1:
-            channels = _channels_in_one_file(list_images(folder, ending, 1)[0], tasks, ending)
+            channels = _channels_in_one_file(list_images(folder, ending, 1), tasks, ending)
         return cls(folder, ending, channels)
 
     def cases(self) -> list[Case]:
@@ -103,7 +103,14 @@ def _kind(channels: int, ending: str) -> str:
     return f"{channels} channel{'s' * (channels > 1)} ({ending})"
 
 
-def _channels_in_one_file(case: Case, tasks: Sequence[ViewedTask], ending: str) -> int:
-    """A file may hold several channels."""
-    plans = next(task.plans for task in tasks if task.file_ending == ending)
-    return len(read_image(planned_reader(plans), case.images[0])[0])
+def _channels_in_one_file(cases: Sequence[Case], tasks: Sequence[ViewedTask], ending: str) -> int:
+    """A file may hold several channels: those of the first one that can be read."""
+    reader = planned_reader(next(task.plans for task in tasks if task.file_ending == ending))
+    problem: UserError | None = None
+    for case in cases:
+        try:
+            return len(read_image(reader, case.images[0])[0])
+        except UserError as error:  # prediction says what is wrong with this case, and predicts the others
+            problem = problem or error
+    assert problem is not None
+    raise problem

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nnunet_ext.data.dataset_json import foreground
 from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.files.json_file import write_json
+from nnunet_ext.prediction.label_file import write_label_map
 
 FOLDER = "merged"
 
@@ -106,7 +107,7 @@ class Merge:
         for case in cases:
             read = {task: reader.read_seg(str(output / task / f"{case}{ending}")) for task in tasks}
             merged = self.apply({task: label_map[0] for task, (label_map, _) in read.items()})
-            reader.write_seg(merged, str(folder / f"{case}{ending}"), read[tasks[0]][1])
+            write_label_map(reader, merged, folder / f"{case}{ending}", read[tasks[0]][1])
 
 
 def _labels(task: str, description: Mapping[str, Any]) -> Iterator[MergedLabel]:

@@ -1,4 +1,4 @@
-"""Which tasks are predicted together, so that their logits fit the memory."""
+"""Which tasks are predicted together, so that they fit the memory."""
 
 from __future__ import annotations
 
@@ -6,35 +6,44 @@ import math
 from collections.abc import Iterator, Sequence
 
 from nnunet_ext.base.free_memory import free_memory
-from nnunet_ext.collection.prediction.viewed_task import ViewedTask
+from nnunet_ext.collection.prediction.pass_memory import PassMemory
+from nnunet_ext.collection.prediction.task_model import TaskModel
 
-BYTES = 4  # of a logit: two of half precision, the sum over folds and that of one
-SHARE = 0.25  # of the free memory; the rest is for resampling and writing
+SHARE = 0.25  # of the free memory; the rest is for the network, reading the next image and writing
 
 
 def task_chunks(
-    tasks: Sequence[ViewedTask], size: Sequence[int], heads_at_once: int | None = None
-) -> Iterator[list[ViewedTask]]:
-    """Yield the tasks in groups whose heads are no more than a limit; a task with more is a group of its own.
+    tasks: Sequence[TaskModel], memory: PassMemory, heads_at_once: int | None = None, gpu_free: int | None = None
+) -> Iterator[list[TaskModel]]:
+    """Yield the tasks in groups that fit the memory; a task that does not fit is a group of its own.
 
     The encoder runs once per group.
 
     Args:
         tasks: The tasks.
-        size: Voxels (D, H, W) of the preprocessed image.
-        heads_at_once: The limit; None: as many as take a quarter of the memory that is free.
+        memory: What they take.
+        heads_at_once: Most heads of a group; None: what takes a quarter of the memory that is free.
+        gpu_free: Free bytes of the GPU's memory, if the sums of logits are kept there.
     """
-    limit = _heads_that_fit(size) if heads_at_once is None else heads_at_once
-    chunk: list[ViewedTask] = []
+    free = free_memory()
+    limit = math.inf if free is None else SHARE * free
+
+    def fit(group: list[TaskModel]) -> bool:
+        heads = sum(task.heads for task in group)
+        if heads_at_once is not None:
+            return heads <= heads_at_once
+        sums = heads * memory.sums
+        whole = sum(task.heads for task in group if task.why_stock is not None)
+        others = whole * memory.whole + len(group) * memory.label_map
+        if gpu_free is None:
+            return sums + others <= limit
+        return sums <= SHARE * gpu_free and others <= limit
+
+    chunk: list[TaskModel] = []
     for task in tasks:
-        if chunk and sum(other.task.heads for other in chunk) + task.task.heads > limit:
+        if chunk and not fit([*chunk, task]):
             yield chunk
             chunk = []
         chunk.append(task)
     if chunk:
         yield chunk
-
-
-def _heads_that_fit(size: Sequence[int]) -> float:
-    free = free_memory()
-    return math.inf if free is None else SHARE * free / (BYTES * math.prod(size))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel
@@ -91,19 +89,6 @@ def test_evaluation(untrained):
     assert set(summary["mean"]) == {"1", "2", "3"}
 
 
-@pytest.mark.slow
-def test_worker_processes(untrained):
-    """As without the options: other processes read, preprocess and write."""
-    assert main(words(untrained)) == 0
-    alone = {file: labels(file) for file in (untrained / "out").rglob("*.nii.gz")}
-    shutil.rmtree(untrained / "out")
-    command = [sys.executable, "-m", "nnunet_ext.cli.main", *words(untrained, "-npp", "1", "-nps", "1")]
-    subprocess.run(command, check=True, capture_output=True)
-    assert len(alone) == 8
-    for file, expected in alone.items():
-        np.testing.assert_array_equal(labels(file), expected)
-
-
 def test_merging(untrained):
     assert main(words(untrained, "--merge", "organ:tumour", "nested", "organ")) == 0
     out = untrained / "out"
@@ -162,13 +147,13 @@ def test_parts_and_continuing(untrained, monkeypatch):
     seen = []
     make, predict = TasksPredictor.__init__, TasksPredictor.predict_tasks
 
-    def notes_options(self, **options):
-        seen.append(options["perform_everything_on_device"])
-        make(self, **options)
+    def notes_options(self, *arguments, **options):
+        seen.append(options["on_device"])
+        make(self, *arguments, **options)
 
     def notes_heads(self, *arguments, **options):
-        seen.append(options["heads_at_once"])
-        predict(self, *arguments, **options)
+        seen.append([options[name] for name in ("heads_at_once", "read_ahead", "write_behind", "check")])
+        return predict(self, *arguments, **options)
 
     monkeypatch.setattr(TasksPredictor, "__init__", notes_options)
     monkeypatch.setattr(TasksPredictor, "predict_tasks", notes_heads)
@@ -178,11 +163,12 @@ def test_parts_and_continuing(untrained, monkeypatch):
         assert [file.name for file in (untrained / "out" / task).glob("*.nii.gz")] == ["unseen_001.nii.gz"]
     done = untrained / "out" / "organ" / "unseen_001.nii.gz"
     before = done.stat().st_mtime_ns
-    assert main(words(untrained, *options, "--continue_prediction", "-heads_at_once", "4")) == 0
+    more = ["--continue_prediction", "-heads_at_once", "4", "-npp", "1", "-nps", "1", "--no_check"]
+    assert main(words(untrained, *options, *more)) == 0
     for task in ("organ", "nested", "merged"):
         assert len(list((untrained / "out" / task).glob("*.nii.gz"))) == 2
     assert done.stat().st_mtime_ns == before
-    assert seen == [False, None, True, 4]
+    assert seen == [False, [None, False, False, False], True, [4, True, True, True]]
 
 
 def test_images_that_no_task_takes(untrained, mistake):
@@ -210,6 +196,39 @@ def test_a_truncated_image(untrained, mistake):
     file = untrained / "raw" / "Dataset901_Organ" / "imagesTs" / "unseen_001_0000.nii.gz"
     file.write_bytes(file.read_bytes()[:-300])
     assert mistake(words(untrained)).startswith(f"{file}: expected an intact image, but it is corrupt")
+
+
+def test_a_truncated_image_that_is_not_read_first(untrained, capfd):
+    """Other cases are predicted and merged; of this one, an older label map stays, and is not merged."""
+    options = ["--tasks", "organ", "coarse", "--merge", "organ", "coarse"]
+    assert main(words(untrained, *options)) == 0
+    shutil.rmtree(untrained / "out" / "merged")
+    capfd.readouterr()
+    file = untrained / "raw" / "Dataset901_Organ" / "imagesTs" / "unseen_000_0000.nii.gz"
+    file.write_bytes(file.read_bytes()[:-300])
+    assert main(words(untrained, *options, "--no_check")) == 1
+    shown = capfd.readouterr()
+    assert shown.out == f"1 case: organ, coarse in {untrained / 'out'}\n"
+    reason = f"{file}: expected an intact image, but it is corrupt or truncated"
+    *logged, title, line = shown.err.splitlines()
+    assert [each.split(": ")[0] for each in logged] == [
+        "case unseen_000 was not predicted for organ",
+        "case unseen_000 was not predicted for coarse",
+    ]
+    assert title == "1 case not predicted:"
+    assert line.startswith(f"unseen_000, organ, coarse: {reason}")
+    assert [each.name for each in (untrained / "out" / "merged").glob("*.gz")] == ["unseen_001.nii.gz"]
+    assert (untrained / "out" / "organ" / "unseen_000.nii.gz").is_file()
+
+
+def test_progress_bars(untrained, capfd):
+    quiet = words(untrained, "--tasks", "organ", "coarse", "--no_check")
+    quiet.remove("--disable_progress_bar")
+    assert main(quiet) == 0
+    shown = capfd.readouterr().err
+    assert "cases: 100%" in shown
+    assert "4/4" in shown  # two cases, for each of two groups
+    assert "unseen_000: 100%" in shown
 
 
 def test_predict_on_a_view_whose_checkpoint_is_gone(untrained, mistake):

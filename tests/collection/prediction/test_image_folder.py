@@ -113,3 +113,13 @@ def test_no_image(tmp_path):
 def test_a_wrong_name(tmp_path):
     with pytest.raises(UserError, match=r"a.nii.gz: expected a name like CASE_0000.nii.gz"):
         ImageFolder.read(write(tmp_path, "a"), TASKS)
+
+
+def test_the_first_image_is_corrupt(tmp_path):
+    """Another one tells the number of channels; only if none can be read is the folder refused, for the first."""
+    write(tmp_path, "b_0000")
+    (tmp_path / "a_0000.nii.gz").write_bytes(b"no image")
+    assert ImageFolder.read(tmp_path, TASKS).channels == 1
+    (tmp_path / "b_0000.nii.gz").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"a_0000\.nii\.gz: expected an intact image"):
+        ImageFolder.read(tmp_path, TASKS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,3 +94,23 @@ def test_files(tmp_path):
     description = json.loads((tmp_path / "merged" / "dataset.json").read_text())
     labels = {"background": 0, "spleen:spleen": 1, "liver:liver": 2, "liver:tumour": 3}
     assert description == {"labels": labels, "file_ending": ".nii.gz"}
+
+
+def test_a_merged_map_that_is_half_written(tmp_path, monkeypatch):
+    """The older one stays."""
+    for task in ("liver", "spleen"):
+        (tmp_path / task).mkdir()
+        write_nifti(tmp_path / task / "case.nii.gz", np.zeros((4, 5, 6), np.uint8), (1.0, 1.0, 1.0))
+    merge = Merge.parse(["spleen", "liver"], DESCRIPTIONS)
+    merge.write(tmp_path, ["case"], ".nii.gz", SimpleITKIO())
+    before = (tmp_path / "merged" / "case.nii.gz").read_bytes()
+
+    def half(self, labels, file, properties):
+        Path(file).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SimpleITKIO, "write_seg", half)
+    with pytest.raises(KeyboardInterrupt):
+        merge.write(tmp_path, ["case"], ".nii.gz", SimpleITKIO())
+    assert (tmp_path / "merged" / "case.nii.gz").read_bytes() == before
+    assert len(list((tmp_path / "merged").iterdir())) == 2
