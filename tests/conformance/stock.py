@@ -16,6 +16,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ def prepare_for(trainer: str, data: str) -> int:
 
 def plan_and_preprocess(number: int, planner: str, *configurations: str, plans: str | None = None) -> None:
     """Run nnunet_ext plan_and_preprocess with the knobs of a short run."""
-    words = ["-d", number, "-pl", planner, "-c", *configurations, "-npfp", 2, "-np", 2, "--no_pbar", "--set"]
+    words = ["-d", number, "-pl", planner, "-c", *configurations, "-npfp", 2, "-np", 1, "--no_pbar", "--set"]
     words += [f"{key}={value}" for key, value in SHORT.items()]
     words += ["-overwrite_plans_name", plans] if plans else []
     assert nnunet_ext(["plan_and_preprocess", *map(str, words)]) == 0
@@ -236,6 +237,29 @@ def prepare_residual_encoder(trainer: str, data: str) -> str:
     return write_plans(trainer, data, plans, name, **SHORT)
 
 
+@functools.cache
+def prepare_cascade(trainer: str, data: str) -> str:
+    """Add the two configurations to the plans, as nnU-Net's integration tests do, and preprocess."""
+    plans = read_plans(trainer, data)
+    configurations = plans["configurations"]
+    full = configurations["3d_fullres"]
+    configurations["3d_lowres"] = {
+        "inherits_from": "3d_fullres",
+        "data_identifier": "LiteCascadePlans_3d_lowres",
+        "spacing": [1.25 * step for step in full["spacing"]],
+        "median_image_size_in_voxels": [length / 1.25 for length in full["median_image_size_in_voxels"]],
+        "architecture": deepcopy(full["architecture"]),
+        "next_stage": "3d_cascade_fullres",
+    }
+    configurations["3d_cascade_fullres"] = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
+    name = write_plans(trainer, data, plans, "LiteCascadePlans")
+    number = prepare_for(trainer, data)
+    stock("nnUNetv2_preprocess", "-d", number, "-plans_name", name, "-c", "3d_lowres", "-np", 2)
+    words = ["-d", number, "-p", name, "-c", "3d_lowres", "-np", 1, "--no_pbar"]
+    assert nnunet_ext(["preprocess_unlabelled", *map(str, words)]) == 0
+    return name
+
+
 def train(trainer: str, data: str, configuration: str, fold: int | str = 0, *flags: object, plans: str = PLANS) -> Path:
     """Run nnUNetv2_train and return the folder of the model's fold."""
     number = prepare_for(trainer, data)
@@ -270,12 +294,28 @@ def predict(
     plans: str = PLANS,
 ) -> Path:
     """Run nnUNetv2_predict on the unseen cases and return ``out``."""
-    stock(
-        "nnUNetv2_predict", "-i", folder("nnUNet_raw", data) / "imagesTs", "-o", out, "-d", prepare(data),
-        "-c", configuration, "-tr", trainer, "-p", model_plans(trainer, data, plans), "-f", *folds,
-        "-device", "cpu", "-npp", 0, "-nps", 0, "--disable_progress_bar", *flags,
-    )  # fmt: skip
+    images = folder("nnUNet_raw", data) / "imagesTs"
+    stock("nnUNetv2_predict", *prediction(trainer, data, configuration, images, out, *flags, folds=folds, plans=plans))
     return out
+
+
+def prediction(
+    trainer: str,
+    data: str,
+    configuration: str,
+    images: Path,
+    out: Path,
+    *flags: object,
+    folds: Sequence[int | str] = (0,),
+    plans: str = PLANS,
+) -> list[str]:
+    """Return what follows ``nnUNetv2_predict``, or ``nnunet_ext predict``."""
+    words = [
+        "-i", images, "-o", out, "-d", prepare(data), "-c", configuration, "-tr", trainer,
+        "-p", model_plans(trainer, data, plans), "-f", *folds,
+        "-device", "cpu", "-npp", 0, "-nps", 0, "--disable_progress_bar", *flags,
+    ]  # fmt: skip
+    return [str(word) for word in words]
 
 
 def check_predicted_and_evaluate(data: str, predictions: Path) -> None:

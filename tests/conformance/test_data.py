@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +15,15 @@ from stock import (
     dataset_to_train,
     plan_and_preprocess,
     predict,
+    prepare_cascade,
     prepare_for,
     prepare_residual_encoder,
     read_plans,
-    stock,
     train,
+    trained,
     whole_path,
-    write_plans,
 )
 
-from nnunet_ext.cli.main import main as nnunet_ext
 from nnunet_ext.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -105,37 +102,14 @@ def planned_by(planner: str, dataset: str) -> str:
 @pytest.mark.parametrize("labels", ["plain", "regions", "regions+ignore"])
 def test_cascade(trainer: str, labels: str, tmp_path: Path, refuses: Any) -> None:
     name = prepare_cascade(trainer, labels)
-    check_trained(train(trainer, labels, "3d_lowres", "all", plans=name))
+    check_trained(trained(trainer, labels, "3d_lowres", "all", plans=name))
     if trainer in SEMI_SUPERVISED_TRAINERS:
         with refuses(UserError, match="expected a configuration of one stage"):
             train(trainer, labels, "3d_cascade_fullres", plans=name)
         return
-    check_trained(train(trainer, labels, "3d_cascade_fullres", plans=name))
+    check_trained(trained(trainer, labels, "3d_cascade_fullres", plans=name))
     lowres = predict(trainer, labels, "3d_lowres", tmp_path / "lowres", folds=["all"], plans=name)
     predictions = predict(
         trainer, labels, "3d_cascade_fullres", tmp_path / "cascade", "-prev_stage_predictions", lowres, plans=name
     )
     check_predicted_and_evaluate(labels, predictions)
-
-
-@functools.cache
-def prepare_cascade(trainer: str, data: str) -> str:
-    """Add the two configurations to the plans, as nnU-Net's integration tests do, and preprocess."""
-    plans = read_plans(trainer, data)
-    configurations = plans["configurations"]
-    full = configurations["3d_fullres"]
-    configurations["3d_lowres"] = {
-        "inherits_from": "3d_fullres",
-        "data_identifier": "LiteCascadePlans_3d_lowres",
-        "spacing": [1.25 * step for step in full["spacing"]],
-        "median_image_size_in_voxels": [length / 1.25 for length in full["median_image_size_in_voxels"]],
-        "architecture": deepcopy(full["architecture"]),
-        "next_stage": "3d_cascade_fullres",
-    }
-    configurations["3d_cascade_fullres"] = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
-    name = write_plans(trainer, data, plans, "LiteCascadePlans")
-    number = prepare_for(trainer, data)
-    stock("nnUNetv2_preprocess", "-d", number, "-plans_name", name, "-c", "3d_lowres", "-np", 2)
-    words = ["-d", number, "-p", name, "-c", "3d_lowres", "-np", 1, "--no_pbar"]
-    assert nnunet_ext(["preprocess_unlabelled", *map(str, words)]) == 0
-    return name
