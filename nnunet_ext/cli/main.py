@@ -16,6 +16,7 @@ from nnunet_ext.cli.data.phantoms import Phantoms
 from nnunet_ext.cli.data.plan_and_preprocess import PlanAndPreprocess
 from nnunet_ext.cli.data.preprocess import Preprocess
 from nnunet_ext.cli.data.preprocess_unlabelled import PreprocessUnlabelled
+from nnunet_ext.cli.models.check_parity import CheckParity
 from nnunet_ext.cli.models.compare import Compare
 from nnunet_ext.cli.models.export_backbone import ExportBackbone
 from nnunet_ext.cli.models.predict import Predict
@@ -44,6 +45,7 @@ COMMANDS: dict[str, type[Command]] = {
         Train,
         Predict,
         PredictTasks,
+        CheckParity,
         TaskViews,
         ExportBackbone,
         Strip,

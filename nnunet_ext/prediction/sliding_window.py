@@ -137,9 +137,9 @@ class _Sums:
         self._gaussian = compute_gaussian(patch, sigma_scale=1.0 / 8, value_scaling_factor=10, device=place)
 
     def add(self, fold: int, window: Window, logits: Tensor) -> None:
-        logits = logits.to(self._place)
-        logits *= self._gaussian
-        self._logits[(fold, slice(None), *window)] += logits
+        for total, head in zip(self._logits[fold], logits.to(self._place), strict=True):  # all at once would be copied
+            head *= self._gaussian
+            total[window] += head
         if fold == 0:
             self._weights[window] += self._gaussian
 

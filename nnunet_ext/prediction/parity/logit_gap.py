@@ -93,7 +93,7 @@ class LogitGap:
         if len(planned) == 2:  # slices keep their distance
             planned = [spacing[0], *planned]
         how = FastConfiguration.of(self.configuration).planned_resampling("probabilities", planned, spacing)
-        found = []
+        found: list[tuple[NDArray[Any], ...]] = []
         for axis, (source, target) in enumerate(zip(self.logits.shape[1:], shape.tolist(), strict=True)):
             thick = axis == how.separate_axis
             matrix = (coarse_axis_matrix if thick else axis_matrix)(source, target, how.order_z if thick else how.order)

@@ -1,0 +1,186 @@
+"""``nnunet_ext check_parity``: its table, exit code and files; mistakes in one line."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_model import phantom, write_image, write_small_model
+
+from nnunet_ext import sockets
+from nnunet_ext.cli.main import main
+from nnunet_ext.errors import UserError
+from nnunet_ext.prediction.parity import comparison
+from nnunet_ext.prediction.parity.comparison import CaseParity
+from nnunet_ext.prediction.parity.sides import Cost, Settings
+
+GIB = 2**30
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model with three folds, and the images a and b; the door that the command opens is closed again afterwards."""
+    monkeypatch.setenv(sockets.VARIABLE, "")
+    monkeypatch.chdir(tmp_path)
+    for name, seed in (("a", 1), ("b", 2)):
+        write_image(tmp_path / "images" / f"{name}_0000.nii.gz", phantom((10, 18, 14), seed=seed)[0], (2.0, 1.3, 1.2))
+    return write_small_model(tmp_path / "results", folds=(0, 10, 2, "all"))
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Settings]]:
+    """The comparison is replaced by its results; return the settings that it was called with."""
+    seen: list[Settings] = []
+
+    def replace(*results: CaseParity | UserError) -> list[Settings]:
+        def compare(settings, model, cases, output):
+            seen.append(settings)
+            (output / "stock").mkdir()
+            for result in results[: len(cases)]:
+                if isinstance(result, UserError):
+                    raise result
+                yield result
+
+        monkeypatch.setattr(comparison, "compare_predictions", compare)
+        return seen
+
+    return replace
+
+
+def parity(name: str = "a", differing: int = 0, gap: float = 0.0, dice: float | None = 1.0) -> CaseParity:
+    return CaseParity(name, 2000, differing, dice, gap, Cost(2.0, GIB), Cost(4.0, 5 * GIB))
+
+
+def cells(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+
+
+def test_a_model_in_two_processes(model, capfd):
+    """Nothing is replaced: two processes that predict one image."""
+    words = [
+        str(model),
+        "images",
+        "-device",
+        "cpu",
+        "-f",
+        "0",
+        "2",
+        "-n",
+        "1",
+        "--keep",
+        "-o",
+        "out",
+        "-step_size",
+        "1",
+    ]
+    assert main(["check_parity", *words]) == 0
+    text = capfd.readouterr().out
+    header, _, case, total = cells(text)
+    assert header[:2] == ["case", "voxels"]
+    assert (case[0], total[0]) == ("a", "all")
+    assert case[1] == str(10 * 18 * 14)
+    assert int(case[2]) <= 3
+    assert float(case[4]) > 0.99
+    seconds, memory = list(map(float, case[6:8])), list(map(float, case[8:]))
+    assert min(seconds) > 0
+    assert all(0 < size < 3 for size in memory)
+    file = Path("out/parity.md").read_text()
+    assert cells(file) == cells(text)
+    assert f"{model}, folds 0 2, checkpoint_final.pth, mirroring as in the training, step size 1, cpu\n" in file
+    assert sorted(path.name for path in Path("out").iterdir()) == ["nnunet_ext", "parity.md", "stock"]
+    assert Path("out/stock/a.nii.gz").is_file()
+    assert Path("out/nnunet_ext/a.nii.gz").is_file()
+
+
+def test_the_table(model, given, capsys):
+    given(parity(), parity("b", 20, 0.75, None))
+    assert main(["check_parity", str(model), "images", "-device", "cpu"]) == 0
+    text = capsys.readouterr().out
+    assert cells(text)[2:] == [
+        ["a", "2000", "0", "0", "1.000000", "0.00", "4.00", "2.00", "5.00", "1.00"],
+        ["b", "2000", "20", "1.0e-02", "", "0.75", "4.00", "2.00", "5.00", "1.00"],
+        ["all", "4000", "20", "5.0e-03", "1.000000", "0.75", "8.00", "4.00", "5.00", "1.00"],
+    ]
+    verdict = (
+        "The predictions differ by rounding only: 20 of 4000 voxels, at which the two logits are within one step of "
+        "fp16."
+    )
+    assert text.endswith(f"\n{verdict}\nparity/parity.md written\n")
+    file = Path("parity/parity.md").read_text()
+    assert verdict in file
+    assert list(Path("parity").iterdir()) == [Path("parity/parity.md")]  # label maps are not kept
+
+
+def test_the_settings(model, given):
+    seen = given(parity())
+    assert main(["check_parity", str(model), "images", "-device", "cpu"]) == 0
+    assert main(["check_parity", str(model), "images", "-device", "cpu", "-f", "all", "--disable_tta"]) == 0
+    # nnU-Net's order, on which the last bit of the average depends
+    assert seen == [
+        Settings(model, ("0", "10", "2"), "checkpoint_final.pth", "cpu", 0.5, True),
+        Settings(model, ("all",), "checkpoint_final.pth", "cpu", 0.5, False),
+    ]
+
+
+@pytest.mark.parametrize(("gap", "shown"), [(35.26, "35.3"), (np.inf, "inf"), (np.nan, "nan")])
+def test_more_than_rounding(model, given, capsys, gap, shown):
+    given(parity("a", 3, 0.5), parity("b", 1, gap))
+    assert main(["check_parity", str(model), "images", "-device", "cpu"]) == 1
+    text = "The predictions differ by more than rounding: at a voxel of b, the two logits are"
+    assert f"\n{text} {shown} steps of fp16 apart.\n" in capsys.readouterr().out
+
+
+def test_equal(model, given, capsys):
+    given(parity(), parity("b"))
+    assert main(["check_parity", str(model), "images", "-device", "cpu"]) == 0
+    assert "\nThe label maps are equal: all 4000 voxels.\n" in capsys.readouterr().out
+
+
+def test_a_case_that_fails(model, given, capsys):
+    given(parity(), UserError("b: expected a prediction by nnU-Net, which failed: full"))
+    assert main(["check_parity", str(model), "images", "-device", "cpu"]) == 2
+    shown = capsys.readouterr()
+    assert "\nThe label maps are equal: all 2000 voxels. 1 of 2 cases were not compared.\n" in shown.out
+    assert shown.err == "nnunet_ext: error: b: expected a prediction by nnU-Net, which failed: full\n"
+    assert "1 of 2 cases were not compared" in Path("parity/parity.md").read_text()
+
+
+def test_a_zip_file(model, given, capsys):
+    seen = given(parity(), parity("b"))
+    with zipfile.ZipFile("model.zip", "w") as archive:
+        for file in model.rglob("*.*"):
+            archive.write(file, file.relative_to(model.parents[1]))
+    assert main(["check_parity", "model.zip", "images", "-device", "cpu", "-n", "1"]) == 0
+    assert [row[0] for row in cells(capsys.readouterr().out)[2:]] == ["a", "all"]
+    assert (seen[0].model.name, seen[0].folds) == (model.name, ("0", "10", "2"))
+    assert list(Path("parity").iterdir()) == [Path("parity/parity.md")]
+
+
+def test_a_model_that_is_left_to_nnunet(model, given, capsys):
+    seen = given(parity())
+    plans = json.loads((model / "plans.json").read_text())
+    plans["configurations"]["3d_fullres"]["resampling_fn_probabilities"] = "resample_torch_fornnunet"
+    (model / "plans.json").write_text(json.dumps(plans))
+    assert main(["check_parity", str(model), "images", "-device", "cpu"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(
+        f"{model}: nothing to compare, nnunet_ext predict leaves this model to nnU-Net: the plans name "
+        f"resample_torch_fornnunet"
+    )
+    assert seen == []
+
+
+def test_mistakes(model, mistake):
+    words = f"check_parity {model} images -device cpu"
+    text = "none: expected a trained model, found none. Give its folder or its zip file."
+    assert mistake(words.replace(str(model), "none")) == text
+    assert "expected the checkpoint of fold 5, found no file" in mistake(f"{words} -f 5")
+    Path("images/a_0000.nii.gz").unlink()
+    Path("images/b_0000.nii.gz").unlink()
+    assert mistake(words).startswith("images: expected images named CASE_0000.nii.gz, found none.")
+    Path("file").touch()
+    assert "expected a folder, found a file at file" in mistake(f"{words} -o file")
