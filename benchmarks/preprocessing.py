@@ -27,6 +27,7 @@ from typing import Any
 
 import blosc2
 import numpy as np
+import torch
 from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from scipy import ndimage
@@ -156,6 +157,7 @@ def steps_of_a_case(state: PreprocessedState, folder: Path) -> dict[str, list[fl
     manager, (name, case) = PlansManager(dict(state.plans)), next(iter((state.raw_cases or {}).items()))
     planned, found = manager.get_configuration(CONFIGURATION), {step: [] for step in (*STEPS, "the rest", "in all")}
     files = [str(image) for image in case.images], str(case.label)
+    torch.set_num_threads(1)
     for configuration in (planned, FastConfiguration.of(planned)):
         preprocessor = configuration.preprocessor_class(verbose=False)
         place = str(folder / f"{type(configuration).__name__}_{name}")

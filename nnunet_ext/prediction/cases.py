@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,6 +19,7 @@ from nnunet_ext.errors import one_line
 from nnunet_ext.prediction.sliding_window import Progress
 from nnunet_ext.prediction.stages import LabelledCase, Stages
 from nnunet_ext.processes.made_ahead import made_ahead
+from nnunet_ext.processes.process_memory import process_memory
 
 logger = logging.getLogger(__name__)
 STAGES = ("reading", "resampling", "network", "export")
@@ -141,9 +140,5 @@ def window_bar(name: str, *, show: bool = True) -> Iterator[Progress]:
 
 def _peaks(device: torch.device) -> tuple[int | None, int | None]:
     gpu = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-    if importlib.util.find_spec("resource") is None:  # Windows
-        return None, gpu
-    import resource
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024, gpu
+    memory = process_memory()
+    return None if memory is None else memory.peak, gpu

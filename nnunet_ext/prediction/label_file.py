@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import shutil
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
+
+from nnunet_ext.processes.run_lock import Holder
 
 if TYPE_CHECKING:
     from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
@@ -19,7 +23,7 @@ def write_label_map(writer: BaseReaderWriter, labels: NDArray[Any], file: Path, 
     """Write a label map with nnU-Net's writer into a folder beside, and rename it.
 
     What the writer puts beside it, such as the spacing of a ``.tif``, is renamed before it. A writer that was killed
-    leaves a hidden folder ``.CASE.nii.gz.PID.partial``, which the next one for this case removes.
+    leaves a hidden folder ``.CASE.nii.gz.HOST.PID.partial``, which the next one for this case on this host removes.
 
     Args:
         writer: The writer of the model's plans.
@@ -30,9 +34,14 @@ def write_label_map(writer: BaseReaderWriter, labels: NDArray[Any], file: Path, 
     Raises:
         OSError: It could not be written; what was there is unchanged.
     """
-    for left in file.parent.glob(f".{glob.escape(file.name)}.*.partial"):
-        shutil.rmtree(left)
-    folder = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    host = socket.gethostname()
+    start = f".{file.name}.{host}."
+    for other in file.parent.glob(f"{glob.escape(start)}*.partial"):
+        pid = re.fullmatch(r"(\d{1,9})\.partial", other.name.removeprefix(start))
+        # one of our own number is of an earlier process: in containers, numbers recur
+        if pid and (int(pid[1]) == os.getpid() or not Holder(int(pid[1]), host, "", "", "").is_alive()):
+            shutil.rmtree(other, ignore_errors=True)
+    folder = file.with_name(f"{start}{os.getpid()}.partial")
     folder.mkdir()
     try:
         writer.write_seg(labels, str(folder / file.name), dict(properties))

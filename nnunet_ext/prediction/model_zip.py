@@ -22,7 +22,8 @@ def unpack_model(file: Path, folder: Path, checkpoint: str) -> Path:
         The model's folder in ``folder``.
 
     Raises:
-        UserError: It is no zip file, is damaged, holds no model or several, or a path in it leaves the folder.
+        UserError: It is no zip file, is damaged, holds no model with such a checkpoint or several, or a path in it
+            leaves the folder.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -32,7 +33,7 @@ def unpack_model(file: Path, folder: Path, checkpoint: str) -> Path:
                     f"{file}: expected paths inside the model, found {leaving[0]!r}, which leads out of it. Do not use "
                     f"this file."
                 )
-            model = _only_model(file, names)
+            model = _only_model(file, names, checkpoint)
             for name in names:
                 path = PurePosixPath(name)
                 is_checkpoint = path.name == checkpoint and path.parent.parent == model
@@ -50,12 +51,15 @@ def _leaves(name: str) -> bool:
     return ".." in windows.parts or bool(windows.anchor)
 
 
-def _only_model(file: Path, names: list[str]) -> PurePosixPath:
-    folders = [{PurePosixPath(name).parent for name in names if PurePosixPath(name).name == each} for each in NEEDED]
-    found = sorted(map(str, folders[0] & folders[1]))
+def _only_model(file: Path, names: list[str], checkpoint: str) -> PurePosixPath:
+    """Return the only folder with both JSON files and a checkpoint: cross-validation results have the files as well."""
+    paths = [PurePosixPath(name) for name in names]
+    with_file = [{path.parent for path in paths if path.name == each} for each in NEEDED]
+    trained = {path.parent.parent for path in paths if path.name == checkpoint and path.parent.name.startswith("fold_")}
+    found = sorted(map(str, with_file[0] & with_file[1] & trained))
     if len(found) != 1:
         raise UserError(
-            f"{file}: expected one model, found {', '.join(found) or 'none'}. Unpack it with "
-            f"nnUNetv2_install_pretrained_model_from_zip, and give a model's folder."
+            f"{file}: expected one model with {checkpoint} in a fold, found {', '.join(found) or 'none'}. Unpack it "
+            f"with nnUNetv2_install_pretrained_model_from_zip, and give a model's folder."
         )
     return PurePosixPath(found[0])

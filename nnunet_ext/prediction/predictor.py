@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from nnunet_ext.prediction.stages import Stages
 from nnunet_ext.prediction.stock_reasons import reason_for_stock
 from nnunet_ext.prediction.trained_model import TrainedModel
 from nnunet_ext.stock.entry_points import check_device
+from nnunet_ext.stock.folders import check_writable
 
 logger = logging.getLogger(__name__)
 DEVICES = ("cpu", "cuda", "mps")
@@ -105,10 +107,11 @@ class Predictor:
 
         Args:
             images: One file for each channel, in the order of dataset.json.
-            output: The label map, with the file ending of the model's dataset.
+            output: The label map, with the file ending of the model's dataset; its folder is made if it is not there.
 
         Raises:
-            UserError: A file is missing or damaged, has another number of channels, or another ending is expected.
+            UserError: A file is missing or damaged, has another number of channels, or another ending is expected; or
+                the output's folder cannot be written.
         """
         output = Path(output)
         ending = self.model.file_ending
@@ -117,6 +120,7 @@ class Predictor:
                 raise UserError(f"{file}: expected a file that ends in {ending}, as the model's dataset. Convert it.")
         if not images:
             raise UserError("images: expected one file for each channel, got none. Name them.")
+        check_writable(output.parent, str(output.parent))
         case = self._stages.prepare([Path(file) for file in images])
         self._stages.write(self._stages.label(case).labels, case.properties, output)
 
@@ -159,16 +163,15 @@ class Predictor:
         images, output = Path(images), Path(output)
         channels = len(self.model.dataset_json.get("channel_names", self.model.dataset_json.get("modality", ())))
         cases = list_images(images, self.model.file_ending, channels)[part::parts]
-        output.mkdir(parents=True, exist_ok=True)
+        check_writable(output, str(output))
         self._describe(images, output, overwrite=overwrite, parts=parts, part=part, record=record or {})
 
         def file_of(case: Case) -> Path:
             return output / f"{case.name}{self.model.file_ending}"
 
         wanted = [case for case in cases if overwrite or not file_of(case).is_file()]
-        self._stages.check = check
         return predict_cases(
-            self._stages,
+            replace(self._stages, check=check),
             wanted,
             file_of,
             read_ahead=read_ahead,

@@ -18,7 +18,8 @@ from acvl_utils.cropping_and_padding.padding import pad_nd_image
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
 from torch import Tensor
 
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, one_line
+from nnunet_ext.prediction.full_gpu import gpu_is_full
 from nnunet_ext.prediction.trained_model import TrainedModel
 
 SLICES = 16  # of an image that a 2d configuration predicts at a time: each fold's weights are loaded once for them
@@ -49,6 +50,9 @@ class SlidingWindow:
         device: Where the network runs.
         step_size: Step of the window, in patches: above 0, at most 1.
         mirroring: Average over the mirrorings that the training used.
+
+    Raises:
+        UserError: The GPU's memory is full.
     """
 
     def __init__(
@@ -58,7 +62,15 @@ class SlidingWindow:
         self.device = device
         self.step_size = step_size
         self.mirroring_axes = model.mirroring_axes if mirroring else None
-        model.network.to(device).eval()
+        try:
+            model.network.to(device).eval()
+        except RuntimeError as error:
+            if not gpu_is_full(error):
+                raise
+            raise UserError(
+                f"device {device}: expected memory for the model, got {one_line(error)!r}. End what else runs on this "
+                f"GPU, choose another (CUDA_VISIBLE_DEVICES), or predict on the CPU."
+            ) from error
 
     @torch.inference_mode()
     def slabs(
@@ -83,7 +95,7 @@ class SlidingWindow:
 
         Raises:
             UserError: A sum of logits does not fit fp16.
-            torch.cuda.OutOfMemoryError: The GPU's memory is full.
+            RuntimeError: The GPU's memory is full (:func:`gpu_is_full`), or another error of the GPU.
         """
         place = self.device if on_device else torch.device("cpu")
         patch = tuple(self.model.configuration.patch_size)

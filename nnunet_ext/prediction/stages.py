@@ -16,6 +16,7 @@ from nnunetv2.utilities.helpers import empty_cache
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nnunet_ext.prediction.full_gpu import gpu_is_full
 from nnunet_ext.prediction.label_file import write_label_map
 from nnunet_ext.prediction.label_map import label_map
 from nnunet_ext.prediction.prepared_case import PreparedCase
@@ -54,7 +55,7 @@ class Stages:
 
         Raises:
             UserError: A sum of logits does not fit fp16.
-            torch.cuda.OutOfMemoryError: Not even the network fits into the GPU's memory.
+            RuntimeError: Not even the network fits into the GPU's memory, or another error of the GPU.
         """
 
         def export(slabs: Iterator[Tensor]) -> NDArray[Any]:
@@ -122,7 +123,7 @@ def network_pass(
 
     Raises:
         UserError: A sum of logits does not fit fp16.
-        torch.cuda.OutOfMemoryError: Not even the network fits into the GPU's memory.
+        RuntimeError: Not even the network fits into the GPU's memory, or another error of the GPU.
     """
 
     def once(on_device: bool) -> Passed[Result]:
@@ -135,7 +136,9 @@ def network_pass(
     if on_device:
         try:
             return once(True)
-        except torch.cuda.OutOfMemoryError:
+        except RuntimeError as error:
+            if not gpu_is_full(error):
+                raise
             logger.warning(
                 "the GPU's memory is full: image and sums of logits of this case are kept in the computer's memory"
             )

@@ -5,9 +5,11 @@ nnU-Net's predictor is not used: packages such as TotalSegmentator replace its m
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +45,7 @@ class TrainedModel:
         dataset_json: Its dataset.json.
         label_manager: Its labels.
         network: The network without deep supervision, on the CPU, with the weights of the first fold.
-        parameters: Weights of each fold; they stay in the checkpoint's file until they are read.
+        parameters: Weights of each fold, on the CPU.
         mirroring_axes: Axes, of those of a patch, along which the training mirrored; None: no mirroring.
         channels: Channels of the network's input.
         unpacked: The temporary folder that a zip file was unpacked into; deleted with the model.
@@ -78,7 +80,8 @@ class TrainedModel:
             collection: Also read the model of a collection, whose labels are those of no task.
 
         Raises:
-            UserError: Something of the model is missing or damaged, or it is that of a collection and must not be.
+            UserError: Something of the model is missing or damaged, weights do not fit its network, or it is that of
+                a collection and must not be.
         """
         unpacked = None
         if model.is_file():
@@ -94,15 +97,18 @@ class TrainedModel:
             raise UserError(
                 f"{model}: expected the model of one dataset, found that of a collection. Give a task's view of it."
             )
-        checkpoints = [read_trained(file) for file in _checkpoint_files(model, folds, checkpoint)]
+        files = _checkpoint_files(model, folds, checkpoint)
+        checkpoints = [read_trained(file) for file in files]
         plans = PlansManager(read_object(model / "plans.json"))
         name = checkpoints[0]["init_args"]["configuration"]
         configuration = FastConfiguration.of(plans.get_configuration(name))
         labels = plans.get_label_manager(dataset_json)
         channels = determine_num_input_channels(plans, configuration, dataset_json)
         network = _build(checkpoints[0]["trainer_name"], plans, configuration, channels, labels.num_segmentation_heads)
-        parameters = [each["network_weights"] for each in checkpoints]
-        network.load_state_dict(parameters[0])
+        # copies: a checkpoint is mapped into memory, and nnU-Net's trainers write into the same file again
+        parameters: list[dict[str, Tensor]] = [copy.deepcopy(each["network_weights"]) for each in checkpoints]
+        for file, weights in reversed(list(zip(files, parameters, strict=True))):  # the first fold's stay
+            _load_weights(network, weights, file)
         axes = checkpoints[0].get("inference_allowed_mirroring_axes")
         return cls(
             plans,
@@ -128,11 +134,34 @@ class TrainedModel:
         network.load_state_dict(parameters)
 
 
+def trained_folds(model: Path, checkpoint: str) -> list[str]:
+    """Return the folds that are used if none are named, as nnU-Net finds them; ``all`` only where there is no other.
+
+    Folders with other names, such as ``fold_0_backup``, are no folds.
+
+    Args:
+        model: Folder ``TRAINER__PLANS__CONFIGURATION``.
+        checkpoint: Name of the checkpoint that they have.
+
+    Returns:
+        Names such as ``"0"``, in nnU-Net's order, on which the last bit of the folds' average depends: 10 before 2.
+    """
+    names = _all_trained(model, checkpoint)
+    return [name for name in names if name != "all"] or names
+
+
+def _all_trained(model: Path, checkpoint: str) -> list[str]:
+    folders = sorted(file.parent.name for file in model.glob(f"fold_*/{checkpoint}") if file.is_file())
+    return [folder.removeprefix("fold_") for folder in folders if re.fullmatch("fold_([0-9]+|all)", folder)]
+
+
 def _checkpoint_files(model: Path, folds: Sequence[int | str] | None, checkpoint: str) -> list[Path]:
-    """The checkpoints in nnU-Net's order, on which the last bit of their average depends: fold_10 before fold_2."""
-    trained = sorted(file for file in model.glob(f"fold_*/{checkpoint}") if file.is_file())
-    names = [file.parent.name.removeprefix("fold_") for file in trained]
-    if folds is not None:
+    if folds is None:
+        folds = trained_folds(model, checkpoint)
+        if not folds:
+            raise UserError(f"{model}: expected a fold with {checkpoint}, found none. Finish a training first.")
+    else:
+        names = _all_trained(model, checkpoint)
         if len(folds) == 0:
             raise UserError(f"{model}: expected at least one fold, got none. Give folds such as 0.")
         for fold in folds:
@@ -141,11 +170,30 @@ def _checkpoint_files(model: Path, folds: Sequence[int | str] | None, checkpoint
                     f"{model / f'fold_{fold}' / checkpoint}: expected the checkpoint of fold {fold}, found no file. "
                     f"Trained: {', '.join(names) or 'none'}."
                 )
-        return [model / f"fold_{fold}" / checkpoint for fold in folds]
-    if not trained:
-        raise UserError(f"{model}: expected a fold with {checkpoint}, found none. Finish a training first.")
-    numbered = [file for file, name in zip(trained, names, strict=True) if name != "all"]
-    return numbered or trained
+    return [model / f"fold_{fold}" / checkpoint for fold in folds]
+
+
+def _load_weights(network: nn.Module, weights: dict[str, Tensor], file: Path) -> None:
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(
+            f"{file}: expected weights of the network of the model's plans.json and dataset.json, found "
+            f"{_first_difference(network.state_dict(), weights) or one_line(error, last=True)}. Restore the files that "
+            f"belong to this training, or name other folds."
+        ) from error
+
+
+def _first_difference(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str | None:
+    for name in [*expected, *found]:
+        if name not in found:
+            return f"none of the name {name!r}"
+        if name not in expected:
+            return f"{name!r}, which it does not have"
+        wanted, there = (getattr(weights[name], "shape", None) for weights in (expected, found))
+        if wanted is not None and there is not None and wanted != there:
+            return f"{name!r} of shape {tuple(there)} instead of {tuple(wanted)}"
+    return None
 
 
 def _build(

@@ -1,8 +1,12 @@
-"""What all resampling functions expect of their arguments."""
+"""What the resampling functions expect of their arguments, and arrays in a form that torch reads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from nnunet_ext.errors import UserError
 
@@ -27,3 +31,15 @@ def check_arguments(function: str, given: Sequence[int], shape: Sequence[int], s
         raise UserError(
             f"{function}: expected separate_axis None, 0, 1 or 2, got {separate_axis}; axes count from D, without C"
         )
+
+
+def readable(array: NDArray[Any], dtype: DTypeLike | None = None) -> NDArray[Any]:
+    """Return an array that torch can read: the same if possible, else a copy.
+
+    Args:
+        array: Any array. torch reads no read-only and no reversed ones.
+        dtype: Of the result; None: the same.
+    """
+    if min(array.strides, default=0) < 0:
+        return np.array(array, dtype, order="C")
+    return np.require(array, dtype, ["C_CONTIGUOUS", "WRITEABLE"])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates, zoom
 
+APART = 128  # voxels between impulses that are resampled at once; at half of that, a spline's weights are below 1e-20
 
-@lru_cache(maxsize=16)
+
 def axis_matrix(source: int, target: int, order: int) -> NDArray[np.float64]:
     """Return the matrix (target, source) that resizes an axis as ``skimage.transform.resize(mode="edge")`` does.
 
@@ -20,22 +21,17 @@ def axis_matrix(source: int, target: int, order: int) -> NDArray[np.float64]:
         target: Voxels along the resized axis.
         order: Of the spline, 0 to 5.
 
-    Returns:
-        Weights; read-only, since the next caller gets the same array.
-
     Example:
         >>> axis_matrix(2, 4, order=1).tolist()
         [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]
     """
-    if source == target:
-        matrix = np.eye(source)
-    else:
-        matrix = zoom(np.eye(source), (target / source, 1), order=order, mode="nearest", grid_mode=True)
-    matrix.setflags(write=False)
-    return matrix
+
+    def resize(line: NDArray[np.float64]) -> NDArray[np.float64]:
+        return zoom(line, target / source, order=order, mode="nearest", grid_mode=True)
+
+    return _matrix(resize, source, target)
 
 
-@lru_cache(maxsize=16)
 def coarse_axis_matrix(source: int, target: int, order: int) -> NDArray[np.float64]:
     """Return the matrix (target, source) with which nnU-Net resamples the axis of thick slices.
 
@@ -47,15 +43,31 @@ def coarse_axis_matrix(source: int, target: int, order: int) -> NDArray[np.float
         source: Slices.
         target: Slices after resampling.
         order: nnU-Net's ``order_z``, 0 to 5.
+    """
+    places = (float(source) / target * (np.arange(target) + 0.5) - 0.5)[None]
 
-    Returns:
-        Weights; read-only, since the next caller gets the same array.
+    def resize(line: NDArray[np.float64]) -> NDArray[np.float64]:
+        return map_coordinates(line, places, order=order, mode="nearest")
+
+    return _matrix(resize, source, target)
+
+
+def _matrix(
+    resize: Callable[[NDArray[np.float64]], NDArray[np.float64]], source: int, target: int
+) -> NDArray[np.float64]:
+    """Return the matrix of a linear function, whose columns are its responses to impulses.
+
+    Impulses that are far apart share a call: of each row, the response belongs to the impulse nearest to it.
     """
     if source == target:
-        matrix = np.eye(source)
-    else:
-        rows, columns = np.mgrid[:target, :source].astype(float)
-        places = np.array([float(source) / target * (rows + 0.5) - 0.5, columns])
-        matrix = map_coordinates(np.eye(source), places, order=order, mode="nearest")
-    matrix.setflags(write=False)
+        return np.eye(source)
+    matrix = np.zeros((target, source))
+    rows = np.arange(target)
+    centres = (rows + 0.5) * source / target - 0.5
+    for first in range(min(APART, source)):
+        line = np.zeros(source)
+        line[first::APART] = 1
+        last = (source - 1 - first) // APART
+        nearest = np.clip(np.rint((centres - first) / APART), 0, last).astype(int)
+        matrix[rows, first + APART * nearest] = resize(line)
     return matrix

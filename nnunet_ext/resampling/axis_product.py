@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import torch
@@ -16,6 +17,17 @@ CHUNK = 1024  # lines that are resampled at a time, so that they stay in the pro
 NEGLIGIBLE = {torch.float32: 1e-9, torch.float64: 1e-12}  # weights; a cubic spline's get there after 16 and 21 voxels
 
 Band = tuple[slice, slice, Tensor]
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: to share such small products costs many times what they take."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def grid_product(data: Tensor, sizes: Sequence[int], order: int) -> Tensor:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.resampling.arguments import check_arguments
-from nnunet_ext.resampling.axis_product import axis_product, grid_product
+from nnunet_ext.resampling.arguments import check_arguments, readable
+from nnunet_ext.resampling.axis_product import axis_product, grid_product, one_thread
 
 Array = TypeVar("Array", NDArray[np.generic], Tensor)
 
@@ -67,7 +67,7 @@ def resample_images(
             place.copy_(result)
         return tensor
     kind = np.float32 if images.dtype.kind == "f" and images.dtype.itemsize <= 4 else np.float64
-    usable = (np.require(channel, kind, ["C_CONTIGUOUS", "WRITEABLE"]) for channel in images)
+    usable = (readable(channel, kind) for channel in images)
     made = (_resampled(torch.from_numpy(channel), sizes, order, separate_axis, order_z) for channel in usable)
     if len(images) == 1:
         return next(made).numpy()[None].astype(images.dtype, copy=False)
@@ -77,6 +77,7 @@ def resample_images(
     return array
 
 
+@one_thread()
 def _resampled(channel: Tensor, sizes: list[int], order: int, separate_axis: int | None, order_z: int) -> Tensor:
     """Resample one channel (D, H, W) and leave it as it is."""
     if 0 in sizes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from nnunet_ext.resampling.arguments import check_arguments
 from nnunet_ext.resampling.axis_matrix import axis_matrix, coarse_axis_matrix
-from nnunet_ext.resampling.axis_product import bands, grid_product
+from nnunet_ext.resampling.axis_product import bands, grid_product, one_thread
 from nnunet_ext.resampling.corners import corners
 
 TIED = 1e-9  # sums of weights that differ by less are equal but for rounding
@@ -85,6 +86,7 @@ class _Plane(NamedTuple):
     alike: NDArray[np.bool_]  # all four corners have the label of the first
 
 
+@lru_cache(maxsize=64)
 def _axis(source: int, target: int) -> _Axis:
     nearest = axis_matrix(source, target, 0).argmax(1)
     return _Axis(*corners(axis_matrix(source, target, 1)), nearest)
@@ -164,6 +166,7 @@ def _heaviest(values: Labels, weights: NDArray[np.float64], nearest: Labels) -> 
     return np.where((tied & (values == nearest)).any(0), nearest, smallest)
 
 
+@one_thread()
 def _resample_by_masks(labels: Labels, result: Labels, order: int) -> None:
     """Fill ``result`` (D, H, W), a few planes at a time, for splines that read all voxels around."""
     source, target = len(labels), len(result)

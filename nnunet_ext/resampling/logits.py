@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nnunet_ext.resampling.arguments import readable
 from nnunet_ext.resampling.label_export import LabelExport
 
 
@@ -57,7 +58,6 @@ def labels_of_logits(
     )
     for first in range(0, logits.shape[1], slab):
         part = logits[:, first : first + slab]
-        # torch reads neither read-only nor reversed arrays
-        export.add(part if isinstance(part, Tensor) else torch.from_numpy(np.require(part, requirements=["C", "W"])))
+        export.add(part if isinstance(part, Tensor) else torch.from_numpy(readable(part)))
     export.finish()
     return labels

@@ -19,6 +19,7 @@ from nnunet_ext.prediction.cases import STAGES, predict_cases
 from nnunet_ext.prediction.sliding_window import SlidingWindow
 from nnunet_ext.prediction.stages import Stages
 from nnunet_ext.prediction.trained_model import TrainedModel
+from nnunet_ext.processes.process_memory import Memory
 
 
 @pytest.fixture
@@ -38,6 +39,14 @@ def predict(stages, images, output, **options):
     cases = list_images(images, ".nii.gz", 1)
     options = {"show_progress": False} | options
     return predict_cases(stages, cases, lambda case: output / f"{case.name}.nii.gz", **options)
+
+
+def test_memory_is_that_of_this_process(stages, images, tmp_path, monkeypatch):
+    """Not what getrusage says, which may be that of the process that started this one."""
+    monkeypatch.setattr("nnunet_ext.prediction.cases.process_memory", lambda: Memory(5, 7))
+    assert {result.memory for result in predict(stages, images, tmp_path / "out")} == {7}
+    monkeypatch.setattr("nnunet_ext.prediction.cases.process_memory", lambda: None)
+    assert {result.memory for result in predict(stages, images, tmp_path / "out")} == {None}
 
 
 def labels(folder):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,11 +67,51 @@ def test_while_it_is_written_no_label_map_is_seen(tmp_path):
             assert output_fname.endswith("/a[1].nii.gz")
 
     seen: list[str] = []
-    killed = tmp_path / ".a[1].nii.gz.12345.partial"
-    killed.mkdir()
-    (killed / "a[1].nii.gz").write_bytes(b"half")
     write_label_map(Looking(), LABELS, tmp_path / "a[1].nii.gz", {"sitk_stuff": GEOMETRY})
-    assert seen == [f".a[1].nii.gz.{os.getpid()}.partial"]  # that of the killed process is gone
+    assert seen == [f".a[1].nii.gz.{socket.gethostname()}.{os.getpid()}.partial"]
+    assert os.listdir(tmp_path) == ["a[1].nii.gz"]
+
+
+def dead() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def left_by(folder: Path, host: str, pid: int | str, name: str = "a[1].nii.gz") -> str:
+    left = folder / f".{name}.{host}.{pid}.partial"
+    left.mkdir()
+    (left / name).write_bytes(b"half")
+    return left.name
+
+
+def test_only_what_dead_processes_left_is_removed(tmp_path):
+    host, gone = socket.gethostname(), dead()
+    left_by(tmp_path, host, gone)
+    left_by(tmp_path, host, os.getpid())  # an earlier process of our number, as in containers
+    kept = [
+        left_by(tmp_path, host, os.getppid()),
+        left_by(tmp_path, "elsewhere", gone),
+        left_by(tmp_path, host, gone, "b.nii.gz"),
+        left_by(tmp_path, host, "of_the_user"),
+        left_by(tmp_path, host, 10**20),
+    ]
+    write_label_map(SimpleITKIO(), LABELS, tmp_path / "a[1].nii.gz", {"sitk_stuff": GEOMETRY})
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, "a[1].nii.gz"])
+
+
+def test_what_another_process_has_just_removed(tmp_path, monkeypatch):
+    """Two commands that start on the same folder see the same folder of a dead process."""
+    left = tmp_path / left_by(tmp_path, socket.gethostname(), dead())
+    rmtree = shutil.rmtree
+
+    def second(folder, *arguments, **options):
+        if Path(folder) == left:
+            rmtree(left)
+        rmtree(folder, *arguments, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", second)
+    write_label_map(SimpleITKIO(), LABELS, tmp_path / "a[1].nii.gz", {"sitk_stuff": GEOMETRY})
     assert os.listdir(tmp_path) == ["a[1].nii.gz"]
 
 

@@ -16,6 +16,7 @@ from nnunet_ext.prediction import Predictor
 from nnunet_ext.prediction.model_zip import unpack_model
 
 FINAL = "checkpoint_final.pth"
+MODEL = ["D/A/plans.json", "D/A/dataset.json", f"D/A/fold_0/{FINAL}"]
 
 
 def pack(file: Path, *names: str) -> Path:
@@ -51,9 +52,33 @@ def test_what_nnunet_exports(write_model, tmp_path, monkeypatch):
     assert os.listdir(temporary) == []
 
 
+def test_an_export_with_predictions_of_the_cross_validation(write_model, tmp_path, monkeypatch):
+    model = write_model(folds=(0, 1))
+    (model / "dataset_fingerprint.json").write_text("{}")
+    cross_validation = model / "crossval_results_folds_0_1"
+    (cross_validation / "postprocessed").mkdir(parents=True)
+    for name in ("plans.json", "dataset.json", "postprocessing.json", "postprocessing.pkl", "a.nii.gz"):
+        (cross_validation / name).write_text("{}")
+    for fold in (0, 1):
+        (model / f"fold_{fold}" / "progress.png").write_bytes(b"")
+        (model / f"fold_{fold}" / "validation").mkdir()
+        (model / f"fold_{fold}" / "validation" / "summary.json").write_text("{}")
+    monkeypatch.setattr("nnunetv2.model_sharing.model_export.nnUNet_results", str(tmp_path / "results"))
+    for variable in ("nnUNet_results", "nnUNet_raw", "nnUNet_preprocessed"):
+        monkeypatch.setenv(variable, str(tmp_path / "results"))
+    file = str(tmp_path / "model.zip")
+    export_pretrained_model("Dataset901_Phantom", file, ("3d_fullres",), folds=(0, 1), export_crossval_predictions=True)
+    with zipfile.ZipFile(file) as archive:
+        assert sum(name.endswith("/plans.json") for name in archive.namelist()) == 2
+    found = unpack_model(Path(file), tmp_path / "out", FINAL)
+    assert found.relative_to(tmp_path / "out") == model.relative_to(tmp_path / "results")
+
+
 @pytest.mark.parametrize("name", ["../evil", "D/../../evil", "/evil", "C:\\evil", "..\\evil", "D\\..\\..\\evil"])
 def test_a_path_that_leaves_the_folder(tmp_path, name):
-    file = pack(tmp_path / "model.zip", "D/T__P__C/plans.json", "D/T__P__C/dataset.json", name)
+    file = pack(
+        tmp_path / "model.zip", "D/T__P__C/plans.json", "D/T__P__C/dataset.json", f"D/T__P__C/fold_0/{FINAL}", name
+    )
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match=r"expected paths inside the model, found .*which leads out of it. Do not use"):
         unpack_model(file, tmp_path / "out", FINAL)
@@ -79,12 +104,15 @@ def test_only_what_is_needed(tmp_path):
 @pytest.mark.parametrize(
     ("names", "found"),
     [
-        (["D/A/plans.json", "D/A/dataset.json", "D/B/plans.json", "D/B/dataset.json"], "D/A, D/B"),
-        (["D/A/plans.json", "D/B/dataset.json"], "none"),
+        ([*MODEL, *(name.replace("/A/", "/B/") for name in MODEL)], "D/A, D/B"),
+        ([MODEL[0], MODEL[1].replace("/A/", "/B/"), MODEL[2]], "none"),
+        (MODEL[:2], "none"),
+        ([*MODEL[:2], "D/A/fold_0/checkpoint_best.pth"], "none"),
+        ([*MODEL[:2], f"D/A/cv/{FINAL}", f"D/A/{FINAL}"], "none"),
     ],
 )
 def test_not_one_model(tmp_path, names, found):
-    with pytest.raises(UserError, match=f"model.zip: expected one model, found {found}. Unpack it with nnUNetv2_inst"):
+    with pytest.raises(UserError, match=f"model.zip: expected one model with {FINAL} in a fold, found {found}. Unpack"):
         unpack_model(pack(tmp_path / "model.zip", *names), tmp_path / "out", FINAL)
 
 

@@ -17,6 +17,7 @@ from small_model import LINEAR, assert_labels_of, phantom, stock, write_image
 
 from nnunet_ext.errors import UserError
 from nnunet_ext.prediction import Predictor
+from nnunet_ext.prediction.stages import Stages
 
 ISOTROPIC, THICK = (1.5, 1.5, 1.5), (5.0, 0.8, 0.8)
 REGIONS = {"background": 0, "organ": [1, 2, 3], "wall": [2, 3], "tumour": [3]}
@@ -148,6 +149,20 @@ def test_a_model_that_needs_nnunets_command(write_model):
         Predictor(model, device="cpu")
 
 
+def test_a_place_that_cannot_be_written(write_model, tmp_path, monkeypatch):
+    """Nothing is predicted first."""
+    image = tmp_path / "images" / "a_0000.nii.gz"
+    write_image(image, phantom((8, 16, 12))[0], ISOTROPIC)
+    (tmp_path / "file").write_bytes(b"")
+    predictor = Predictor(write_model(), device="cpu")
+    monkeypatch.setattr(Stages, "label", None)
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(UserError, match=f"{out}: expected a folder that can be written, got '"):
+            predictor.predict_folder(tmp_path / "images", out, show_progress=False)
+        with pytest.raises(UserError, match=f"{out}: expected a folder that can be written, got '"):
+            predictor.predict_files([image], out / "a.nii.gz")
+
+
 def test_wrong_images(write_model, tmp_path):
     predictor = Predictor(write_model(), device="cpu")
     for image, text in [
@@ -185,8 +200,10 @@ def test_threads_are_as_before(write_model):
 def test_paths_may_be_text(write_model: Any, tmp_path: Path) -> None:
     model = write_model()
     write_image(tmp_path / "case_0000.nii.gz", phantom((8, 16, 12))[0], ISOTROPIC)
-    Predictor(str(model), device="cpu").predict_files([str(tmp_path / "case_0000.nii.gz")], str(tmp_path / "a.nii.gz"))
-    assert (tmp_path / "a.nii.gz").is_file()
+    Predictor(str(model), device="cpu").predict_files(
+        [str(tmp_path / "case_0000.nii.gz")], str(tmp_path / "new/out/a.nii.gz")
+    )
+    assert (tmp_path / "new" / "out" / "a.nii.gz").is_file()
 
 
 def test_damaged_files_are_read_only_if_asked(write_model, tmp_path):
@@ -197,6 +214,8 @@ def test_damaged_files_are_read_only_if_asked(write_model, tmp_path):
     for check in (True, False, True):
         result = predictor.predict_folder(tmp_path / "images", tmp_path / "out", check=check, show_progress=False)[0]
         assert (result.problem is not None) == check
+        with pytest.raises(UserError, match=r"a_0000\.nii\.gz: expected"):  # whatever was asked for the folder
+            predictor.predict_files([file], tmp_path / "a.nii.gz")
 
 
 @pytest.mark.parametrize(

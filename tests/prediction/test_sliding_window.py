@@ -105,3 +105,23 @@ def test_the_network_is_in_eval_mode(write_model):
     loaded.network.train()
     SlidingWindow(loaded, CPU)
     assert not loaded.network.training
+
+
+def test_no_memory_for_the_model(write_model, monkeypatch):
+    loaded = TrainedModel.load(write_model())
+    error: RuntimeError = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.\nGPU 0 has ...")
+
+    def to(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(type(loaded.network), "to", to)
+    with pytest.raises(UserError) as caught:
+        SlidingWindow(loaded, torch.device("cuda"))
+    assert str(caught.value) == (
+        "device cuda: expected memory for the model, got 'CUDA out of memory. Tried to allocate 2.00 MiB.'. End what "
+        "else runs on this GPU, choose another (CUDA_VISIBLE_DEVICES), or predict on the CPU."
+    )
+    error = RuntimeError("CUDA error: no kernel image is available")
+    with pytest.raises(RuntimeError) as other:
+        SlidingWindow(loaded, torch.device("cuda"))
+    assert other.value is error

@@ -44,14 +44,22 @@ def test_sums_on_the_device_do_not_change_the_labels(stages):
     np.testing.assert_array_equal(stages.label(case(stages)).labels, expected)
 
 
-@pytest.mark.parametrize("calls", [1, 30])
-def test_a_full_gpu(stages, caplog, calls):
+@pytest.mark.parametrize(
+    ("error", "calls"),
+    [
+        (torch.cuda.OutOfMemoryError("CUDA out of memory"), 1),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory"), 30),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), 2),
+    ],
+    ids=str,
+)
+def test_a_full_gpu(stages, caplog, error, calls):
     """The windows start again, with sums on the CPU; slabs of the first attempt may have been exported already."""
     expected = stages.label(case(stages)).labels
     places, seen = [], []
     slabs = stages.window.slabs
     stages.window.slabs = lambda *a, **k: places.append(k["on_device"]) or slabs(*a, **k)
-    full = Full(torch.cuda.OutOfMemoryError("CUDA out of memory"), calls)
+    full = Full(error, calls)
     hook = stages.window.model.network.register_forward_pre_hook(full)
     with caplog.at_level(logging.INFO, "nnunet_ext"):
         found = stages.label(case(stages), lambda *now: seen.append(now)).labels

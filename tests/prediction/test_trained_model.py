@@ -13,7 +13,7 @@ from small_model import phantom, stock
 from nnunet_ext import sockets
 from nnunet_ext.errors import UserError
 from nnunet_ext.prediction.sliding_window import SlidingWindow
-from nnunet_ext.prediction.trained_model import TrainedModel
+from nnunet_ext.prediction.trained_model import TrainedModel, trained_folds
 
 OLD = """
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -27,6 +27,7 @@ class OldTrainer(nnUNetTrainer):
             name, kwargs, imports, channels, heads, allow_init=True, deep_supervision=enable_deep_supervision
         )
 """
+HEAD = "decoder.seg_layers.1.weight"
 
 
 def rename(model, name):
@@ -60,6 +61,83 @@ def test_folds(write_model, trained, wanted, taken):
     assert len(found) == len(taken)
     for fold, place in zip(found, taken, strict=True):
         assert all(torch.equal(value, weights[place][key]) for key, value in fold.items())
+
+
+@pytest.mark.parametrize(
+    ("trained", "expected"), [((0, 2, 10, "all"), ["0", "10", "2"]), (("all",), ["all"]), ((), [])], ids=str
+)
+def test_folders_that_are_no_folds(write_model, trained, expected):
+    model = write_model(folds=trained)
+    for name in ("fold_0_backup", "fold_x", "fold_", "fold_all_old", "fold_-1", "fold_\u0663"):
+        (model / name).mkdir()
+        (model / name / "checkpoint_final.pth").write_bytes(b"")
+    (model / "fold_3" / "checkpoint_final.pth").mkdir(parents=True)
+    assert trained_folds(model, "checkpoint_final.pth") == expected
+    assert trained_folds(model, "checkpoint_best.pth") == []
+    if expected:
+        assert len(TrainedModel.load(model).parameters) == len(expected)
+    with pytest.raises(UserError, match="expected the checkpoint of fold 0_backup, found no file"):
+        TrainedModel.load(model, ("0_backup",))
+
+
+def test_a_checkpoint_that_is_written_anew(write_model):
+    """As nnU-Net's trainers do it: in the same file."""
+    model = write_model(folds=(0, 1))
+    files = [model / f"fold_{fold}" / "checkpoint_final.pth" for fold in (0, 1)]
+    expected = [torch.load(file, weights_only=False)["network_weights"] for file in files]
+    loaded = TrainedModel.load(model)
+    for file in files:
+        with file.open("r+b") as stream:
+            stream.write(bytes(file.stat().st_size))
+    for fold, weights in zip(loaded.parameters, expected, strict=True):
+        assert list(fold) == list(weights)
+        assert all(torch.equal(value, weights[name]) for name, value in fold.items())
+
+
+def change_weights(model, fold, change):
+    file = model / f"fold_{fold}" / "checkpoint_final.pth"
+    checkpoint = torch.load(file, weights_only=False)
+    change(checkpoint["network_weights"])
+    torch.save(checkpoint, file)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (
+            lambda weights: weights.update({HEAD: torch.zeros(5, 4, 1, 1, 1)}),
+            rf"{HEAD}' of shape \(5, 4, 1, 1, 1\) instead of \(4, ",
+        ),
+        (lambda weights: weights.pop(HEAD), f"none of the name '{HEAD}'"),
+        (lambda weights: weights.update(more=torch.zeros(1)), "'more', which it does not have"),
+        (lambda weights: weights.update({HEAD: "text"}), "expected torch.Tensor or Tensor-like object"),
+    ],
+    ids=["shape", "missing", "more", "no tensor"],
+)
+def test_weights_that_do_not_fit(write_model, change, text):
+    model = write_model(folds=(0, 1))
+    change_weights(model, 1, change)
+    with pytest.raises(
+        UserError, match=rf"fold_1/checkpoint_final.pth: expected weights of the .*{text}.* Restore"
+    ) as caught:
+        TrainedModel.load(model)
+    assert "\n" not in str(caught.value)
+    assert len(TrainedModel.load(model, (0,)).parameters) == 1
+
+
+def test_labels_that_the_weights_do_not_have(write_model):
+    model = write_model()
+    description = json.loads((model / "dataset.json").read_text())
+    description["labels"]["more"] = 4
+    (model / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(UserError, match=r"seg_layers.0.weight' of shape \(4, .*\) instead of \(5, "):
+        TrainedModel.load(model)
+
+
+def test_the_network_has_the_first_folds_weights(write_model):
+    loaded = TrainedModel.load(write_model(folds=(0, 1, 2)), (1, 0, 2))
+    for name, value in loaded.network.state_dict().items():
+        assert torch.equal(value, loaded.parameters[0][name])
 
 
 def test_another_checkpoint(write_model):

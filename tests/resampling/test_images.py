@@ -11,6 +11,7 @@ import torch
 from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg
 
 from nnunet_ext.errors import UserError
+from nnunet_ext.resampling import axis_product
 from nnunet_ext.resampling.images import resample_images
 
 DTYPES = ("float32", "float32", "float64", "float16", "uint8", "int8", "int16", "int32")
@@ -201,3 +202,31 @@ def test_no_voxels():
         resample_images(np.zeros((1, 0, 3, 4)), (5, 6, 7))
     with pytest.raises(UserError, match="resample_images: expected an array"):
         resample_images(np.zeros((3, 3, 4)), (5, 6, 7))
+
+
+def test_takes_one_thread_and_gives_the_others_back(monkeypatch):
+    """Products this small take many times as long with several threads."""
+    used: list[int] = []
+    product = axis_product.axis_product
+
+    def noting(*words, **options):
+        used.append(torch.get_num_threads())
+        return product(*words, **options)
+
+    monkeypatch.setattr(axis_product, "axis_product", noting)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        image = np.random.default_rng(0).normal(size=(1, 9, 8, 7)).astype(np.float32)
+        resample_images(image, (6, 9, 9))
+        resample_images(torch.from_numpy(image), (6, 9, 9))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(used) == {1}
+
+
+def test_reversed_arrays_of_one_slice():
+    """numpy calls them contiguous, whatever the stride of the axis of length 1; torch does not read them."""
+    image = np.random.default_rng(0).normal(size=(1, 1, 6, 5)).astype(np.float32)
+    np.testing.assert_array_equal(resample_images(image[:, ::-1], (1, 9, 9)), resample_images(image, (1, 9, 9)))

@@ -185,3 +185,9 @@ def test_arrays_and_tensors_that_are_not_contiguous_or_not_writable():
 def test_logits_need_four_axes():
     with pytest.raises(ValueError, match=r"\(heads, D, H, W\), found \(2, 3, 4\)"):
         labels_of_logits(np.zeros((2, 3, 4)), (1, 3, 4))
+
+
+def test_reversed_arrays_of_one_slice() -> None:
+    """numpy calls them contiguous, whatever the stride of the axis of length 1; torch does not read them."""
+    logits = np.random.default_rng(0).normal(size=(3, 1, 6, 5)).astype(np.float16)
+    np.testing.assert_array_equal(labels_of_logits(logits[:, ::-1], (1, 9, 9)), labels_of_logits(logits, (1, 9, 9)))

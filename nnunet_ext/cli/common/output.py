@@ -1,12 +1,14 @@
-"""Output works on any terminal, and a command ends quietly when its reader stops reading."""
+"""Output works on any terminal, shows logs, and a command ends quietly when its reader stops reading."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import stat
 import sys
+from collections.abc import Iterator
 from typing import TextIO
 
 PIPE_CLOSED = 141  # 128 + SIGPIPE, as other programs end
@@ -19,6 +21,34 @@ def take_any_text() -> None:
         if reconfigure is not None:
             with contextlib.suppress(ValueError):  # closed
                 reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def shown_logs(*, verbose: bool = False) -> Iterator[None]:
+    """Show what the package logs on stderr, above the progress bars, until the context ends.
+
+    Args:
+        verbose: Show also what is logged for debugging, such as tracebacks.
+
+    Example:
+        >>> import logging
+        >>> with shown_logs():  # doctest: +SKIP
+        ...     logging.getLogger("nnunet_ext.prediction").info("2 cases")
+        nnunet_ext: 2 cases
+    """
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    package = logging.getLogger("nnunet_ext")
+    handler, level = logging.StreamHandler(sys.stderr), package.level
+    handler.setFormatter(logging.Formatter("nnunet_ext: %(message)s"))
+    package.addHandler(handler)
+    package.setLevel(logging.DEBUG if verbose else logging.INFO)
+    try:
+        with logging_redirect_tqdm([package]):
+            yield
+    finally:
+        package.removeHandler(handler)
+        package.setLevel(level)
 
 
 def is_closed() -> bool:

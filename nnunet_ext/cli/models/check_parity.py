@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 from nnunet_ext import __version__
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
+from nnunet_ext.cli.common.output import shown_logs
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import write_text
 from nnunet_ext.sockets import open_door
@@ -20,8 +23,9 @@ from nnunet_ext.stock.entry_points import check_device
 from nnunet_ext.stock.folders import check_writable
 
 if TYPE_CHECKING:
-    from nnunet_ext.prediction.parity.comparison import CaseParity
+    from nnunet_ext.prediction.parity.comparison import CaseParity, FailedComparison
 
+logger = logging.getLogger(__name__)
 GIB = 2**30
 HEADER = ("case", "voxels", "differing", "share", "Dice", "largest gap, fp16 steps")
 COSTS = ("nnU-Net, s", "nnunet_ext, s", "nnU-Net, GiB", "nnunet_ext, GiB")
@@ -37,7 +41,7 @@ class CheckParity(Command):
 
     nnunet_ext check_parity nnUNet_results/Dataset004_Hippocampus/nnUNetTrainer__nnUNetPlans__3d_fullres imagesTs
 
-    Exit code 1 if some labels differ by more than rounding of logits explains.
+    Exit code 2 if a case could not be predicted, else 1 if some labels differ by more than rounding of logits explains.
     """
 
     name: ClassVar[str] = "check_parity"
@@ -71,14 +75,14 @@ class CheckParity(Command):
         add("--keep", action="store_true", help="keep the label maps, in the folders stock and nnunet_ext of -o")
 
     def run(self) -> int:
-        """Predict and compare; 1 if some labels differ by more than rounding explains."""
+        """Predict and compare; 2 if a case failed, else 1 if some labels differ by more than rounding explains."""
         open_door()
         check_device(self.device)
         if not self.model.exists():
             raise UserError(f"{self.model}: expected a trained model, found none. Give its folder or its zip file.")
         check_writable(self.o, f"-o {self.o}")
         # not in the system's folder for such files, which can be kept in memory
-        with tempfile.TemporaryDirectory(prefix=".parity-", dir=self.o) as scratch:
+        with tempfile.TemporaryDirectory(prefix=".parity-", dir=self.o) as scratch, shown_logs():
             return self._compare(self._folder(Path(scratch)), Path(scratch))
 
     def _folder(self, scratch: Path) -> Path:
@@ -91,11 +95,12 @@ class CheckParity(Command):
         return unpack_model(self.model, scratch / "model", self.chk)
 
     def _compare(self, folder: Path, scratch: Path) -> int:
+        from nnunet_ext.data.preprocessed.fast_configuration import resampled_by
         from nnunet_ext.data.raw_dataset import list_images
-        from nnunet_ext.prediction.parity.comparison import compare_predictions
+        from nnunet_ext.prediction.parity.comparison import CaseParity, compare_predictions
         from nnunet_ext.prediction.parity.sides import Settings
         from nnunet_ext.prediction.stock_reasons import reason_for_stock
-        from nnunet_ext.prediction.trained_model import TrainedModel
+        from nnunet_ext.prediction.trained_model import TrainedModel, trained_folds
 
         model = TrainedModel.load(folder, self.f or None, self.chk)
         reason = reason_for_stock(model.plans_manager.plans, model.dataset_json, model.configuration_name)
@@ -103,34 +108,46 @@ class CheckParity(Command):
             print(f"{self.model}: nothing to compare, nnunet_ext predict leaves this model to nnU-Net: {reason}")
             return 0
         cases = list_images(self.images, model.file_ending, model.channels)[: self.n]
-        folds = tuple(self.f or _trained_folds(folder, self.chk))
+        logger.info("%s", resampled_by(model.configuration, purposes=("data",)))
+        folds = tuple(self.f or trained_folds(folder, self.chk))
         settings = Settings(folder, folds, self.chk, self.device, self.step_size, not self.disable_tta)
         found: list[CaseParity] = []
+        failed: list[FailedComparison] = []
         try:
-            for parity in compare_predictions(settings, model, cases, self.o if self.keep else scratch):
-                found.append(parity)
-        finally:  # a case that fails does not lose what is known of the others
-            if found:
-                self._report(found, folds, of=len(cases))
+            for result in compare_predictions(settings, model, cases, self.o if self.keep else scratch):
+                if isinstance(result, CaseParity):
+                    found.append(result)
+                else:
+                    failed.append(result)
+        finally:  # an interruption does not lose what is known
+            if found or failed:
+                self._report(found, failed, folds, of=len(cases))
+        if failed:
+            return 2
         return 0 if all(parity.is_rounding for parity in found) else 1
 
-    def _report(self, found: Sequence[CaseParity], folds: Sequence[str], *, of: int) -> None:
+    def _report(
+        self, found: Sequence[CaseParity], failed: Sequence[FailedComparison], folds: Sequence[str], *, of: int
+    ) -> None:
         from nnunet_ext.evaluation.markdown_table import markdown_table
 
-        table = markdown_table([[*HEADER, *COSTS], *map(_row, found), _total(found)])
-        verdict = _verdict(found) + ("" if len(found) == of else f" {of - len(found)} of {of} cases were not compared.")
+        sentences = [_verdict(found)] if found else []
+        if len(found) < of:
+            sentences.append(f"{of - len(found)} of {of} cases were not compared.")
+        verdict = " ".join(sentences)
+        parts = [verdict, "\n".join(f"- {each.problem}" for each in failed)]
+        if found:
+            table = markdown_table([[*HEADER, *COSTS], *map(_row, found), _total(found)])
+            parts += [table, NOTE]
+            print(table)
         mirroring = "no mirroring" if self.disable_tta else "mirroring as in the training"
         used = f"folds {' '.join(folds)}, {self.chk}, {mirroring}, step size {self.step_size:g}, {self.device}"
         versions = f"nnunetv2 {version('nnunetv2')}, nnunet_ext {__version__}, torch {version('torch')}"
         head = f"# nnU-Net's prediction and that of nnunet_ext\n\n{self.model}, {used}\n\n{self.images}, {versions}"
-        write_text(self.o / "parity.md", f"{head}\n\n{verdict}\n\n{table}\n\n{NOTE}\n")
-        print(f"{table}\n{verdict}\n{self.o / 'parity.md'} written")
-
-
-def _trained_folds(model: Path, checkpoint: str) -> list[str]:
-    """The folds that nnU-Net finds by itself, in its order; or ``all``, which it does not find."""
-    names = sorted(file.parent.name.removeprefix("fold_") for file in model.glob(f"fold_*/{checkpoint}"))
-    return [name for name in names if name != "all"] or names
+        write_text(self.o / "parity.md", "\n\n".join([head, *filter(None, parts)]) + "\n")
+        print(f"{verdict}\n{self.o / 'parity.md'} written")
+        for each in failed:
+            print(f"nnunet_ext: error: {each.problem}", file=sys.stderr)
 
 
 def _row(parity: CaseParity) -> list[str]:

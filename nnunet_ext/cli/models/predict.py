@@ -121,9 +121,14 @@ class Predict(Command):
             logger.info("nnU-Net's own prediction is used: %s", STOCK if self.stock else reason)
         from nnunetv2.inference.predict_from_raw_data import predict_entry_point
 
-        words = [NO_MIRRORING if word == FAST else word for word in self.words if word not in (NO_CHECK, STOCK)]
-        run_stock("nnUNetv2_predict", predict_entry_point, words)
+        run_stock("nnUNetv2_predict", predict_entry_point, self._stock_words())
         return 0
+
+    def _stock_words(self) -> list[str]:
+        words = [NO_MIRRORING if word == FAST else word for word in self.words if word not in (NO_CHECK, STOCK)]
+        if (self.npp == 0) != (self.nps == 0):  # nnU-Net works without processes only if both are 0
+            words += ["-npp", str(max(1, self.npp)), "-nps", str(max(1, self.nps))]
+        return words
 
     def _check(self) -> Path:
         """Refuse what cannot be predicted; return the model's folder."""
@@ -143,6 +148,7 @@ class Predict(Command):
         check_folds(model, self.f, self.chk)
         folders.check_writable(Path(str(self.o)), f"-o {self.o}")
         check_device(self.device)
+        self._check_previous_stage(model)
         if self.no_check:
             options.check_words(["-i", str(self.i)], {"-i": options.folder})
         else:
@@ -153,6 +159,29 @@ class Predict(Command):
             plans = folders.read_json(model / "plans.json")
             check_images(Path(str(self.i)), description, plans, show_progress=not self.disable_progress_bar)
         return model
+
+    def _check_previous_stage(self, model: Path) -> None:
+        """Refuse the second stage of a cascade without the predictions of the first."""
+        from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+        from nnunet_ext.data.raw_dataset import list_images
+
+        plans = read_object(model / "plans.json")
+        if str(self.c) not in plans.get("configurations", {}):
+            return  # reported when the model is read
+        previous = PlansManager(plans).get_configuration(str(self.c)).previous_stage_name
+        if previous is None:
+            return
+        of_first = f"-prev_stage_predictions: expected the label maps that configuration {previous} predicts"
+        remedy = f"Predict with -c {previous} first, and give its -o."
+        if self.prev_stage_predictions is None:
+            raise UserError(f"{of_first}, found no such option. {remedy}")
+        description = read_object(model / "dataset.json")
+        ending, channels = description["file_ending"], len(description["channel_names"])
+        for case in list_images(Path(str(self.i)), ending, channels):
+            file = Path(self.prev_stage_predictions) / f"{case.name}{ending}"
+            if not file.is_file():
+                raise UserError(f"{of_first}, found no {file}. {remedy}")
 
     def _reason_for_stock(self, model: Path) -> str | None:
         from nnunet_ext.prediction.stock_reasons import reason_for_stock
@@ -189,7 +218,7 @@ class Predict(Command):
             part=self.part_id,
             read_ahead=self.npp > 0,
             write_behind=self.nps > 0,
-            check=False,
+            check=self.no_check,  # else all have been checked
             show_progress=not self.disable_progress_bar,
             record={"num_processes_preprocessing": self.npp, "num_processes_segmentation_export": self.nps},
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
+from nnunet_ext.cli.common.output import shown_logs
 from nnunet_ext.cli.models.task_views import add_model, collection_plans
 from nnunet_ext.errors import UserError
 from nnunet_ext.sockets import open_door
@@ -118,11 +118,8 @@ class PredictTasks(Command):
         cases = images.cases()[self.part_id :: self.num_parts]
         if not self.no_check:
             images.check(tasks, show_progress=not self.disable_progress_bar)
-        from tqdm.contrib.logging import logging_redirect_tqdm
-
-        predictor = self._predictor(model)
-        with logging_redirect_tqdm([logging.getLogger("nnunet_ext")]):  # above the bars
-            failed = predictor.predict_tasks(
+        with shown_logs():
+            failed = self._predictor(model).predict_tasks(
                 cases,
                 tasks,
                 self.o,

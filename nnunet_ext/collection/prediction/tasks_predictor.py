@@ -21,6 +21,7 @@ from nnunet_ext.collection.prediction.task_chunks import task_chunks
 from nnunet_ext.collection.prediction.task_model import TaskModel
 from nnunet_ext.collection.prediction.viewed_task import ViewedTask
 from nnunet_ext.data.image_case import Case
+from nnunet_ext.data.preprocessed.fast_configuration import resampled_by
 from nnunet_ext.errors import one_line
 from nnunet_ext.files.json_file import write_json
 from nnunet_ext.prediction.cases import window_bar
@@ -137,7 +138,11 @@ class TasksPredictor:
             for name, content in (("plans.json", task.plans), ("dataset.json", task.dataset_json)):
                 write_json(folder / name, content)
         work = _Work(output)
-        jobs = _jobs(cases, models, output, overwrite=overwrite)
+        groups = _groups(models)
+        for group in groups:
+            who = resampled_by(group[0].model.configuration, purposes=("data",))
+            logger.info("%s: %s", ", ".join(task.name for task in group), who)
+        jobs = _jobs(cases, groups, output, overwrite=overwrite)
         with contextlib.ExitStack() as stack:
             bar = stack.enter_context(tqdm(total=len(jobs), desc="cases", unit="case", disable=not show_progress))
             writer = stack.enter_context(ThreadPoolExecutor(1)) if write_behind else None
@@ -201,13 +206,18 @@ class _Job:
     tasks: list[TaskModel]
 
 
-def _jobs(cases: Sequence[Case], tasks: Sequence[TaskModel], output: Path, *, overwrite: bool) -> list[_Job]:
+def _groups(tasks: Sequence[TaskModel]) -> list[list[TaskModel]]:
+    """The tasks whose images are preprocessed, and so resampled, alike."""
     groups: dict[str, list[TaskModel]] = {}
     for task in tasks:
         groups.setdefault(task.task.preprocessing, []).append(task)
+    return list(groups.values())
+
+
+def _jobs(cases: Sequence[Case], groups: Sequence[list[TaskModel]], output: Path, *, overwrite: bool) -> list[_Job]:
     jobs = [
         _Job(case, [task for task in group if overwrite or not task.label_map(output, case.name).is_file()])
-        for group in groups.values()
+        for group in groups
         for case in cases
     ]
     return [job for job in jobs if job.tasks]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from nnunetv2.configuration import ANISO_THRESHOLD
 from nnunetv2.preprocessing.resampling.default_resampling import determine_do_sep_z_and_axis
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
@@ -80,10 +81,8 @@ class FastConfiguration(ConfigurationManager):
             current: Spacing of the array (D, H, W) in mm.
             new: Spacing that it gets.
         """
-        settings = self._settings(purpose)
-        threshold = {THRESHOLD: settings[THRESHOLD]} if THRESHOLD in settings else {}  # else nnU-Net's own
-        separate, axis = determine_do_sep_z_and_axis(settings.get("force_separate_z", False), current, new, **threshold)
-        return Resampling(settings.get("order", 3), int(axis) if separate else None, settings.get("order_z", 0))
+        settings = {name: value for name, value in self._settings(purpose).items() if name != "is_seg"}
+        return _planned(current, new, **settings)
 
     @property
     def resampling_fn_data(self) -> Resampler:
@@ -105,21 +104,36 @@ class FastConfiguration(ConfigurationManager):
         return settings
 
     def _ours(self, purpose: str) -> Resampler | None:
-        return None if self.reason_for_stock(purpose) else partial(self._resample, purpose)
+        return None if self.reason_for_stock(purpose) else partial(_resample, **self._settings(purpose))
 
-    def _resample(
-        self,
-        purpose: str,
-        array: np.ndarray | torch.Tensor,
-        shape: Sequence[int],
-        current: Sequence[float],
-        new: Sequence[float],
-    ) -> np.ndarray:
-        if isinstance(array, torch.Tensor):
-            array = array.numpy()  # as nnU-Net's function does
-        planned = self.planned_resampling(purpose, current, new)
-        resample = resample_label_maps if self._settings(purpose).get("is_seg", False) else resample_images
-        return resample(array, shape, order=planned.order, separate_axis=planned.separate_axis, order_z=planned.order_z)
+
+def _planned(
+    current: Sequence[float],
+    new: Sequence[float],
+    order: int = 3,
+    order_z: int = 0,
+    force_separate_z: bool | None = False,
+    separate_z_anisotropy_threshold: float = ANISO_THRESHOLD,
+) -> Resampling:
+    """Decide with nnU-Net's function and its defaults."""
+    separate, axis = determine_do_sep_z_and_axis(force_separate_z, current, new, separate_z_anisotropy_threshold)
+    return Resampling(order, int(axis) if separate else None, order_z)
+
+
+def _resample(
+    data: np.ndarray | torch.Tensor,
+    new_shape: Sequence[int],
+    current_spacing: Sequence[float],
+    new_spacing: Sequence[float],
+    is_seg: bool = False,
+    **settings: Any,
+) -> np.ndarray:
+    """Take what nnU-Net's ``resample_data_or_seg_to_shape`` takes."""
+    if isinstance(data, torch.Tensor):
+        data = data.numpy()  # as nnU-Net's function does
+    how = _planned(current_spacing, new_spacing, **settings)
+    resample = resample_label_maps if is_seg else resample_images
+    return resample(data, new_shape, order=how.order, separate_axis=how.separate_axis, order_z=how.order_z)
 
 
 def resampled_by(

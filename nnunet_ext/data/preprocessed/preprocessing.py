@@ -162,7 +162,7 @@ def _own_way(state: PreprocessedState) -> str | None:
             f"preprocessor of nnU-Net, got {name!r}. Plan again with -preprocessor_name DefaultPreprocessor."
         )
     for method in ("run", "run_case_save"):
-        if getattr(kind, method) is not getattr(DefaultPreprocessor, method):
+        if getattr(kind, method, None) is not getattr(DefaultPreprocessor, method):
             return f"{name} has its own {method}()"
     return None
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.errors import UserError
+from nnunet_ext.processes.follow_parent import follow_parent
 
 OF_KILLED_WORKER = "6 feet under"  # nnU-Net's wording
 
@@ -58,7 +59,7 @@ def stock_workers(place: Path, processes: int, option: str) -> Iterator[None]:
 def _killed(place: Path, processes: int, option: str) -> UserError:
     return UserError(
         f"{place}: expected to preprocess with {processes} processes, one was killed: there is probably too little "
-        f"memory. Run it again with {option} 1: what is done is kept."
+        f"memory. Run it again with {option} 1: without --clean, what is done is kept."
     )
 
 
@@ -77,10 +78,11 @@ def _written(write: Callable[[Case], None], cases: Sequence[Case], processes: in
 
 
 def _take_one_thread() -> None:
-    """Limit the worker to one thread: each would take as many as there are cores."""
+    """Limit the worker to one thread (each would take as many as there are cores), and let it end with its parent."""
     import scipy.linalg  # noqa: F401  # numpy's and scipy's libraries must be loaded to be limited
     import torch
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
     torch.set_num_threads(1)
+    follow_parent()

@@ -56,12 +56,26 @@ class CaseParity:
         return self.gap <= ONE_STEP
 
 
+@dataclass(frozen=True)
+class FailedComparison:
+    """A case that one of the two could not predict.
+
+    Args:
+        name: The case.
+        problem: Which of the two failed, and why: one line, which names the case.
+    """
+
+    name: str
+    problem: str
+
+
 def compare_predictions(
     settings: Settings, model: TrainedModel, cases: Sequence[Case], output: Path
-) -> Iterator[CaseParity]:
+) -> Iterator[CaseParity | FailedComparison]:
     """Predict cases by both, each in a process of its own, and yield how the predictions differ.
 
-    All cases are predicted by ours before the first one is predicted by nnU-Net.
+    All cases are predicted by ours before the first one is predicted by nnU-Net. A case that fails does not end the
+    comparison of others; nnU-Net does not predict what ours could not.
 
     Args:
         settings: The model and how it is used.
@@ -69,31 +83,33 @@ def compare_predictions(
         cases: The cases.
         output: Folder for the label maps, which are written into ``nnunet_ext`` and ``stock`` there.
 
-    Raises:
-        UserError: One of the two could not predict a case; it says which of them and why.
+    Yields:
+        One result for each case, in the order of the cases.
     """
     files = {side: [output / side / f"{case.name}{model.file_ending}" for case in cases] for side in (OURS, STOCK)}
     for side in files:
         (output / side).mkdir(parents=True, exist_ok=True)
     reader = model.plans_manager.image_reader_writer_class()
     with tqdm(total=2 * len(cases), desc="predictions", unit="case", disable=None) as bar:
-        costs = []
-        with _process() as process:
+        costs: list[Cost | FailedComparison] = []
+        with contextlib.closing(_Process(OURS)) as process:
             for case, file in zip(cases, files[OURS], strict=True):
-                costs.append(_result(process, OURS, case, predict_ours, settings, case, file))
+                try:
+                    costs.append(process.result(case, predict_ours, settings, case, file))
+                except UserError as error:
+                    costs.append(FailedComparison(case.name, str(error)))
                 bar.update()
-        with _process() as process:
-            for case, cost, ours_file, stock_file in zip(cases, costs, files[OURS], files[STOCK], strict=True):
-                stock_cost = _result(process, STOCK, case, predict_stock, settings, case, stock_file)
-                ours, stock = (reader.read_seg(str(file))[0][0] for file in (ours_file, stock_file))
-                voxels = np.flatnonzero(ours != stock)
-                gap = 0.0
-                for start in range(0, len(voxels), PART):
-                    part = voxels[start : start + PART]
-                    pair = [labels.ravel()[part].astype(np.intp) for labels in (ours, stock)]
-                    # np.maximum keeps a NaN
-                    gap = float(np.maximum(gap, _result(process, STOCK, case, stock_gap, settings, part, *pair)))
-                yield CaseParity(case.name, ours.size, len(voxels), mean_dice(ours, stock), gap, cost, stock_cost)
+        with contextlib.closing(_Process(STOCK)) as process:
+            for case, cost, *pair in zip(cases, costs, files[OURS], files[STOCK], strict=True):
+                if isinstance(cost, FailedComparison):
+                    yield cost
+                else:
+                    try:
+                        parity = _parity(process, settings, case, cost, pair, reader)
+                    except UserError as error:
+                        yield FailedComparison(case.name, str(error))
+                    else:
+                        yield parity
                 bar.update()
 
 
@@ -122,23 +138,61 @@ def mean_dice(first: NDArray[Any], second: NDArray[Any]) -> float | None:
     return float((2 * shared[present] / sizes[present]).mean()) if present.any() else None
 
 
-@contextlib.contextmanager
-def _process() -> Iterator[Executor]:
-    """A fresh process, so that memory is counted apart, which does one job after another."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        yield pool
+class _Process:
+    """A fresh process, so that memory is counted apart, which does one job after another.
+
+    If it is killed, another one takes its place.
+    """
+
+    def __init__(self, side: str) -> None:
+        self._side = side
+        self._pool = self._fresh()
+
+    def result(self, case: Case, work: Callable[..., Result], *arguments: Any) -> Result:
+        """Return the result of a job; raise a UserError that names the case if it fails."""
+        try:
+            return self._pool.submit(work, *arguments).result()
+        except BrokenProcessPool as error:
+            self.close()
+            self._pool = self._fresh()
+            raise UserError(
+                f"{case.name}: expected a prediction by {NAMES[self._side]}, but its process ended: there is probably "
+                f"too little memory. Leave out large images, or use a machine with more."
+            ) from error
+        except Exception as error:
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            raise UserError(
+                f"{case.name}: expected a prediction by {NAMES[self._side]}, which failed: {kind}{one_line(error)}"
+            ) from error
+
+    def close(self) -> None:
+        """End the process."""
+        self._pool.shutdown()
+
+    @staticmethod
+    def _fresh() -> Executor:
+        return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
 
 
-def _result(process: Executor, side: str, case: Case, work: Callable[..., Result], *arguments: Any) -> Result:
-    try:
-        return process.submit(work, *arguments).result()
-    except BrokenProcessPool as error:
-        raise UserError(
-            f"{case.name}: expected a prediction by {NAMES[side]}, but its process ended: there is probably too little "
-            f"memory. Leave out large images, or use a machine with more."
-        ) from error
-    except Exception as error:
-        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        raise UserError(
-            f"{case.name}: expected a prediction by {NAMES[side]}, which failed: {kind}{one_line(error)}"
-        ) from error
+def _parity(
+    process: _Process, settings: Settings, case: Case, cost: Cost, files: Sequence[Path], reader: Any
+) -> CaseParity:
+    """Predict a case by nnU-Net, and compare that with our label map.
+
+    Args:
+        process: That of nnU-Net.
+        settings: The model and how it is used.
+        case: The case.
+        cost: What our prediction took.
+        files: Our label map, and nnU-Net's.
+        reader: Reads them.
+    """
+    stock_cost = process.result(case, predict_stock, settings, case, files[1])
+    ours, stock = (reader.read_seg(str(file))[0][0] for file in files)
+    voxels = np.flatnonzero(ours != stock)
+    gap = 0.0
+    for start in range(0, len(voxels), PART):
+        part = voxels[start : start + PART]
+        pair = [labels.ravel()[part].astype(np.intp) for labels in (ours, stock)]
+        gap = float(np.maximum(gap, process.result(case, stock_gap, settings, part, *pair)))  # keeps a NaN
+    return CaseParity(case.name, ours.size, len(voxels), mean_dice(ours, stock), gap, cost, stock_cost)

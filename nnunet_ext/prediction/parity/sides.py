@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.prediction.parity.logit_gap import LogitGap
-from nnunet_ext.prediction.parity.process_memory import process_memory
 from nnunet_ext.prediction.predictor import Predictor
+from nnunet_ext.processes.process_memory import process_memory
 
 
 @dataclass(frozen=True)

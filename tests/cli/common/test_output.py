@@ -1,12 +1,17 @@
-"""Terminals without a sign for what is printed, and readers that stop reading."""
+"""Terminals without a sign for what is printed, logs, and readers that stop reading."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import subprocess
 import sys
 
 import pytest
+from tqdm import tqdm
+
+from nnunet_ext.cli.common.output import shown_logs
 
 PRINT = """
 import sys
@@ -76,3 +81,32 @@ def test_the_files_of_a_comparison_are_utf_8_whatever_the_terminal_has(tmp_path)
     assert done.returncode == 0, done.stderr
     (log,) = tmp_path.glob("*.log")
     assert log.read_text(encoding="utf-8").splitlines()[-1] == "±"
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({}, "nnunet_ext: about\n"),
+        ({"verbose": False}, "nnunet_ext: about\n"),
+        ({"verbose": True}, "nnunet_ext: detail\nnnunet_ext: about\n"),
+    ],
+)
+def test_logs_are_shown_in_the_context_alone(capsys, options, shown):
+    package, module = logging.getLogger("nnunet_ext"), logging.getLogger("nnunet_ext.prediction.predictor")
+    before = package.handlers[:], package.level
+    with contextlib.suppress(KeyError), shown_logs(**options):
+        module.debug("detail")
+        module.info("about")
+        logging.getLogger("other").info("other")
+        raise KeyError
+    assert (package.handlers, package.level) == before
+    module.info("later")
+    assert capsys.readouterr() == ("", shown)
+
+
+def test_logs_are_above_progress_bars(capsys):
+    with shown_logs(), tqdm(total=2, desc="cases", file=sys.stderr) as bar:
+        bar.update()
+        logging.getLogger("nnunet_ext").info("about")
+    lines = capsys.readouterr().err.splitlines()
+    assert "nnunet_ext: about" in lines  # on a line of its own

@@ -151,7 +151,7 @@ def test_a_killed_worker_of_nnunet_is_one_line(folder, mistake, monkeypatch):
     )
     monkeypatch.setattr("nnunetv2.experiment_planning.plan_and_preprocess_api.extract_fingerprints", die)
     text = mistake("plan_and_preprocess -d 901 -pl LitePlanner --no_pp --no_pbar --no_check")
-    assert text.endswith("Run it again with -npfp 1: what is done is kept.")
+    assert text.endswith("Run it again with -npfp 1: without --clean, what is done is kept.")
 
 
 def test_who_resamples_is_said(folder, capfd):

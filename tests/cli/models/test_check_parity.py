@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
+import shutil
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +16,8 @@ from small_model import phantom, write_image, write_small_model
 
 from nnunet_ext import sockets
 from nnunet_ext.cli.main import main
-from nnunet_ext.errors import UserError
 from nnunet_ext.prediction.parity import comparison
-from nnunet_ext.prediction.parity.comparison import CaseParity
+from nnunet_ext.prediction.parity.comparison import CaseParity, FailedComparison
 from nnunet_ext.prediction.parity.sides import Cost, Settings
 
 GIB = 2**30
@@ -36,12 +38,12 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Settings]]:
     """The comparison is replaced by its results; return the settings that it was called with."""
     seen: list[Settings] = []
 
-    def replace(*results: CaseParity | UserError) -> list[Settings]:
+    def replace(*results: CaseParity | FailedComparison | BaseException) -> list[Settings]:
         def compare(settings, model, cases, output):
             seen.append(settings)
             (output / "stock").mkdir()
             for result in results[: len(cases)]:
-                if isinstance(result, UserError):
+                if isinstance(result, BaseException):
                     raise result
                 yield result
 
@@ -140,13 +142,66 @@ def test_equal(model, given, capsys):
     assert "\nThe label maps are equal: all 4000 voxels.\n" in capsys.readouterr().out
 
 
-def test_a_case_that_fails(model, given, capsys):
-    given(parity(), UserError("b: expected a prediction by nnU-Net, which failed: full"))
+LOGGED = "nnunet_ext: images are resampled by nnunet_ext\n"
+
+
+def test_cases_that_fail(model, given, capsys):
+    write_image(Path("images/c_0000.nii.gz"), phantom((10, 18, 14))[0], (2.0, 1.3, 1.2))
+    given(FailedComparison("a", "a: expected x"), parity("b", 3, 9.0), FailedComparison("c", "c: expected y"))
     assert main(["check_parity", str(model), "images", "-device", "cpu"]) == 2
     shown = capsys.readouterr()
-    assert "\nThe label maps are equal: all 2000 voxels. 1 of 2 cases were not compared.\n" in shown.out
-    assert shown.err == "nnunet_ext: error: b: expected a prediction by nnU-Net, which failed: full\n"
-    assert "1 of 2 cases were not compared" in Path("parity/parity.md").read_text()
+    assert [row[0] for row in cells(shown.out)[2:]] == ["b", "all"]
+    assert "9.0 steps of fp16 apart. 2 of 3 cases were not compared.\n" in shown.out
+    assert shown.err == LOGGED + "nnunet_ext: error: a: expected x\nnnunet_ext: error: c: expected y\n"
+    file = Path("parity/parity.md").read_text()
+    assert "2 of 3 cases were not compared.\n\n- a: expected x\n- c: expected y\n\n|" in file
+    assert cells(file) == cells(shown.out)
+
+
+def test_no_case_that_does_not_fail(model, given, capsys):
+    given(FailedComparison("a", "a: expected x"), FailedComparison("b", "b: expected x"))
+    assert main(["check_parity", str(model), "images", "-device", "cpu"]) == 2
+    assert capsys.readouterr().out == "2 of 2 cases were not compared.\nparity/parity.md written\n"
+    file = Path("parity/parity.md").read_text()
+    assert file.endswith("\n\n2 of 2 cases were not compared.\n\n- a: expected x\n- b: expected x\n")
+
+
+def test_an_interruption(model, given, capsys):
+    given(parity(), KeyboardInterrupt())
+    assert main(["check_parity", str(model), "images", "-device", "cpu"]) == 130
+    assert "\nThe label maps are equal: all 2000 voxels. 1 of 2 cases were not compared.\n" in capsys.readouterr().out
+    assert "1 of 2 cases were not compared.\n\n|" in Path("parity/parity.md").read_text()
+
+
+def test_a_truncated_image(model, monkeypatch, capsys):
+    """Threads in place of processes, and nothing else is replaced."""
+    monkeypatch.setattr(comparison, "ProcessPoolExecutor", lambda n, _: ThreadPoolExecutor(n))
+    file = Path("images/b_0000.nii.gz")
+    file.write_bytes(file.read_bytes()[:-300])
+    assert main(["check_parity", str(model), "images", "-device", "cpu", "-f", "0", "-step_size", "1"]) == 2
+    shown = capsys.readouterr()
+    assert [row[0] for row in cells(shown.out)[2:]] == ["a", "all"]
+    (line,) = [line for line in shown.err.splitlines() if "error" in line]
+    assert line.startswith(
+        f"nnunet_ext: error: b: expected a prediction by nnunet_ext, which failed: {file}: expected an intact image"
+    )
+
+
+def test_a_folder_that_is_no_fold(model, given):
+    seen = given(parity(), parity("b"))
+    shutil.copytree(model / "fold_0", model / "fold_0_backup")
+    assert main(["check_parity", str(model), "images", "-device", "cpu"]) == 0
+    assert seen[0].folds == ("0", "10", "2")
+
+
+def test_the_logs(model, given, capsys):
+    """Who resamples; afterwards logs are silent again."""
+    given(parity(), parity("b"))
+    package = logging.getLogger("nnunet_ext")
+    before = package.handlers[:], package.level
+    assert main(["check_parity", str(model), "images", "-device", "cpu"]) == 0
+    assert capsys.readouterr().err == LOGGED
+    assert (package.handlers, package.level) == before
 
 
 def test_a_zip_file(model, given, capsys):

@@ -267,6 +267,40 @@ def test_what_is_left_to_nnunet(small, capsys, monkeypatch, extra, reason, passe
     assert seen == [["nnUNetv2_predict", *small_words(small)[1:], *passed]]
 
 
+@pytest.mark.parametrize(
+    ("given", "passed"), [(["-npp", "0"], ["-npp", "1", "-nps", "3"]), (["-nps", "0"], ["-npp", "3", "-nps", "1"])]
+)
+def test_nnunet_gets_a_process_where_one_number_is_0(small, monkeypatch, given, passed):
+    """With one of them 0 and the other not, nnU-Net ends in an AssertionError or a ValueError."""
+    seen = []
+    monkeypatch.setattr("nnunetv2.inference.predict_from_raw_data.predict_entry_point", lambda: seen.append(sys.argv))
+    assert main(small_words(small, "--stock", *given)) == 0
+    assert seen[0][-4:] == passed
+
+
+def test_a_second_stage_needs_the_first(small, mistake):
+    file = small / "results/Dataset901_Phantom/nnUNetTrainer__nnUNetPlans__3d_fullres/plans.json"
+    plans = json.loads(file.read_text())
+    plans["configurations"]["3d_fullres"]["previous_stage"] = "3d_lowres"
+    file.write_text(json.dumps(plans))
+    expected = "-prev_stage_predictions: expected the label maps that configuration 3d_lowres predicts, found no "
+    remedy = " Predict with -c 3d_lowres first, and give its -o."
+    assert mistake(small_words(small)) == f"{expected}such option.{remedy}"
+    (small / "first").mkdir()
+    (small / "first" / "a.nii.gz").touch()
+    message = mistake(small_words(small, "-prev_stage_predictions", str(small / "first")))
+    assert message == f"{expected}{small / 'first' / 'b.nii.gz'}.{remedy}"
+
+
+def test_a_truncated_image_without_the_check_before(small, capsys):
+    """SimpleITK would fill the missing end with zeros."""
+    image = small / "images" / "b_0000.nii.gz"
+    image.write_bytes(image.read_bytes()[:-200])
+    assert main(small_words(small, "--no_check", "--disable_tta")) == 1
+    assert "1 case not predicted:" in capsys.readouterr().err
+    assert sorted(label_maps(small / "out")) == ["a.nii.gz"]
+
+
 def test_another_resampler_in_the_plans(small, capsys):
     file = small / "results/Dataset901_Phantom/nnUNetTrainer__nnUNetPlans__3d_fullres/plans.json"
     plans = json.loads(file.read_text())
@@ -286,9 +320,7 @@ def test_a_corrupt_case(small, capsys):
     told = capsys.readouterr()
     lines = told.err.splitlines()
     assert lines[-2] == "1 case not predicted:"
-    assert lines[-1].startswith(
-        f"a: {small / 'images' / 'a_0000.nii.gz'}: expected an image that nnU-Net's SimpleITKIO"
-    )
+    assert lines[-1].startswith(f"a: {small / 'images' / 'a_0000.nii.gz'}: expected an intact image, but it is corrupt")
     assert any(line.startswith("nnunet_ext: case a was not predicted: ") for line in lines)
     assert "Traceback" not in told.err
     assert "1 case predicted" in told.out

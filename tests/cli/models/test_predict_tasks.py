@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+from functools import partial
 from pathlib import Path
 
 import nibabel
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from nnunetv2.evaluation.evaluate_predictions import evaluate_folder_entry_point
 from nnunetv2.inference.predict_from_raw_data import predict_entry_point
+from tqdm import tqdm
 
 from nnunet_ext.cli.main import main
 from nnunet_ext.phantoms.dataset import phantom_case, write_nifti
@@ -211,9 +214,11 @@ def test_a_truncated_image_that_is_not_read_first(untrained, capfd):
     assert shown.out == f"1 case: organ, coarse in {untrained / 'out'}\n"
     reason = f"{file}: expected an intact image, but it is corrupt or truncated"
     *logged, title, line = shown.err.splitlines()
-    assert [each.split(": ")[0] for each in logged] == [
-        "case unseen_000 was not predicted for organ",
-        "case unseen_000 was not predicted for coarse",
+    assert [each.split(": ")[:2] for each in logged] == [
+        ["nnunet_ext", "organ"],
+        ["nnunet_ext", "coarse"],
+        ["nnunet_ext", "case unseen_000 was not predicted for organ"],
+        ["nnunet_ext", "case unseen_000 was not predicted for coarse"],
     ]
     assert title == "1 case not predicted:"
     assert line.startswith(f"unseen_000, organ, coarse: {reason}")
@@ -221,7 +226,20 @@ def test_a_truncated_image_that_is_not_read_first(untrained, capfd):
     assert (untrained / "out" / "organ" / "unseen_000.nii.gz").is_file()
 
 
-def test_progress_bars(untrained, capfd):
+def test_the_logs(untrained, capsys):
+    """Who resamples, once for each group of tasks; afterwards logs are silent again."""
+    package = logging.getLogger("nnunet_ext")
+    before = package.handlers[:], package.level
+    assert main(words(untrained, "--tasks", "organ", "nested", "coarse")) == 0
+    assert capsys.readouterr().err == (
+        "nnunet_ext: organ, nested: images are resampled by nnunet_ext\n"
+        "nnunet_ext: coarse: images are resampled by nnunet_ext\n"
+    )
+    assert (package.handlers, package.level) == before
+
+
+def test_progress_bars(untrained, monkeypatch, capfd):
+    monkeypatch.setattr("nnunet_ext.prediction.cases.tqdm", partial(tqdm, mininterval=0))  # a window is soon done
     quiet = words(untrained, "--tasks", "organ", "coarse", "--no_check")
     quiet.remove("--disable_progress_bar")
     assert main(quiet) == 0

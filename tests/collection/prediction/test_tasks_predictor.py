@@ -216,6 +216,20 @@ def test_plans_of_its_own(untrained, tmp_path, settings, why, caplog):
     assert all(line.startswith(f"task nested: nnU-Net's own export is used, because {why}") for line in logged)
 
 
+def test_who_resamples(untrained, tmp_path, caplog):
+    """Told once for each group of tasks, by the plans of their views."""
+    trainer = "MultiHeadTrainer"
+    change_plans(untrained, trainer, "nested", resampling_fn_data="resample_torch_fornnunet")
+    tasks = viewed_tasks(untrained, trainer, "organ", "nested", "slab")
+    run = predictor(untrained, trainer, (0,))
+    with caplog.at_level(logging.INFO, "nnunet_ext.collection"):
+        run.predict_tasks([], tasks, tmp_path)
+    assert [record.getMessage() for record in caplog.records] == [
+        "organ, slab: images are resampled by nnunet_ext",
+        "nested: images are resampled by nnU-Net, because the plans name resample_torch_fornnunet",
+    ]
+
+
 @pytest.mark.parametrize("threads", [True, False])
 def test_a_corrupt_image(untrained, tmp_path, caplog, threads):
     images = untrained / "raw" / "Dataset901_Organ" / "imagesTs"

@@ -62,6 +62,23 @@ def image(dtype: type = np.float32, channels: int = 2) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(channels, *SHAPE)).astype(dtype)
 
 
+@pytest.mark.parametrize("purpose", ["data", "seg", "probabilities"])
+def test_called_by_keyword_and_with_other_settings(purpose: str) -> None:
+    """Another package's preprocessor may call it in any way in which nnU-Net's function can be called."""
+    stock, ours = (getattr(each, f"resampling_fn_{purpose}") for each in both(**SETTINGS["as planned"]))
+    words = {"new_shape": NEW_SHAPE, "current_spacing": (1, 1, 1), "new_spacing": (0.7, 0.7, 0.7)}
+    words |= {
+        "data": (image() > 0).astype(np.int8) if purpose == "seg" else image(),
+        "order": 1,
+        "force_separate_z": False,
+    }
+    difference = np.abs(ours(**words) - stock(**words).astype(float))
+    assert np.quantile(difference, 0.99) <= 5e-6 * np.ptp(image())  # labels may differ at ties
+    assert purpose == "seg" or difference.max() <= 5e-6 * np.ptp(image())
+    with pytest.raises(TypeError, match="gamma"):
+        ours(**words, gamma=2)
+
+
 @pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_images(settings: str, spacing: str) -> None:

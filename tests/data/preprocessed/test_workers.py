@@ -45,7 +45,7 @@ def test_a_killed_worker_is_one_line():
         write_all(die, CASES, 2, "title", Path("place"), progress=False)
     assert str(caught.value) == (
         "place: expected to preprocess with 2 processes, one was killed: there is probably too little memory. Run it "
-        "again with -np 1: what is done is kept."
+        "again with -np 1: without --clean, what is done is kept."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Callable
@@ -17,8 +18,8 @@ from small_model import phantom, write_image
 from nnunet_ext.data.raw_dataset import list_images
 from nnunet_ext.errors import UserError
 from nnunet_ext.prediction.parity import comparison
-from nnunet_ext.prediction.parity.comparison import CaseParity, compare_predictions, mean_dice
-from nnunet_ext.prediction.parity.sides import Cost, Settings, predict_ours, stock_gap
+from nnunet_ext.prediction.parity.comparison import CaseParity, FailedComparison, compare_predictions, mean_dice
+from nnunet_ext.prediction.parity.sides import Cost, Settings, predict_ours, predict_stock, stock_gap
 from nnunet_ext.prediction.trained_model import TrainedModel
 
 REGIONS = {"background": 0, "organ": [1, 2, 3], "wall": [2, 3], "tumour": [3]}
@@ -32,8 +33,8 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def compare(threads, write_model, tmp_path) -> Callable[..., list[CaseParity]]:
-    """Predict phantoms with a small model, and return what differs."""
+def compare(threads, write_model, tmp_path) -> Callable[..., list[Any]]:
+    """Predict phantoms with a small model, and return what differs; of the second image, bytes can be cut off."""
 
     def run(
         *,
@@ -41,12 +42,15 @@ def compare(threads, write_model, tmp_path) -> Callable[..., list[CaseParity]]:
         step_size: float = 1.0,
         mirroring: bool = False,
         border: int = 0,
+        cut: int = 0,
         **kind: Any,
-    ) -> list[CaseParity]:
+    ) -> list[Any]:
         folder = write_model(folds=(0, 1), **kind)
         for name, size in (("a", 20), ("b", 18)):
             image = phantom((12, size + border, 16), border=border, seed=size)
             write_image(tmp_path / "images" / f"{name}_0000.nii.gz", image[0], SPACING)
+        file = tmp_path / "images" / "b_0000.nii.gz"
+        file.write_bytes(file.read_bytes()[: file.stat().st_size - cut])
         settings = Settings(folder, folds, "checkpoint_final.pth", "cpu", step_size, mirroring)
         model = TrainedModel.load(folder, folds)
         cases = list_images(tmp_path / "images", ".nii.gz", 1)
@@ -129,24 +133,71 @@ def test_labels_that_are_moved(compare, monkeypatch, tmp_path, kind):
     ],
 )
 def test_one_that_fails(compare, monkeypatch, error, text):
-    def fail(*_):
-        raise error
+    def fail(settings, case, file):
+        if case.name == "a":
+            raise error
+        return predict_stock(settings, case, file)
 
     monkeypatch.setattr(comparison, "predict_stock", fail)
-    with pytest.raises(UserError) as caught:
-        compare()
-    assert str(caught.value) == text
+    failed, other = compare()
+    assert failed == FailedComparison("a", text)
+    assert other.name == "b"
+    assert other.is_rounding
+
+
+def test_a_gap_that_cannot_be_measured(compare, monkeypatch):
+    def moved(settings, case, file):
+        cost = predict_ours(settings, case, file)
+        write(file, np.roll(labels(file), 1, 1))
+        return cost
+
+    def fail_once(settings, voxels, *pair):
+        monkeypatch.setattr(comparison, "stock_gap", stock_gap)
+        raise MemoryError
+
+    monkeypatch.setattr(comparison, "predict_ours", moved)
+    monkeypatch.setattr(comparison, "stock_gap", fail_once)
+    failed, other = compare()
+    text = "a: expected a prediction by nnU-Net, which failed: MemoryError: MemoryError"
+    assert failed == FailedComparison("a", text)
+    assert other.gap > 10
 
 
 def test_ours_that_fails(compare, monkeypatch):
+    """nnU-Net does not predict what cannot be compared."""
+    predicted = []
     monkeypatch.setattr(comparison, "predict_ours", lambda *_: 1 / 0)
-    with pytest.raises(UserError, match=r"^a: expected a prediction by nnunet_ext, which failed: ZeroDivisionError: "):
-        compare()
+    monkeypatch.setattr(comparison, "predict_stock", lambda *_: predicted.append(1))
+    assert compare() == [
+        FailedComparison(
+            name,
+            f"{name}: expected a prediction by nnunet_ext, which failed: ZeroDivisionError: division by zero",
+        )
+        for name in "ab"
+    ]
+    assert predicted == []
+
+
+def test_a_truncated_image(compare, tmp_path):
+    """The other of two images is compared."""
+    whole, failed = compare(cut=300)
+    assert whole.name == "a"
+    assert whole.is_rounding
+    assert failed.name == "b"
+    assert failed.problem.startswith(
+        f"b: expected a prediction by nnunet_ext, which failed: {tmp_path}/images/b_0000.nii.gz: expected an intact "
+        f"image, but it is corrupt"
+    )
+    assert sorted(path.name for path in (tmp_path / "out" / "stock").iterdir()) == ["a.nii.gz"]
 
 
 def test_a_process_that_is_killed(tmp_path):
-    with comparison._process() as process, pytest.raises(UserError) as caught:
-        comparison._result(process, "stock", list_images_of(tmp_path), os._exit, 1)
+    """Another one does the next job."""
+    with contextlib.closing(comparison._Process("stock")) as process:
+        case = list_images_of(tmp_path)
+        with pytest.raises(UserError) as caught:
+            process.result(case, os._exit, 1)
+        assert process.result(case, os.getpid) != os.getpid()
     assert str(caught.value) == (
         "a: expected a prediction by nnU-Net, but its process ended: there is probably too little memory. Leave out "
         "large images, or use a machine with more."

@@ -8,13 +8,13 @@ import sys
 import numpy as np
 import pytest
 
-from nnunet_ext.prediction.parity import process_memory as module
-from nnunet_ext.prediction.parity.process_memory import process_memory
+from nnunet_ext.processes import process_memory as module
+from nnunet_ext.processes.process_memory import process_memory
 
 MIB = 2**20
 PROGRAM = """
 import numpy
-from nnunet_ext.prediction.parity.process_memory import process_memory
+from nnunet_ext.processes.process_memory import process_memory
 before = process_memory()
 numpy.ones(200 << 17)  # 200 MiB
 after = process_memory()
@@ -25,7 +25,7 @@ print(after.peak - before.now, after.now - before.now)
 @pytest.mark.skipif(sys.platform != "linux", reason="the memory in use is known only on Linux")
 def test_peak_and_now():
     kept = np.ones(300 << 17)  # 300 MiB of this process do not count for the one that it starts
-    program = PROGRAM.replace("nnunet_ext.prediction.parity.process_memory", "process_memory")
+    program = PROGRAM.replace("nnunet_ext.processes.process_memory", "process_memory")
     folder = str(module.__file__).rpartition("/")[0]
     words = [sys.executable, "-c", program]
     done = subprocess.run(words, env={"PYTHONPATH": folder}, capture_output=True, text=True, check=True)
