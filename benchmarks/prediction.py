@@ -40,7 +40,7 @@ from scipy import ndimage
 
 from nnunet_ext.phantoms.dataset import write_nifti
 from nnunet_ext.prediction import Predictor
-from nnunet_ext.prediction.parity.process_memory import process_memory
+from nnunet_ext.processes.process_memory import process_memory
 
 GIB = 2**30
 STAGES = ("reading", "resampling", "network", "export")  # resampling: all of preprocessing; export: writing as well

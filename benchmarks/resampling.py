@@ -4,8 +4,8 @@
 
 One thread. Both sides run in turn in one process; CPU seconds are medians over pairs, after a pair that warms up. The
 memory is what a side adds to the peak of a process of its own. Images hold noise, whose splines overshoot everywhere;
-label maps and logits hold balls, logits of the last row hold smooth fields of all classes. "mixed" is the share of voxels
-whose neighbours on the network's grid do not have the same label.
+label maps and logits hold balls, logits of the last row hold smooth fields of all classes. "mixed" is the share of
+voxels whose neighbours on the network's grid do not have the same label.
 """
 
 from __future__ import annotations

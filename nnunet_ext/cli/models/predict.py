@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
+from nnunet_ext.cli.common.output import shown_logs
 from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_object
@@ -113,7 +113,7 @@ class Predict(Command):
         """Predict; 1 if a case failed."""
         open_door()
         model = self._check()
-        with _shown_logs(verbose=self.verbose):
+        with shown_logs(verbose=self.verbose):
             if self.fast:
                 logger.info("--fast: no mirroring. Labels differ from those with mirroring, nnU-Net's default")
             if not self.stock and (reason := self._reason_for_stock(model)) is None:
@@ -259,21 +259,3 @@ def _workers(variable: str) -> int:
     """nnU-Net's default, which a variable can change; it ignores what is no number."""
     word = os.environ.get(variable, "")
     return int(word) if word.isdecimal() else 3
-
-
-@contextlib.contextmanager
-def _shown_logs(*, verbose: bool) -> Iterator[None]:
-    """Show what the package logs on stderr, above the progress bars."""
-    from tqdm.contrib.logging import logging_redirect_tqdm
-
-    package = logging.getLogger("nnunet_ext")
-    handler, level = logging.StreamHandler(sys.stderr), package.level
-    handler.setFormatter(logging.Formatter("nnunet_ext: %(message)s"))
-    package.addHandler(handler)
-    package.setLevel(logging.DEBUG if verbose else logging.INFO)
-    try:
-        with logging_redirect_tqdm([package]):
-            yield
-    finally:
-        package.removeHandler(handler)
-        package.setLevel(level)
