@@ -217,7 +217,7 @@ def main() -> None:
         if arguments.steps:
             print("\n| step, one case | nnU-Net, s | ours, s |\n|---|---|---|")
             for step, (one, other) in steps_of_a_case(state, root).items():
-                print(f"| {step} | {one:.2f} | {other:.2f} |")
+                print(f"| {step} | {one:.4f} | {other:.4f} |")
 
 
 if __name__ == "__main__":
