@@ -72,8 +72,6 @@ class Predictor:
     ) -> None:
         if device not in DEVICES:
             raise UserError(f"device: expected {', '.join(DEVICES)}, got {device!r}. Choose one.")
-        if not 0 < step_size <= 1:
-            raise UserError(f"step_size: expected a number above 0 and at most 1, got {step_size!r}. Correct it.")
         check_device(device)
         self.model = TrainedModel.load(Path(model), folds, checkpoint)
         plans = self.model.plans_manager.plans
@@ -81,8 +79,6 @@ class Predictor:
         if reason is not None:
             raise UserError(f"{model}: expected a model that nnunet_ext predicts, but {reason}. Use nnUNetv2_predict.")
         logger.info("%s", resampled_by(self.model.configuration, purposes=("data",)))
-        if device == "cuda":
-            torch.backends.cudnn.benchmark = True  # as nnU-Net does
         window = SlidingWindow(self.model, torch.device(device), step_size=step_size, mirroring=mirroring)
         self._stages = Stages(window, on_device and device != "mps")
 

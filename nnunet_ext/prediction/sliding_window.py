@@ -52,12 +52,16 @@ class SlidingWindow:
         mirroring: Average over the mirrorings that the training used.
 
     Raises:
-        UserError: The GPU's memory is full.
+        UserError: The step is out of range, or the GPU's memory is full.
     """
 
     def __init__(
         self, model: TrainedModel, device: torch.device, *, step_size: float = 0.5, mirroring: bool = True
     ) -> None:
+        if not 0 < step_size <= 1:
+            raise UserError(f"step_size: expected a number above 0 and at most 1, got {step_size!r}. Correct it.")
+        if device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # as nnU-Net does
         self.model = model
         self.device = device
         self.step_size = step_size
@@ -127,7 +131,7 @@ class SlidingWindow:
     def _logits(self, patch: Tensor) -> Tensor:
         """Return the logits of one window, averaged over mirrorings."""
         image = torch.clone(patch[None], memory_format=torch.contiguous_format).to(self.device)
-        # for each window anew: autocast keeps the fp16 copies of the weights, which the next fold replaces
+        # for each window again: autocast keeps the fp16 copies of the weights, which the next fold replaces
         with torch.autocast("cuda") if self.device.type == "cuda" else contextlib.nullcontext():
             logits: Tensor = self.model.network(image)
             if self.mirroring_axes is not None:

@@ -45,7 +45,7 @@ class CheckParity(Command):
     """
 
     name: ClassVar[str] = "check_parity"
-    after_interruption: ClassVar[str] = "Run the same command again to start anew."
+    after_interruption: ClassVar[str] = "Run the same command again; it starts from the beginning."
     has_workers: ClassVar[bool] = True
 
     model: Path

@@ -90,8 +90,6 @@ class TasksPredictor:
     ) -> None:
         check_device(device)
         self.model = TrainedModel.load(Path(model), folds, checkpoint, collection=True)
-        if device == "cuda":
-            torch.backends.cudnn.benchmark = True  # as nnU-Net does
         self._window = SlidingWindow(self.model, torch.device(device), step_size=step_size, mirroring=mirroring)
         self._on_device = on_device and device == "cuda"
 
