@@ -6,7 +6,6 @@ import contextlib
 import io
 import logging
 import os
-import pickle
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any
 import torch
 
 from nnunet_ext.errors import UserError, is_write_error, one_line
+from nnunet_ext.foreign.checkpoint import read_foreign_checkpoint
+from nnunet_ext.foreign.class_names import check_class_names
 from nnunet_ext.processes.ranks import Ranks
 from nnunet_ext.processes.run_lock import release_lock, take_lock
 
@@ -25,36 +26,41 @@ RESUMABLE = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.p
 EXTRA = "nnunet_ext"  # key of what a trainer adds to nnU-Net's checkpoint
 
 
-def read_checkpoint(file: str | Path) -> dict[str, Any]:
-    """Map a checkpoint into memory (CPU; tensors are read when touched).
+def read_checkpoint(file: str | Path, trust: bool = False) -> dict[str, Any]:
+    """Map a checkpoint into memory (CPU; tensors are read when touched), without running code of it.
+
+    Args:
+        file: The file.
+        trust: Unpickle everything that it asks for, which may run code. To resume a training that wrote the file: a
+            method of another package may keep any object there.
 
     Raises:
-        UserError: The file is missing, truncated or not a checkpoint.
+        UserError: The file is missing, truncated or not a checkpoint, or asks for what may run code.
     """
-    try:
-        checkpoint = torch.load(file, map_location="cpu", mmap=True, weights_only=False)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise UserError(f"{file}: expected an intact checkpoint, but it cannot be read ({one_line(error)}).") from error
+    checkpoint = read_foreign_checkpoint(file, trust=trust)
     if not isinstance(checkpoint, dict) or "network_weights" not in checkpoint:
         raise UserError(f"{file}: expected an nnU-Net checkpoint with 'network_weights', found none.")
     return checkpoint
 
 
-def read_trained(file: Path, *more: str) -> dict[str, Any]:
+def read_trained(file: Path, *more: str, trust: bool = False) -> dict[str, Any]:
     """Like :func:`read_checkpoint`, for a checkpoint of a training: with all that is needed to rebuild its network.
 
     Args:
         file: The checkpoint.
         *more: Further keys that it must have.
+        trust: As there.
 
     Raises:
         UserError: The file is not such a checkpoint.
     """
-    found = read_checkpoint(file)
+    found = read_checkpoint(file, trust)
     if missing := [key for key in ("init_args", "trainer_name", *more) if key not in found]:
         raise UserError(
             f"{file}: expected a checkpoint of a training, found one without {missing[0]!r}. Choose another with -chk."
         )
+    if not trust:
+        check_class_names(found["init_args"].get("plans", {}), file)
     return found
 
 
@@ -63,7 +69,7 @@ def whole_checkpoints(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     for name in RESUMABLE:
         if (folder / name).is_file():
             try:
-                yield folder / name, read_checkpoint(folder / name)
+                yield folder / name, read_checkpoint(folder / name, trust=True)
             except UserError as error:
                 logger.warning("%s It is skipped.", error)
 
@@ -150,7 +156,7 @@ class SafeCheckpoints:
             self._load_file(Path(given))
 
     def _load_file(self, file: Path, told: str | None = None) -> None:
-        content = read_checkpoint(file)
+        content = read_checkpoint(file, trust=True)
         self.check_checkpoint(content, told or str(file))
         super().load_checkpoint(str(file))  # type: ignore[misc]
         self.load_extra_state(content.get(EXTRA, {}))
@@ -207,7 +213,8 @@ class SafeCheckpoints:
             if not file.is_file():
                 continue
             try:
-                whole.append((max(read_checkpoint(file)["logging"]["epoch_end_timestamps"], default=0), file))
+                log = read_checkpoint(file, trust=True)["logging"]
+                whole.append((max(log["epoch_end_timestamps"], default=0), file))
             except UserError as error:
                 self.print_to_log_file(f"WARNING: {error} Trying the next older one.")  # type: ignore[attr-defined]
         if Ranks.now().is_first:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import zipfile
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 
-from nnunet_ext.errors import UserError, one_line
+from nnunet_ext.errors import UserError
+from nnunet_ext.foreign.zip_file import ForeignZip
 
 NEEDED = ("plans.json", "dataset.json")
 
@@ -22,33 +22,19 @@ def unpack_model(file: Path, folder: Path, checkpoint: str) -> Path:
         The model's folder in ``folder``.
 
     Raises:
-        UserError: It is no zip file, is damaged, holds no model with such a checkpoint or several, or a path in it
-            leaves the folder.
+        UserError: It is no zip file, is damaged, holds no model with such a checkpoint or several, or has an entry
+            that :class:`ForeignZip` refuses, such as a path that leaves the folder.
     """
-    try:
-        with zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
-            if leaving := [name for name in names if _leaves(name)]:
-                raise UserError(
-                    f"{file}: expected paths inside the model, found {leaving[0]!r}, which leads out of it. Do not use "
-                    f"this file."
-                )
-            model = _only_model(file, names, checkpoint)
-            for name in names:
-                path = PurePosixPath(name)
-                is_checkpoint = path.name == checkpoint and path.parent.parent == model
-                if is_checkpoint or (path.name in NEEDED and path.parent == model):
-                    archive.extract(name, folder)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise UserError(
-            f"{file}: expected a model's folder or an intact zip file of one, got {one_line(error)}. Copy it again."
-        ) from error
+    with ForeignZip(file, of="model") as archive:
+        model = _only_model(file, archive.names, checkpoint)
+        wanted = []
+        for name in archive.names:
+            path = PurePosixPath(name)
+            is_checkpoint = path.name == checkpoint and path.parent.parent == model
+            if is_checkpoint or (path.name in NEEDED and path.parent == model):
+                wanted.append(name)
+        archive.extract(wanted, folder)
     return folder / model
-
-
-def _leaves(name: str) -> bool:
-    windows = PureWindowsPath(name)  # it takes both kinds of slashes
-    return ".." in windows.parts or bool(windows.anchor)
 
 
 def _only_model(file: Path, names: list[str], checkpoint: str) -> PurePosixPath:

@@ -29,6 +29,7 @@ from nnunet_ext.data.dataset_json import is_collection
 from nnunet_ext.data.preprocessed.fast_configuration import FastConfiguration
 from nnunet_ext.errors import UserError, one_line
 from nnunet_ext.files.json_file import read_object
+from nnunet_ext.foreign.class_names import check_class_names
 from nnunet_ext.prediction.model_zip import unpack_model
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,8 @@ class TrainedModel:
         parameters: Weights of each fold, on the CPU.
         mirroring_axes: Axes, of those of a patch, along which the training mirrored; None: no mirroring.
         channels: Channels of the network's input.
+        folds: Name of each fold, such as ``"0"``.
+        trainer_name: The trainer of the first fold.
         unpacked: The temporary folder that a zip file was unpacked into; deleted with the model.
     """
 
@@ -60,6 +63,8 @@ class TrainedModel:
     parameters: list[dict[str, Tensor]]
     mirroring_axes: tuple[int, ...] | None
     channels: int
+    folds: list[str]
+    trainer_name: str
     unpacked: TemporaryDirectory[str] | None = None
 
     @classmethod
@@ -70,6 +75,7 @@ class TrainedModel:
         checkpoint: str = "checkpoint_final.pth",
         *,
         collection: bool = False,
+        trust: bool = False,
     ) -> TrainedModel:
         """Read a model.
 
@@ -78,10 +84,11 @@ class TrainedModel:
             folds: Folds whose logits are averaged; None: all that have this checkpoint, as nnU-Net finds them.
             checkpoint: Name of the checkpoint.
             collection: Also read the model of a collection, whose labels are those of no task.
+            trust: Let checkpoints and plans run the code that they name; only for models whose maker you know.
 
         Raises:
-            UserError: Something of the model is missing or damaged, weights do not fit its network, or it is that of
-                a collection and must not be.
+            UserError: Something of the model is missing or damaged, weights do not fit its network, it asks for what
+                may run code, or it is that of a collection and must not be.
         """
         unpacked = None
         if model.is_file():
@@ -98,8 +105,11 @@ class TrainedModel:
                 f"{model}: expected the model of one dataset, found that of a collection. Give a task's view of it."
             )
         files = _checkpoint_files(model, folds, checkpoint)
-        checkpoints = [read_trained(file) for file in files]
-        plans = PlansManager(read_object(model / "plans.json"))
+        checkpoints = [read_trained(file, trust=trust) for file in files]
+        planned = read_object(model / "plans.json")
+        if not trust:
+            check_class_names(planned, model / "plans.json")
+        plans = PlansManager(planned)
         name = checkpoints[0]["init_args"]["configuration"]
         configuration = FastConfiguration.of(plans.get_configuration(name))
         labels = plans.get_label_manager(dataset_json)
@@ -120,6 +130,8 @@ class TrainedModel:
             parameters,
             None if axes is None else tuple(axes),
             channels,
+            [file.parent.name.removeprefix("fold_") for file in files],
+            checkpoints[0]["trainer_name"],
             unpacked,
         )
 

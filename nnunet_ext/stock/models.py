@@ -27,8 +27,14 @@ def model_folder(dataset: str, configuration: str, trainer: str, plans_name: str
     return model
 
 
-def check_folds(model: Path, wanted: Sequence[str], checkpoint: str) -> None:
-    """Refuse folds whose checkpoint is missing or not intact.
+def check_folds(model: Path, wanted: Sequence[str], checkpoint: str, trust: bool = False) -> None:
+    """Refuse folds whose checkpoint is missing, is not intact or may run code when nnU-Net reads it.
+
+    Args:
+        model: Folder ``TRAINER__PLANS__CONFIGURATION``.
+        wanted: Names of the folds.
+        checkpoint: Name of the checkpoint.
+        trust: Let it run code.
 
     Raises:
         UserError: The first such fold.
@@ -47,4 +53,4 @@ def check_folds(model: Path, wanted: Sequence[str], checkpoint: str) -> None:
             present = sorted(path.parent.name.removeprefix("fold_") for path in model.glob(f"fold_*/{checkpoint}"))
             remedy = f"Trained: -f {' '.join(present)}" if present else "Finish a training, or choose with -chk"
             raise UserError(f"{file}: expected the checkpoint of fold {fold}, found no file. {remedy}.")
-        read_checkpoint(file)
+        read_checkpoint(file, trust)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from process_group import process_group
 
-from nnunet_ext.base.checkpoints import SafeCheckpoints, read_checkpoint
+from nnunet_ext.base.checkpoints import SafeCheckpoints, read_checkpoint, read_trained, whole_checkpoints
 from nnunet_ext.errors import UserError
 from nnunet_ext.processes.run_lock import NAME
 
@@ -329,3 +329,26 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(UserError, match="expected an nnU-Net checkpoint with 'network_weights', found none"):
         read_checkpoint(tmp_path / "list.pth")
+
+
+def test_only_a_training_reads_everything_that_its_own_checkpoints_hold(tmp_path):
+    """A method of another package may keep any object there."""
+    WithMore(tmp_path, {"place": Path("a")}).save_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
+    with pytest.raises(UserError, match="but it asks for pathlib"):
+        read_checkpoint(tmp_path / "checkpoint_latest.pth")
+    assert read_checkpoint(tmp_path / "checkpoint_latest.pth", trust=True)["nnunet_ext"] == {"place": Path("a")}
+    trainer = WithMore(tmp_path, {}, continue_training=True)
+    trainer.load_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
+    assert trainer.more == {"place": Path("a")}
+    assert [file.name for file, _ in whole_checkpoints(tmp_path)] == ["checkpoint_latest.pth"]
+
+
+def test_plans_in_a_checkpoint_that_would_run_code(tmp_path):
+    plans = {"configurations": {"2d": {"architecture": {"network_class_name": "os.system"}}}}
+    content = {"network_weights": {}, "trainer_name": "A", "init_args": {"plans": plans, "configuration": "2d"}}
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(
+        UserError, match=r"a\.pth: expected classes of networks, but configuration '2d' names 'os\.system'"
+    ):
+        read_trained(tmp_path / "a.pth")
+    assert read_trained(tmp_path / "a.pth", trust=True) == content

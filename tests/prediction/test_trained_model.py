@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from small_model import phantom, stock
 
 from nnunet_ext import sockets
 from nnunet_ext.errors import UserError
+from nnunet_ext.prediction import Predictor
 from nnunet_ext.prediction.sliding_window import SlidingWindow
 from nnunet_ext.prediction.trained_model import TrainedModel, trained_folds
 
@@ -216,3 +218,20 @@ def test_what_is_wrong(write_model, change, folds, text):
 def test_no_model_at_all(tmp_path):
     with pytest.raises(UserError, match=r"plans.json: expected that of a trained model, found no file\. Give the"):
         TrainedModel.load(tmp_path / "nowhere")
+
+
+def test_trust(write_model, tmp_path):
+    """Without it, nothing that is asked for runs; with it, everything does."""
+    model = write_model()
+    file = model / "fold_0" / "checkpoint_final.pth"
+    torch.save(torch.load(file, weights_only=False) | {"odd": Path("a")}, file)
+    with pytest.raises(UserError, match=r"checkpoint_final\.pth: expected only weights, .* asks for pathlib"):
+        TrainedModel.load(model)
+    assert len(TrainedModel.load(model, trust=True).parameters) == 1
+    assert len(Predictor(model, device="cpu", trust=True).model.parameters) == 1
+    plans = json.loads((model / "plans.json").read_text())
+    architecture = plans["configurations"]["3d_fullres"]["architecture"]
+    architecture["arch_kwargs"] |= {"nonlin": "functools.partial", "nonlin_kwargs": {"func": "a"}}
+    (model / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(TypeError, match="partial"):  # nnU-Net has called it
+        TrainedModel.load(model, trust=True)

@@ -35,6 +35,7 @@ class Settings:
         device: ``"cpu"``, ``"cuda"`` or ``"mps"``.
         step_size: Step of the sliding window, in patches.
         mirroring: Average over the mirrorings that the training used.
+        trust: Let the model run the code that its files name.
     """
 
     model: Path
@@ -43,6 +44,7 @@ class Settings:
     device: str
     step_size: float
     mirroring: bool
+    trust: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ class _Ours(_Side):
             device=given.device,
             step_size=given.step_size,
             mirroring=given.mirroring,
+            trust=given.trust,
         )
         _make_repeatable()
 

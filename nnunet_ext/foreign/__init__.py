@@ -1,0 +1,1 @@
+"""Files that came from somebody else, read without running code."""

@@ -1,0 +1,1 @@
+"""``nnunet_ext inspect``: what is in a model or a checkpoint, found without running it."""
