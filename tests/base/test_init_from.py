@@ -1,13 +1,15 @@
-"""init_from: which tensors are taken, and what is said of the others."""
+"""init_from: files of every kind, and the roles that they tell. The rules for tensors are in tests/weights."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from small_unet import small_unet
 from torch import nn
 
-from nnunet_ext.base.init_from import init_from
+from nnunet_ext.base.init_from import init_from, roles_in
 from nnunet_ext.errors import UserError
+from nnunet_ext.weights.roles import Roles
 
 
 class Net(nn.Module):
@@ -31,10 +33,11 @@ def test_every_tensors_fate_is_told(stock):
     source, file = stock
     network = Net(5, extra=True)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    assert init_from(network, str(file)) == [
+    assert init_from(network, str(file)).lines() == [
         "loaded  encoder.weight (3, 2)",
-        "kept    head.weight (5, 3): the file has (4, 3)",
-        "kept    boundary.weight (2, 3): not in the file",
+        "fresh   head.weight (5, 3): widths 4 and 3 in the file, 5 and 3 here",
+        "fresh   boundary.weight (2, 3): not in the file",
+        "unused  head.weight (4, 3): widths 4 and 3 in the file, 5 and 3 here",
         "unused  old.weight (7,): not in the network",
     ]
     assert torch.equal(network.encoder.weight, source.encoder.weight)
@@ -45,7 +48,8 @@ def test_every_tensors_fate_is_told(stock):
 def test_variables_in_the_path_are_expanded(stock, monkeypatch):
     _, file = stock
     monkeypatch.setenv("MODELS", str(file.parent))
-    assert init_from(Net(4, extra=False), "$MODELS/checkpoint_final.pth")[0] == "loaded  encoder.weight (3, 2)"
+    done = init_from(Net(4, extra=False), "$MODELS/checkpoint_final.pth")
+    assert done.lines()[0] == "loaded  encoder.weight (3, 2)"
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -55,8 +59,17 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_a_file_without_one_fitting_tensor_is_refused(stock):
     _, file = stock
-    with pytest.raises(UserError, match="expected tensors that fit the network, found none"):
+    with pytest.raises(
+        UserError, match=r"expected tensors that fit the network, found none \(no name is the network's"
+    ):
         init_from(nn.Linear(9, 9), str(file))
+
+
+def test_a_2d_checkpoint_is_refused_for_a_3d_network(tmp_path):
+    file = tmp_path / "flat.pth"
+    torch.save({"network_weights": small_unet(strides=[[1, 1], [2, 2], [2, 2]]).state_dict()}, file)
+    with pytest.raises(UserError, match=r"flat.pth: .*found none \(the file's network is 2d, this one 3d\)"):
+        init_from(small_unet(), str(file))
 
 
 class Other(nn.Module):
@@ -72,11 +85,106 @@ def test_equal_numbers_of_elements_do_not_fit_and_neither_do_vectors_of_another_
     weights = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.arange(4.0), "fits": torch.ones(2)}
     torch.save({"network_weights": weights}, tmp_path / "checkpoint_final.pth")
     network = Other((3, 2), 5)
-    assert init_from(network, str(tmp_path / "checkpoint_final.pth")) == [
-        "kept    weight (3, 2): the file has (2, 3)",
-        "kept    bias (5,): the file has (4,)",
+    assert init_from(network, str(tmp_path / "checkpoint_final.pth")).lines()[:3] == [
+        "fresh   weight (3, 2): widths 2 and 3 in the file, 3 and 2 here",
+        "fresh   bias (5,): width 4 in the file, 5 here",
         "loaded  fits (2,)",
     ]
     assert not network.weight.any()
     assert not network.bias.any()
     assert network.fits.tolist() == [1, 1]
+
+
+WRAPPED = {
+    "alone": lambda weights: weights,
+    "state_dict": lambda weights: {"state_dict": weights, "epoch": 3},
+    "without init_args": lambda weights: {"network_weights": weights},
+    "of DDP": lambda weights: {"network_weights": {f"module.{name}": value for name, value in weights.items()}},
+    "compiled": lambda weights: {f"_orig_mod.{name}": value for name, value in weights.items()},
+    "both": lambda weights: {f"module._orig_mod.{name}": value for name, value in weights.items()},
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_files_with_nothing_but_weights(kind, tmp_path):
+    old, new = small_unet(), small_unet()
+    torch.save(WRAPPED[kind](old.state_dict()), tmp_path / "weights.pth")
+    done = init_from(new, str(tmp_path / "weights.pth"))
+    assert {fate.kind for fate in done.fates} == {"loaded"}
+    assert all(torch.equal(one, other) for one, other in zip(old.parameters(), new.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("content", [{}, [torch.zeros(1)], {"epoch": 3}, {"network_weights": [1]}, {"state_dict": {}}])
+def test_a_file_without_weights_is_refused(content, tmp_path):
+    torch.save(content, tmp_path / "other.pth")
+    expected = r"other.pth: expected a checkpoint with 'network_weights', or tensors by name, found neither. Give"
+    with pytest.raises(UserError, match=expected):
+        init_from(small_unet(), str(tmp_path / "other.pth"))
+
+
+def test_two_values_of_one_tensor_are_refused_by_file_and_name(tmp_path):
+    weights = {name: tensor.clone() for name, tensor in small_unet().state_dict().items()}
+    weights["encoder.stages.0.0.convs.0.all_modules.0.bias"] += 1
+    torch.save(weights, tmp_path / "odd.pth")
+    with pytest.raises(
+        UserError, match=r"odd.pth: expected one tensor under the names 'enc.*conv.bias' and 'enc.*0.bias'"
+    ):
+        init_from(small_unet(), str(tmp_path / "odd.pth"))
+
+
+LABELS = {"background": 0, "a": 1, "b": 2}
+DATASET = {"channel_names": {"0": "CT"}, "labels": LABELS}
+PLANS = {
+    "configurations": {
+        "3d_fullres": {},
+        "3d_lowres": {"previous_stage": None},
+        "3d_cascade_fullres": {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"},
+        "variant": {"inherits_from": "3d_cascade_fullres"},
+        "no cascade": {"inherits_from": "variant", "previous_stage": None},
+        "circle": {"inherits_from": "circle"},
+    }
+}
+
+
+def test_heads_and_channels_are_matched_by_the_names_in_both_trainers_arguments(tmp_path):
+    old, new = small_unet(classes=3), small_unet(classes=2, channels=2)
+    arguments = {"plans": PLANS, "configuration": "3d_fullres", "dataset_json": DATASET}
+    torch.save({"network_weights": old.state_dict(), "init_args": arguments}, tmp_path / "old.pth")
+    mine = {"channel_names": {"0": "PET", "1": "ct"}, "labels": {"background": 0, "b": 1}}
+    done = init_from(new, str(tmp_path / "old.pth"), init_args=arguments | {"dataset_json": mine})
+    reasons = {fate.tensor: fate.reason for fate in done.fates}
+    assert reasons["decoder.seg_layers.0.bias"] == "rows by name: background, b; not taken: a"
+    assert reasons["encoder.stages.0.0.convs.0.conv.weight"] == "channels ct by name; PET: mean of the file"
+    assert torch.equal(new.decoder.seg_layers[1].weight, old.decoder.seg_layers[1].weight[[0, 2]])
+    assert torch.equal(
+        new.encoder.stages[0][0].convs[0].conv.weight[:, 1:], old.encoder.stages[0][0].convs[0].conv.weight
+    )
+
+
+@pytest.mark.parametrize(
+    ("configuration", "further"),
+    [
+        ("3d_fullres", 0),
+        ("3d_lowres", 0),
+        ("3d_cascade_fullres", 2),
+        ("variant", 2),
+        ("no cascade", 0),
+        ("circle", 0),
+        (None, 0),
+        ("unknown", 0),
+    ],
+)
+def test_a_cascade_has_the_labels_as_channels(configuration, further):
+    channels = roles_in({"plans": PLANS, "configuration": configuration, "dataset_json": DATASET}).channels
+    assert channels == ("CT", "previous stage: a", "previous stage: b")[: 1 + further]
+
+
+def test_heads_of_a_collection_are_unknown_and_its_channels_are_those_of_a_view():
+    arguments = {"configuration": "3d_fullres", "dataset_json": DATASET}
+    assert roles_in(arguments | {"plans": PLANS | {"collection": {}}}) == Roles()
+    assert roles_in(arguments | {"plans": PLANS | {"collection": {"task": "liver"}}}) == Roles(channels=("CT",))
+
+
+@pytest.mark.parametrize("arguments", [None, [], {}, {"plans": PLANS}, {"plans": [], "dataset_json": DATASET}])
+def test_other_arguments_tell_nothing(arguments):
+    assert roles_in(arguments) == Roles()

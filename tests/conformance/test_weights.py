@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -84,9 +85,13 @@ def test_init_from(trainer: str) -> None:
     fold = train(trainer, "plain", "3d_fullres", plans=plans)
     check_trained(fold)
     before, after = weights(source), weights(fold / "checkpoint_final.pth")
-    log = log_of(run_folder(trainer, "plain", "3d_fullres", plans) / "fold_0")
-    fates = dict(re.findall(r"^(?:.*: )?(?:loaded|kept|unused) +(\S+) (.*)$", log, re.MULTILINE))
-    assert fates.keys() == before.keys() | after.keys(), "a tensor whose fate is not told"
+    run = run_folder(trainer, "plain", "3d_fullres", plans) / "fold_0"
+    told = json.loads((run / "init_from.json").read_text())["tensors"]
+    taken = {fate["source"] for fate in told if fate["kind"] in ("loaded", "mapped")}
+    names = {fate["tensor"] for fate in told} | taken
+    assert names == before.keys() | after.keys(), "a tensor whose fate is not told"
+    logged = re.findall(r"^(?:.*: )?(?:loaded|mapped|fresh|unused) +(\S+) ", log_of(run), re.MULTILINE)
+    assert logged == [fate["tensor"] for fate in told]
     new = OTHER_IN_COLLECTIONS if trainer in COLLECTION_TRAINERS else ()
     filled = [name for name in before if name.startswith(ENCODER_AND_DECODER) and not name.startswith(new)]
     assert len(filled) > 20
@@ -104,9 +109,11 @@ def test_init_from_other_classes(trainer: str) -> None:
     plans = variant(trainer, "regions", "LiteInitFrom", init_from=str(source), **STANDS_STILL)
     fold = train(trainer, "regions", "3d_fullres", plans=plans)
     check_trained(fold)
-    kept = re.findall(r"^kept +(\S+) .*: the file has", log_of(fold), re.MULTILINE)
-    assert kept
-    assert all(".seg_layers." in name for name in kept)
+    misfits = re.findall(
+        r"^fresh +(\S+) .*: labels \(softmax\) in the file, regions \(sigmoid\) here$", log_of(fold), re.MULTILINE
+    )
+    assert misfits
+    assert all(".seg_layers." in name for name in misfits)
 
 
 @pytest.mark.row("knob init_from is left alone by --c")

@@ -15,6 +15,7 @@ from torch.testing import assert_close
 
 from nnunet_ext.base.init_from import init_from
 from nnunet_ext.collection.network.task_network import TaskNetwork
+from nnunet_ext.errors import UserError
 from nnunet_ext.methods.dodnet.architecture import DoDNet
 from nnunet_ext.methods.multi_head.architecture import MultiHead
 from nnunet_ext.methods.transdodnet.architecture import TransDoDNet
@@ -71,21 +72,21 @@ def fates(new: TaskNetwork, old: TaskNetwork, tmp_path: Path) -> dict[str, str]:
     told = init_from(
         new, str(tmp_path / "old.pth"), lambda checkpoint: new.adopt(checkpoint["network_weights"], HEADS, PLACES)
     )
-    found = {line.split()[1]: line.split()[0] for line in told}
-    assert len(told) == len(found)
-    assert sorted(found) == sorted(given | before)
+    found = {fate.tensor: fate for fate in told.fates if fate.kind != "unused"}
+    unused = {fate.tensor for fate in told.fates if fate.kind == "unused"}
+    assert len(told.fates) == len(found) + len(unused)
+    assert list(found) == list(before)
+    assert unused == given.keys() - {fate.source for fate in found.values() if fate.kind != "fresh"}
     after = state(new)
     for name, fate in found.items():
-        if fate == "loaded":
-            assert torch.equal(after[name], given[name]), name
-        elif fate == "kept":
+        if fate.kind == "loaded":
+            assert torch.equal(after[name], given[fate.source]), name
+        elif fate.kind == "fresh":
             assert torch.equal(after[name], before[name]), name
-        elif fate == "adapted":
-            assert not torch.equal(after[name], before[name]), name
         else:
-            assert fate == "unused"
-            assert name not in after
-    return found
+            assert fate.kind == "mapped"
+            assert not torch.equal(after[name], before[name]), name
+    return {name: fate.kind for name, fate in found.items()}
 
 
 @pytest.mark.parametrize("change", OTHERS)
@@ -93,13 +94,17 @@ def fates(new: TaskNetwork, old: TaskNetwork, tmp_path: Path) -> dict[str, str]:
 def test_what_fits_is_taken_and_all_else_is_named(name, change, tmp_path):
     old = network(name, HEADS, 0)
     new = network(name, (2, 5, 4, 3), 1, **OTHERS[change])
+    if change == "2d":
+        with pytest.raises(UserError, match="the file's network is 3d, this one 2d"):
+            fates(new, old, tmp_path)
+        return
     found = fates(new, old, tmp_path)
     if change == "the same":
-        assert "kept" not in found.values()
+        assert "fresh" not in found.values()
     if "bottleneck" in change or change == "other kernels":
         fuse = [fate for tensor, fate in found.items() if tensor.startswith("fuse.")]
-        assert set(fuse) == ({"kept"} if name == "UniSeg" else set())
-    if change not in ("2d", "other kernels", "narrower", "wider"):
+        assert set(fuse) == ({"fresh"} if name == "UniSeg" else set())
+    if change not in ("narrower", "wider"):
         assert "loaded" in found.values()
     new.eval().set_task(0)
     patch = OTHERS[change].get("patch", (8, 16, 16))
@@ -116,7 +121,7 @@ def test_another_method_gives_encoder_and_decoder(old, new, tmp_path):
 
 def test_an_old_task_of_uniseg_sees_the_interpolated_prompt(tmp_path):
     old, new = network("UniSeg", HEADS, 0).eval(), network("UniSeg", (2, 5, 4, 3), 1, patch=(16, 16, 24)).eval()
-    assert fates(new, old, tmp_path)["prompt"] == "adapted"
+    assert fates(new, old, tmp_path)["prompt"] == "mapped"
     x = torch.randn(1, 1, 16, 16, 24)
     old.set_task(1)
     new.set_task(0)
@@ -144,13 +149,14 @@ def test_nothing_is_skipped_silently(tmp_path):
     old, new = Net(1.0, 4), Net(2.0, 5)
     torch.save({"network_weights": old.state_dict()}, tmp_path / "old.pth")
     told = init_from(new, str(tmp_path / "old.pth"), itemgetter("network_weights"))
-    assert [line.split()[:2] for line in told] == [
+    assert [line.split()[:2] for line in told.lines()] == [
         ["loaded", "scalar"],
         ["loaded", "bias"],
-        ["kept", "longer"],
+        ["fresh", "longer"],
         ["loaded", "weight"],
         ["loaded", "statistics"],
         ["loaded", "_extra_state"],
+        ["unused", "longer"],
     ]
     assert [float(tensor.detach().max()) for tensor in (*new.parameters(), new.statistics)] == [1, 1, 2, 1, 1]
     assert new.rounds == 1

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from torch import Tensor
 
 from nnunet_ext.base.checkpoints import read_checkpoint
 from nnunet_ext.base.knobs import resolve
 from nnunet_ext.collection.task_table import BLOCK, TaskTable
 from nnunet_ext.errors import UserError, is_write_error, one_line
 from nnunet_ext.files.json_file import whole_file
+from nnunet_ext.weights.transfer import transfer
 
 TRAINER = "UniSegTrainer"
-STEM = re.compile(r"(.+\.(?:conv|all_modules\.0))\.convs\.(\d+)\.(weight|bias)")
-PROMPTED = "decoder.transpconvs.0.weight"  # (in, out, ...); the prompt is its last input channel
 
 
 def export_backbone(source: Path, target: Path, channels: int) -> None:
@@ -64,7 +60,15 @@ def export_backbone(source: Path, target: Path, channels: int) -> None:
     network = nnUNetTrainer.build_network_architecture(
         manager, manager.get_configuration(configuration), channels, table.max_heads, enable_deep_supervision=True
     )
-    network.load_state_dict(_stock_names(checkpoint["network_weights"], channels))
+    try:
+        done = transfer(network, checkpoint["network_weights"], source=None, target=None)
+    except ValueError as error:
+        raise UserError(f"{source}: {error}.") from error
+    if fresh := [fate for fate in done.fates if fate.kind == "fresh"]:
+        raise UserError(
+            f"{source}: expected the weights of the U-Net in its plans, but {fresh[0].tensor} is not there "
+            f"({fresh[0].reason}). Give the checkpoint as {TRAINER} wrote it."
+        )
     exported = {
         "network_weights": network.state_dict(),
         "trainer_name": nnUNetTrainer.__name__,
@@ -83,18 +87,3 @@ def export_backbone(source: Path, target: Path, channels: int) -> None:
         raise UserError(
             f"{target}: expected to write a checkpoint, got {one_line(error)!r}. Free space, or choose another place."
         ) from error
-
-
-def _stock_names(weights: Mapping[str, Tensor], channels: int) -> dict[str, Tensor]:
-    """Return the weights that the stock network has, by its names."""
-    renamed = {}
-    for name, tensor in weights.items():
-        stem = STEM.fullmatch(name)
-        if stem is not None:
-            if int(stem[2]) == channels:
-                renamed[f"{stem[1]}.{stem[3]}"] = tensor
-        elif name == PROMPTED:
-            renamed[name] = tensor[:-1]
-        elif name != "prompt" and not name.startswith("fuse."):
-            renamed[name] = tensor
-    return renamed

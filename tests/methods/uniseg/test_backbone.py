@@ -136,6 +136,27 @@ def test_nothing_of_the_collection_is_left(untrained, tmp_path):
     assert [path.name for path in tmp_path.glob("backbone*")] == ["backbone.pth"]
 
 
+def test_a_file_without_one_of_its_weights_is_refused(untrained, tmp_path):
+    content = torch.load(checkpoint(untrained), weights_only=False)
+    del content["network_weights"]["decoder.seg_layers.0.bias"]
+    torch.save(content, tmp_path / "less.pth")
+    expected = r"less.pth: expected the weights of the U-Net in its plans, but decoder.seg_layers.0.bias is not there"
+    with pytest.raises(UserError, match=expected):
+        export_backbone(tmp_path / "less.pth", tmp_path / "backbone.pth", 1)
+    assert not (tmp_path / "backbone.pth").exists()
+
+
+def test_a_file_with_two_values_of_one_weight_is_refused(untrained, tmp_path):
+    content = torch.load(checkpoint(untrained), weights_only=False)
+    name = "encoder.stages.1.0.convs.0.all_modules.0.bias"
+    content["network_weights"][name] = content["network_weights"][name] + 1
+    torch.save(content, tmp_path / "odd.pth")
+    with pytest.raises(
+        UserError, match=r"odd.pth: expected one tensor under the names .* found different values\. Use"
+    ):
+        export_backbone(tmp_path / "odd.pth", tmp_path / "backbone.pth", 1)
+
+
 def test_another_number_of_channels(untrained, tmp_path):
     with pytest.raises(
         UserError, match=r"--channels 3: expected a number of channels that Dataset900_Shared was .* 1, 2"

@@ -1,0 +1,1 @@
+"""One network's weights in another one: what each tensor takes, and why."""
