@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,14 +31,17 @@ from nnunet_ext.data.environment import check_variables
 from nnunet_ext.data.preprocessed.fast_configuration import FastConfiguration
 from nnunet_ext.data.preprocessed.use import release_data
 from nnunet_ext.errors import UserError
+from nnunet_ext.files.json_file import write_json
 from nnunet_ext.networks.unet import planned_unet
 from nnunet_ext.processes.ranks import Ranks
 from nnunet_ext.processes.run_lock import release_lock
 from nnunet_ext.seeding.seeded_training import SeededTraining
 from nnunet_ext.seeding.seeds import Purpose
+from nnunet_ext.strategies.fine_tunes import FineTunes
+from nnunet_ext.weights.transfer import Transfer
 
 
-class ExtTrainer(CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
+class ExtTrainer(FineTunes, CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
     """Stock nnU-Net plus the plans' knobs (:mod:`nnunet_ext.base.knobs`) and :class:`SafeCheckpoints`.
 
     With no knob set it trains exactly as ``nnUNetTrainer`` does; only checkpoints are written more often
@@ -161,8 +163,11 @@ class ExtTrainer(CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnU
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Schedule]:
         """Stock SGD with its polynomial decay, or what the knobs ``optimizer``, ``lr_schedule`` and ``warm_up`` say."""
         stock, _ = super().configure_optimizers()
+        groups = self.parameter_groups()
         weights, kind = self.network.parameters(), self.knobs["optimizer"]
-        optimizer = make_optimizer(weights, stock, kind, self.initial_lr, self.weight_decay)
+        optimizer = make_optimizer(weights, stock, kind, self.initial_lr, self.weight_decay, groups)
+        if groups is not None:
+            self.keep_stock_state(optimizer)
         return optimizer, make_schedule(optimizer, self.knobs, self.initial_lr, self.num_epochs)
 
     def run_training(self) -> None:
@@ -187,14 +192,17 @@ class ExtTrainer(CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnU
         self.my_init_kwargs.setdefault(KEY, self.data_record())
         source = self.knobs["init_from"]
         if source is not None and not self._starts_from_checkpoint:
-            fates = init_from(self.bare_network, source, self.weights_to_start_from)
-            self.print_to_log_file(f"Weights from {source}:\n" + "\n".join(fates), also_print_to_console=False)
-            counts = Counter(fate.split()[0] for fate in fates)
-            told = ", ".join(f"{counts[kind]} {kind}" for kind in ("adapted", "kept", "unused") if counts[kind])
-            own = len(self.bare_network.state_dict())
-            self.print_to_log_file(
-                f"init_from: {counts['loaded']} of {own} tensors loaded{f', {told}' if told else ''} (see the log file)"
-            )
+            done = init_from(self.bare_network, source, self.weights_to_start_from, self.my_init_kwargs)
+            told = "\n".join(done.lines())
+            self.print_to_log_file(f"Weights from {source}:\n{told}", also_print_to_console=False)
+            if Ranks.now().is_first:
+                write_json(Path(self.output_folder) / "init_from.json", {"file": source} | done.as_json(), indent=1)
+            self.print_to_log_file(f"init_from: {done.summary()} (see the log file and init_from.json)")
+            self.on_weights_loaded(done)
+
+    def on_weights_loaded(self, done: Transfer) -> None:
+        """Refuse to keep weights frozen that the knob ``init_from`` did not fill."""
+        self.check_frozen([fate.tensor for fate in done.fates if fate.kind == "fresh"])
 
     def weights_to_start_from(self, checkpoint: dict[str, Any]) -> Mapping[str, torch.Tensor]:
         """Return the weights of the checkpoint that the knob ``init_from`` names; those that fit are used."""

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from nnunet_ext.networks.lora import merge_lora
 from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 
 
@@ -17,6 +18,8 @@ class Ema:
     It lives outside the trained network: not in its state dict, its optimizer, DDP or torch.compile. DDP ranks whose
     networks are equal have equal averages.
 
+    The average of a network with LoRA is that of its adapted weights.
+
     Args:
         network: The trained network, without wrappers.
         decay: Share of the average that is kept in an update. It grows up to this: 1 - 1 / (updates + 1) at most, so
@@ -24,7 +27,9 @@ class Ema:
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.network = copy.deepcopy(network)
+        merge_lora(self.network)
+        self.network.eval().requires_grad_(False)
         self.decay = decay
         self.updates = 0
 
@@ -33,7 +38,11 @@ class Ema:
         """Move towards ``network``; whole numbers, such as a count of batches, are copied."""
         decay = min(1 - 1 / (self.updates + 1), self.decay)
         self.updates += 1
-        for own, theirs in zip(_tensors(self.network), _tensors(network), strict=True):
+        weights = network.state_dict()
+        if weights.keys() != self.network.state_dict().keys():
+            raise ValueError("expected the network that the average began with, got one with other tensors")
+        for name, own in (*self.network.named_parameters(), *self.network.named_buffers()):
+            theirs = weights[name]
             if own.is_floating_point():
                 own.lerp_(theirs, 1 - decay)
             else:
@@ -47,10 +56,6 @@ class Ema:
         """Restore what :meth:`state_dict` returned."""
         self.network.load_state_dict(state["network"])
         self.updates = state["updates"]
-
-
-def _tensors(network: nn.Module) -> list[torch.Tensor]:
-    return [*network.parameters(), *network.buffers()]
 
 
 class TeacherTrainer(SemiSupervisedTrainer):

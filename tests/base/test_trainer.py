@@ -359,6 +359,38 @@ def test_what_is_not_trained_with_may_change():
     NNUNetBaselineTrainer(plans, "3d_fullres", 0, dataset, torch.device("cpu")).load_checkpoint(file)
 
 
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_training_that_starts_from_a_checkpoint_writes_what_became_of_each_tensor(monkeypatch, capsys, rank):
+    monkeypatch.setattr(nnUNetTrainer, "on_train_start", lambda self: None)
+    monkeypatch.setattr(NNUNetBaselineTrainer, "check_preprocessed", lambda self: None)  # there are no data
+    monkeypatch.setattr(NNUNetBaselineTrainer, "data_record", lambda self: {})
+    source = make()
+    file = saved_checkpoint(source)
+    labels = {"background": 0, "wall": 1, "vessel": 2, "organ": 3}
+    plans = make_plans(init_from=file)
+    new = NNUNetBaselineTrainer(plans, "3d_fullres", 0, DATASET | {"labels": labels}, torch.device("cpu"))
+    new.initialize()
+    folder = Path(new.output_folder)
+    capsys.readouterr()
+    with process_group(rank, 4) if rank else contextlib.nullcontext():
+        new.on_train_start()
+    heads = new.network.decoder.seg_layers
+    for before, after in zip(source.network.decoder.seg_layers, heads, strict=True):
+        assert torch.equal(after.weight[[0, 1, 3]], before.weight[[0, 2, 1]])
+    told = f"init_from: {len(new.network.state_dict()) - 4} of {len(new.network.state_dict())} tensors loaded, 4 mapped"
+    if rank:
+        assert not (folder / "init_from.json").exists()
+        return
+    assert f"{told} (see the log file and init_from.json)" in capsys.readouterr().out
+    log = "".join(each.read_text() for each in folder.glob("training_log*.txt"))
+    line = "mapped  decoder.seg_layers.0.bias (4,): rows by name: background, wall, organ; new: vessel"
+    assert line in log.splitlines()
+    written = json.loads((folder / "init_from.json").read_text())
+    assert written["file"] == file
+    assert written["counts"]["mapped"] == 4
+    assert len(written["tensors"]) == len(new.network.state_dict())
+
+
 def test_after_a_continued_training_the_best_checkpoint_is_validated_and_not_the_newest(monkeypatch):
     """``--c --val_best``: until the training starts the newest is loaded, afterwards the file that is asked for."""
     monkeypatch.setattr(nnUNetTrainer, "on_train_start", lambda self: None)

@@ -15,7 +15,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,16 @@ from nnunetv2.model_sharing.entry_points import export_pretrained_model_entry, i
 from nnunetv2.postprocessing.remove_connected_components import entry_point_apply_postprocessing
 from nnunetv2.run.run_training import get_trainer_from_args, run_training_entry
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_ext.base import knobs
 from nnunet_ext.cli.main import main as nnunet_ext
 from nnunet_ext.collection.task_table import member_plans_name
 from nnunet_ext.collection.training.trainer import MultiTaskTrainer
+from nnunet_ext.foreign.checkpoint import read_foreign_checkpoint
 from nnunet_ext.methods.baseline.planner import CollectionLitePlanner, LitePlanner
+from nnunet_ext.methods.fine_tune.trainer import FineTuneTrainer
 from nnunet_ext.phantoms.dataset import write_phantom_dataset
 from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 
@@ -92,6 +96,7 @@ def trainers_of(kind: type) -> tuple[str, ...]:
 
 COLLECTION_TRAINERS = trainers_of(MultiTaskTrainer)
 SEMI_SUPERVISED_TRAINERS = trainers_of(SemiSupervisedTrainer)
+FINE_TUNING_TRAINERS = trainers_of(FineTuneTrainer)
 
 
 def dataset(data: str) -> str:
@@ -263,8 +268,50 @@ def prepare_cascade(trainer: str, data: str) -> str:
 def train(trainer: str, data: str, configuration: str, fold: int | str = 0, *flags: object, plans: str = PLANS) -> Path:
     """Run nnUNetv2_train and return the folder of the model's fold."""
     number = prepare_for(trainer, data)
-    stock("nnUNetv2_train", number, configuration, fold, "-tr", trainer, "-p", plans, "-device", "cpu", *flags)
+    with source_named(trainer, data, configuration, plans, *flags):
+        stock("nnUNetv2_train", number, configuration, fold, "-tr", trainer, "-p", plans, "-device", "cpu", *flags)
     return model_folder(trainer, data, configuration, plans) / f"fold_{fold}"
+
+
+@contextlib.contextmanager
+def source_named(trainer: str, data: str, configuration: str, plans: str, *flags: object) -> Iterator[None]:
+    """``with source_named(...):`` plans name a model to start from, if the trainer demands one and they name none.
+
+    It is that of ``-pretrained_weights``, or nnU-Net's network of these plans with random weights.
+    """
+    if trainer not in FINE_TUNING_TRAINERS:
+        yield
+        return
+    file = _plans_file(dataset(data), plans)
+    before = file.read_text()
+    content = json.loads(before)
+    given = flags[flags.index("-pretrained_weights") + 1] if "-pretrained_weights" in flags else None
+    block = content.setdefault(knobs.BLOCK, {})
+    if "init_from" not in block:
+        block["init_from"] = str(given or _random_model(data, configuration, plans))
+    file.write_text(json.dumps(content))
+    try:
+        yield
+    finally:
+        file.write_text(before)
+
+
+@functools.cache
+def _random_model(data: str, configuration: str, plans: str) -> Path:
+    content = json.loads(_plans_file(dataset(data), plans).read_text())
+    described = json.loads((folder("nnUNet_raw", data) / "dataset.json").read_text())
+    manager = PlansManager(deepcopy(content))
+    of = manager.get_configuration(configuration)
+    channels = determine_num_input_channels(manager, of, described)
+    heads = manager.get_label_manager(described).num_segmentation_heads
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nnUNetTrainer.build_network_architecture(manager, of, channels, heads, True)
+    file = Path(os.environ["nnUNet_results"]).parent / "sources" / f"{data} {configuration} {plans}.pth"
+    file.parent.mkdir(exist_ok=True)
+    arguments = {"plans": content, "configuration": configuration, "dataset_json": described}
+    torch.save({"network_weights": network.state_dict(), "init_args": arguments}, file)
+    return file
 
 
 @functools.cache
@@ -382,7 +429,7 @@ def log_of(fold: Path) -> str:
 
 def check_trained(fold: Path, *, epochs: int = SHORT["num_epochs"]) -> None:
     """A finished run: whole checkpoint, finite losses for each epoch, validated cases with finite Dice."""
-    checkpoint = read_checkpoint(fold / "checkpoint_final.pth")
+    checkpoint = read_foreign_checkpoint(fold / "checkpoint_final.pth")  # a receiver of the model need not trust it
     assert checkpoint["current_epoch"] == epochs
     for key in ("train_losses", "val_losses"):
         values = checkpoint["logging"][key]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from children import load
 from stock import (
     COLLECTION_TRAINERS,
     PLANS,
@@ -69,7 +70,9 @@ def test_no_knobs(trainer: str) -> None:
     del plans["nnunet_ext"]
     ready, _ = initialized(trainer, "plain", cheapest(trainer), write_plans(trainer, "plain", plans, "LiteBare"))
     steps = 2 * 50 if trainer in COLLECTION_TRAINERS else 250
-    assert (ready.num_epochs, ready.num_iterations_per_epoch, ready.initial_lr) == (1000, steps, 1e-2)
+    recipe = load(trainer).recipe
+    expected = recipe.get("num_epochs", 1000), steps, recipe.get("initial_lr", 1e-2)
+    assert (ready.num_epochs, ready.num_iterations_per_epoch, ready.initial_lr) == expected
 
 
 @pytest.mark.row(

@@ -24,6 +24,7 @@ from stock import (
     prepare_for,
     read_checkpoint,
     run_folder,
+    source_named,
     train,
     trained,
     variant,
@@ -45,8 +46,9 @@ def plans(trainer: str, request: pytest.FixtureRequest) -> str:
 def killed(target: Callable[..., None], *arguments: object, trainer: str, plans: str) -> Path:
     """Start a training that gets killed, throw its log away and return its fold."""
     words = [str(prepare_for(trainer, "plain")), "3d_fullres", "0", "-tr", trainer, "-p", plans, "-device", "cpu"]
-    child = children.start(target, *arguments, words)
-    child.join(120)
+    with source_named(trainer, "plain", "3d_fullres", plans):
+        child = children.start(target, *arguments, words)
+        child.join(120)
     assert child.exitcode == -signal.SIGKILL
     fold = run_folder(trainer, "plain", "3d_fullres", plans) / "fold_0"
     for log in fold.glob("training_log_*.txt"):

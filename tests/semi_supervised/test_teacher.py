@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_unet import small_unet
 from torch import nn
 
+from nnunet_ext.networks.lora import add_lora, has_lora
 from nnunet_ext.semi_supervised.teacher import Ema
 
 
@@ -58,5 +60,27 @@ def test_it_goes_on_where_it_was():
 
 
 def test_another_network_is_no_student():
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="expected the network that the average began with"):
         Ema(nn.Linear(2, 2), 0.9).update(nn.Linear(2, 2, bias=False))
+
+
+def test_lora_is_averaged_as_adapted_weights():
+    """The mean of two products of factors is not the product of the factors' means."""
+    student, plain = small_unet(), small_unet()
+    add_lora(student, rank=2, parts=("encoder", "decoder"))
+    ema, expected = Ema(student, 0.5), Ema(plain, 0.5)
+    assert not has_lora(ema.network)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            for parameter in student.parameters():
+                if parameter.requires_grad:
+                    parameter += 0.1 * torch.randn_like(parameter)
+        plain.load_state_dict(student.state_dict())
+        ema.update(student)
+        expected.update(plain)
+    assert has_lora(student)
+    for name, tensor in expected.network.state_dict().items():
+        torch.testing.assert_close(ema.network.state_dict()[name], tensor, msg=name)
+    first = "encoder.stages.0.0.convs.0.conv.weight"
+    assert not torch.equal(ema.network.state_dict()[first], plain.state_dict()[first])

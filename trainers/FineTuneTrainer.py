@@ -1,0 +1,1 @@
+from nnunet_ext.methods.fine_tune.trainer import FineTuneTrainer as FineTuneTrainer
