@@ -27,14 +27,18 @@ def read_plans(file: Path) -> dict[str, Any]:
     return found
 
 
-def check_plans_name(name: str) -> None:
+def check_plans_name(name: str, option: str = "--as") -> None:
     """Refuse a name that plans cannot have: it becomes a file's and part of a folder's, split at ``__``.
+
+    Args:
+        name: The name.
+        option: The option that it was given with.
 
     Raises:
         UserError: The name is invalid.
     """
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,98}[A-Za-z0-9])?", name) or "__" in name or name in TAKEN:
         raise UserError(
-            f"--as {name!r}: expected letters, digits, single _, - and . between them, at most 100, and none of "
+            f"{option} {name!r}: expected letters, digits, single _, - and . between them, at most 100, and none of "
             f"{', '.join(TAKEN)}. Choose another name."
         )

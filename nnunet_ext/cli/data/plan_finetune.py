@@ -1,0 +1,274 @@
+"""``nnunet_ext plan_finetune``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from nnunet_ext import sockets
+from nnunet_ext.cli.common import options
+from nnunet_ext.cli.data import plan_collection
+from nnunet_ext.cli.data.earlier_planning import earlier_plans
+from nnunet_ext.cli.data.plan_and_preprocess import PlanAndPreprocess
+from nnunet_ext.cli.data.preprocess import STOCK_RESAMPLING
+from nnunet_ext.data.plans_file import check_plans_name
+from nnunet_ext.errors import UserError
+from nnunet_ext.files.json_file import whole_file, write_json
+from nnunet_ext.stock import folders
+
+if TYPE_CHECKING:
+    from nnunet_ext.fine_tuning.fine_tuning_plans import FineTuningPlans, Wanted
+    from nnunet_ext.fine_tuning.source_model import SourceModel
+
+SIDES = ("source", "target")
+TRAINER, CONTROL = "FineTuneTrainer", "NNUNetBaselineTrainer"
+METHOD = "fine_tune"  # key of its card
+
+
+@dataclass
+class PlanFinetune(PlanAndPreprocess):
+    """Plan and preprocess a dataset for the network of somebody's trained model, to continue its training.
+
+    Network and, where your data allow it, spacing and normalization stay those of the model; the rest is planned from
+    your data. A table says why; each row has an option that decides otherwise:
+    nnunet_ext plan_finetune -d 4 --from Dataset300_Liver/nnUNetTrainer__nnUNetPlans__3d_fullres
+    """
+
+    name: ClassVar[str] = "plan_finetune"
+
+    source: list[Path] = field(default_factory=list)
+    fold: str | None = None
+    chk: str = "checkpoint_final.pth"
+    trust: bool = False
+    plans_name: str = "FineTunePlans"
+    configuration: str | None = None
+    spacing: list[str] | None = None
+    patch_size: list[str] | None = None
+    batch_size: int | None = None
+    normalization: str | None = None
+    transpose: list[str] | None = None
+    dry_run: bool = False
+    json: Path | None = None
+    _model: SourceModel | None = field(default=None, init=False, repr=False)
+    _next: list[str] = field(default_factory=list, init=False, repr=False)
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare the options; those of plan_and_preprocess have its names."""
+        add = parser.add_argument
+        add("-d", nargs=1, type=options.whole(1, 999), required=True, help="dataset number of your data")
+        add(
+            "--from",
+            dest="source",
+            nargs="+",
+            type=Path,
+            required=True,
+            metavar="MODEL",
+            help="a model's folder, its zip file, or a checkpoint (with plans.json and dataset.json, if it has none)",
+        )
+        add("--fold", type=options.fold, help="the model's fold [all if it was trained, else 0]")
+        add("-chk", default=cls.chk, help="the model's checkpoint [checkpoint_final.pth]")
+        add("--trust", action="store_true", help="read a checkpoint even if it may run code; only of people you trust")
+        add("-p", "--plans_name", default=cls.plans_name, help="name of the new plans [FineTunePlans]")
+        add("-c", dest="configuration", help="configuration of your data that takes the network [the model's]")
+        add("-pl", default=cls.pl, help="planner for your data, ours or nnU-Net's")
+        add("-gpu_memory_target", type=options.real(0), help="GB of GPU memory to plan for")
+        sides = "source, target or numbers"
+        add("--spacing", nargs="+", metavar="MM", help=f"{sides}: mm, three, in the axis order of your images")
+        add("--patch_size", nargs="+", metavar="VOXELS", help=f"{sides}: one for each axis, in the order of the plans")
+        add("--batch_size", type=options.whole(1), help="samples of a batch")
+        add("--normalization", choices=SIDES, help="of all channels: the model's, or that of your own plans")
+        add("--transpose", nargs="+", metavar="AXIS", help=f"{sides}: the image's axes in the order of the plans")
+        add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="knobs to write into the plans")
+        add("--dry_run", action="store_true", help="print the table only: no plans, no preprocessing")
+        add("--json", type=options.new_or_file, help="also write the decisions to this file")
+        add("--no_pp", action="store_true", help="no preprocessing")
+        add("--clean", action="store_true", help="extract the fingerprint and preprocess again")
+        add("-npfp", type=options.whole(1), default=cls.npfp, help="processes for the fingerprint")
+        add("-np", nargs=1, type=options.whole(1), help="processes for preprocessing")
+        add("--verbose", action="store_true")
+        add("--no_pbar", action="store_true", help="no progress bars")
+        add("--no_check", action="store_true", help="skip reading all images and labels first")
+        add("--stock_resampling", action="store_true", help=STOCK_RESAMPLING)
+
+    def run(self) -> int:
+        """Read the model, decide, write the plans and a copy of the weights, preprocess."""
+        from nnunet_ext.fine_tuning.read_source import read_source
+        from nnunet_ext.fine_tuning.source_network import SourceNetwork
+
+        self._wanted()
+        self._check_options()
+        with TemporaryDirectory(prefix="nnunet_ext_source_") as unpacked:
+            self._model = read_source(
+                self.source, Path(unpacked), fold=self.fold, checkpoint=self.chk, trust=self.trust
+            )
+            SourceNetwork(self._model)  # refused before images are read
+            self.no_pp |= self.dry_run
+            code = super().run()
+        print("\nNext:", *self._next, sep="\n  ")
+        return code
+
+    def _check_options(self) -> None:
+        check_plans_name(self.plans_name, "-p")
+        if any(word.startswith("init_from=") for word in self.set):
+            raise UserError(
+                "--set init_from: expected other knobs, because the model after --from is it. Leave it out."
+            )
+        raw = folders.dataset("nnUNet_raw", self.d[0])
+        if plan_collection.read(raw) is not None:
+            raise UserError(
+                f"-d {self.d[0]}: expected one dataset, got the collection {raw.name}. Plan one of its members, or the "
+                f"collection with nnunet_ext plan_and_preprocess, whose trainers take the knob init_from."
+            )
+        file = folders.folder("nnUNet_preprocessed", writable=True) / raw.name / f"{self.plans_name}.json"
+        if not self.dry_run:
+            self._check_earlier(earlier_plans(file.parent, self.plans_name).get(file))
+
+    def _check_earlier(self, plans: dict[str, Any] | None) -> None:
+        from nnunet_ext.fine_tuning.fine_tuning_plans import BLOCK
+
+        if plans is not None and BLOCK not in plans:
+            raise UserError(
+                f"-p {self.plans_name}: expected a new name, or that of plans of plan_finetune, found plans of "
+                f"{plans.get('experiment_planner_used', 'another command')}, which would be lost. Choose another name."
+            )
+
+    def _wanted(self) -> Wanted:
+        """Read what the options decide."""
+        from nnunet_ext.fine_tuning.fine_tuning_plans import Wanted
+
+        return Wanted(
+            configuration=self.configuration,
+            spacing=_choice("--spacing", self.spacing, options.real(0), (3,)),
+            patch_size=_choice("--patch_size", self.patch_size, options.whole(1), (2, 3)),
+            batch_size=self.batch_size,
+            normalization=self.normalization,
+            transpose=_choice("--transpose", self.transpose, options.whole(0, 2), (3,)),
+        )
+
+    def _plan(self, number: int, planner: type, place: Path, block: dict[str, Any], members: list[Path]) -> str:
+        """Decide, print the table, and write plans and weights; the name of the plans."""
+        from nnunet_ext.fine_tuning.fine_tuning_plans import FineTuningPlans
+        from nnunet_ext.fine_tuning.own_plans import OwnPlans
+
+        assert self._model is not None
+        memory = {} if self.gpu_memory_target is None else {"gpu_memory_target_in_gb": self.gpu_memory_target}
+        with _unchanged(place / "dataset.json") if self.dry_run else contextlib.nullcontext():
+            own = OwnPlans(place.name, planner, self.plans_name, preprocessor_name=self.preprocessor_name, **memory)
+        made = FineTuningPlans.make(self._model, own, self.plans_name, self._wanted())
+        self.c = [made.configuration]
+        self._next = self._commands(number, made.configuration)
+        self._report(made)
+        if not self.dry_run:
+            self._write(made, place, block)
+        return self.plans_name
+
+    def _report(self, made: FineTuningPlans) -> None:
+        rows = [decision.row() for decision in made.decisions]
+        widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+        for what, value, why in rows:  # reasons are too long for a table that pads them
+            print(f"{what:<{widths[0]}}  {value:<{widths[1]}}  {why}")
+        warnings = [decision.warning for decision in made.decisions if decision.warning]
+        for warning in warnings:
+            print(f"WARNING: {warning}")
+        if self.json is not None:
+            content = {
+                "model": [str(place) for place in self.source],
+                "plans_name": self.plans_name,
+                "configuration": made.configuration,
+                "decisions": [decision.as_json() for decision in made.decisions],
+                "next": self._next,
+            }
+            write_json(self.json, content)
+
+    def _write(self, made: FineTuningPlans, place: Path, block: dict[str, Any]) -> None:
+        from nnunet_ext.base import knobs
+        from nnunet_ext.base.method import methods
+        from nnunet_ext.fine_tuning.source_copy import NAME, write_source_copy
+
+        assert self._model is not None
+        file, folder = place / f"{self.plans_name}.json", place / f"{self.plans_name}_source"
+        before = earlier_plans(place, self.plans_name).get(file)
+        self._check_earlier(before)
+        plans = made.plans
+        plans.pop(knobs.BLOCK, None)  # a planner's recipe is one for trainings from scratch
+        if before is not None:
+            plans["configurations"] |= _descendants(before, made.configuration)
+            knobs.carry_over(before, plans)
+        strategy = {METHOD: {"strategy": "all"}} if METHOD in methods() else {}
+        carried = plans.get(knobs.BLOCK, {}).get(METHOD, {})
+        knobs.put(plans, {} if "strategy" in carried else strategy)
+        knobs.put(plans, {"init_from": str((folder / NAME).absolute()), **block})
+        for configuration in plans["configurations"]:
+            knobs.resolve(plans, configuration)
+        write_source_copy(self._model, folder)
+        write_json(file, plans)
+        print(f"{file} written, with a copy of the weights in {folder}")
+
+    def _commands(self, number: int, configuration: str) -> list[str]:
+        """Return the commands that train and predict."""
+        trainer = self._trainer(number)
+        model = f"-tr {trainer} -p {self.plans_name}"
+        return [
+            f"nnunet_ext train {number} {configuration} 0 {model}",
+            f"nnunet_ext predict -i IMAGES -o PREDICTIONS -d {number} -c {configuration} {model} -f 0",
+        ]
+
+    def _trainer(self, number: int) -> str:
+        """Return the trainer that continues the model: its own if that is ours and the data are what it takes."""
+        from nnunet_ext.base.method import methods
+        from nnunet_ext.collection.training.trainer import MultiTaskTrainer
+        from nnunet_ext.semi_supervised.raw_images import has_unlabelled
+
+        assert self._model is not None
+        general = TRAINER if TRAINER in sockets.names("trainers") else CONTROL
+        name = self._model.trainer
+        if name not in sockets.names("trainers") or issubclass(sockets.load("trainers", name), MultiTaskTrainer):
+            return general
+        needs_more = any("unlabelled images" in card.supports for card in methods().values() if name in card.trainers)
+        return general if needs_more and not has_unlabelled(folders.dataset("nnUNet_raw", number)) else name
+
+
+def _choice(
+    flag: str, words: Sequence[str] | None, read: Callable[[str], Any], counts: Sequence[int]
+) -> str | list[Any] | None:
+    """Read ``source``, ``target`` or numbers."""
+    if words is None:
+        return None
+    if len(words) == 1 and words[0] in SIDES:
+        return words[0]
+    if len(words) not in counts or any(word in SIDES for word in words):
+        raise UserError(
+            f"{flag} {' '.join(words)}: expected source, target or {' or '.join(map(str, counts))} numbers. Correct it."
+        )
+    try:
+        return [read(word) for word in words]
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f"{flag}: {error}. Correct it.") from error
+
+
+@contextlib.contextmanager
+def _unchanged(file: Path) -> Iterator[None]:
+    """Undo what planning does to a file."""
+    content = file.read_bytes() if file.is_file() else None
+    try:
+        yield
+    finally:
+        if content is None:
+            file.unlink(missing_ok=True)
+        else:
+            with whole_file(file) as partial:
+                partial.write_bytes(content)
+
+
+def _descendants(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
+    """Return the configurations of a user's own that inherit from one, directly or not."""
+    found, entries = {configuration}, plans["configurations"]
+    while new := {name for name, entry in entries.items() if entry.get("inherits_from") in found} - found:
+        found |= new
+    return {name: entry for name, entry in entries.items() if name in found and name != configuration}

@@ -1,0 +1,180 @@
+"""A model is read from its folder, a zip file or a checkpoint; everything else is one line."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from small_model import write_small_model
+
+from nnunet_ext.errors import UserError
+from nnunet_ext.fine_tuning.read_source import read_source
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_small_model(tmp_path / "results", folds=(0, 3))
+
+
+def change(file: Path, **entries) -> dict:
+    """Replace entries of a checkpoint; None removes one."""
+    content = torch.load(file, weights_only=False) | entries
+    torch.save({key: value for key, value in content.items() if value is not None}, file)
+    return content
+
+
+def checkpoint(model: Path, fold: str = "0") -> Path:
+    return model / f"fold_{fold}" / "checkpoint_final.pth"
+
+
+def read(*places: Path, **options):
+    return read_source(places, places[0].parent / "unpacked", **options)
+
+
+def equal(found, file: Path) -> bool:
+    weights = torch.load(file, weights_only=False)["network_weights"]
+    return found.weights.keys() == weights.keys() and all(
+        torch.equal(found.weights[key], weights[key]) for key in weights
+    )
+
+
+def test_a_folder(model):
+    found = read(model)
+    assert equal(found, checkpoint(model))
+    assert found.plans == json.loads((model / "plans.json").read_text())
+    assert (found.configuration_name, found.trainer, found.mirroring_axes) == ("3d_fullres", "nnUNetTrainer", (0, 1, 2))
+    assert (found.channel_names, found.classes) == (["CT"], ["organ", "wall", "tumour"])
+
+
+def test_which_fold(model):
+    assert equal(read(model, fold="3"), checkpoint(model, "3"))
+    shutil.copytree(model / "fold_3", model / "fold_all")
+    assert equal(read(model), checkpoint(model, "all"))
+    assert equal(read(model, fold="0"), checkpoint(model))
+    shutil.rmtree(model / "fold_0")
+    shutil.rmtree(model / "fold_all")
+    with pytest.raises(UserError, match=r"expected checkpoint_final.pth of fold 0, found none. Give --fold 3\."):
+        read(model)
+    checkpoint(model, "3").rename(model / "fold_3/checkpoint_best.pth")
+    with pytest.raises(UserError, match=r"Give -chk checkpoint_best.pth\."):
+        read(model)
+    assert read(model, fold="3", checkpoint="checkpoint_best.pth").trainer == "nnUNetTrainer"
+
+
+def test_a_zip(model, tmp_path):
+    file = tmp_path / "somebody.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        for path in model.rglob("*.*"):
+            archive.write(path, path.relative_to(model.parents[1]))
+    found = read(file)
+    assert equal(found, checkpoint(model))
+    assert found.file == file
+    with pytest.raises(UserError, match=f"--from {file}: expected checkpoint_final.pth of fold 1"):
+        read_source([file], tmp_path / "again", fold="1")
+
+
+def test_a_checkpoint_in_a_models_folder_has_what_lies_beside(model):
+    content = torch.load(checkpoint(model), weights_only=False)
+    change(checkpoint(model), init_args=content["init_args"] | {"plans": {"configurations": {}}, "dataset_json": {}})
+    assert read(checkpoint(model)).plans == json.loads((model / "plans.json").read_text())
+
+
+def test_a_checkpoint_alone(model, tmp_path):
+    content = torch.load(checkpoint(model), weights_only=False)
+    plans, description = (json.loads((model / name).read_text()) for name in ("plans.json", "dataset.json"))
+    alone = Path(shutil.copy(checkpoint(model), tmp_path / "alone.pth"))
+    change(alone, init_args={"configuration": "3d_fullres", "plans": plans, "dataset_json": description})
+    found = read(alone)
+    assert equal(found, checkpoint(model))
+    assert found.classes == ["organ", "wall", "tumour"]
+    change(alone, init_args=None, trainer_name=None, inference_allowed_mirroring_axes=None)
+    with pytest.raises(
+        UserError, match=r"holds its plans, found none. Give them after it: --from alone.pth plans.json"
+    ):
+        read(alone)
+    found = read(alone, model / "plans.json")
+    assert (found.configuration_name, found.dataset_json, found.trainer) == ("3d_fullres", None, "")
+    assert found.mirroring_axes is None
+    for order in (("plans.json", "dataset.json"), ("dataset.json", "plans.json")):
+        assert read(alone, *(model / name for name in order)).classes == ["organ", "wall", "tumour"]
+    assert content.keys() >= {"init_args"}
+
+
+@pytest.mark.parametrize("names", [["plans.json", "plans.json"], ["other.json"], ["missing.json"]])
+def test_other_files_after_a_checkpoint(model, names):
+    (model / "other.json").write_text("{}")
+    with pytest.raises(UserError, match=r"expected its plans.json or dataset.json, each at most once, found "):
+        read(checkpoint(model), *(model / name for name in names))
+
+
+def test_folders_that_hold_no_model(model, tmp_path):
+    with pytest.raises(UserError, match=r"Give one of the models in it: nnUNetTrainer__nnUNetPlans__3d_fullres\."):
+        read(model.parent)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="Give the folder with fold_0"):
+        read(tmp_path / "empty")
+    with pytest.raises(UserError, match="expected a model's folder, its zip file or a checkpoint, found none"):
+        read(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ({"nnssl_adaptation_plan": {}, "network_weights": {}}, "found weights that nnssl pre-trained"),
+        ({"state_dict": {}, "epoch": 3, "plot_stuff": []}, "found one of v1"),
+        ({"weights": {}}, "found no 'network_weights' in it"),
+        ([1], "found no 'network_weights' in it"),
+        (
+            {"network_weights": {"a": 1}},
+            "expected tensors by name under 'network_weights', found dict with other values",
+        ),
+        ({"network_weights": [1]}, "expected tensors by name under 'network_weights', found list with other values"),
+        ({"network_weights": {}, "init_args": {"plans": {"x": torch.zeros(1)}}}, "of text and numbers in init_args"),
+        ({"network_weights": {}, "init_args": [1]}, "expected a checkpoint that holds its plans, found none"),
+    ],
+)
+def test_other_checkpoints(tmp_path, content, text):
+    torch.save(content, tmp_path / "file.pth")
+    with pytest.raises(UserError) as error:
+        read(tmp_path / "file.pth")
+    assert text in str(error.value)
+
+
+def test_a_file_that_looks_like_a_zip(tmp_path):
+    (tmp_path / "file.pth").write_bytes(b"PK\x03\x04 and nothing else")
+    with pytest.raises(UserError, match=r"file.pth: expected an intact checkpoint"):
+        read(tmp_path / "file.pth")
+
+
+class Harmful:
+    def __reduce__(self):
+        return print, ("run",)
+
+
+def test_code_in_a_checkpoint_is_not_run(model, capsys):
+    change(checkpoint(model), logging=Harmful())
+    with pytest.raises(UserError, match="may run code"):
+        read(model)
+    assert capsys.readouterr().out == ""
+    assert equal(read(model, trust=True), checkpoint(model))
+    assert capsys.readouterr().out.startswith("run\n")
+
+
+@pytest.mark.parametrize("trainer", ["MultiHeadTrainer", "UniSegTrainer"])
+def test_a_task_view(untrained, trainer):
+    """Its plans, its classes and the collection's weights; the collection itself has no classes of its own."""
+    results = untrained / "results"
+    (view,) = (results / "Dataset902_Nested").glob(f"{trainer}__*")
+    found = read(view)
+    assert (found.classes, found.plans["dataset_name"]) == (["organ", "wall", "tumour"], "Dataset902_Nested")
+    shared = results / "Dataset900_Shared" / f"{trainer}__CollectionLitePlans__3d_fullres"
+    assert equal(found, checkpoint(shared))
+    assert equal(read(checkpoint(view, "1")), checkpoint(shared, "1"))
+    assert read(checkpoint(view, "1")).classes == ["organ", "wall", "tumour"]
+    for place in (shared, checkpoint(shared)):
+        with pytest.raises(
+            UserError, match=r"found that of a collection, .* a task's view \(organ, nested, slab, pair, co"
+        ):
+            read(place)

@@ -1,0 +1,52 @@
+"""A network that cannot be built here, or is not the weights', is refused in one line."""
+
+import pytest
+import torch
+
+from nnunet_ext.errors import UserError
+from nnunet_ext.fine_tuning.source_network import SourceNetwork
+
+
+def test_what_divides_a_patch(source):
+    assert SourceNetwork(source()).divisor == (4, 8, 8)
+    model = source()
+    model.architecture["arch_kwargs"]["strides"] = [1, 2, 2, 2]
+    assert SourceNetwork(model).divisor == (8, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"network_class_name": "somewhere.else.GreatNet"}, "the network class somewhere.else.GreatNet of its plans, "),
+        (
+            {"arch_kwargs": {"n_stages": 3}, "_kw_requires_import": []},
+            "can build from arch_kwargs of the plans, got TypeE",
+        ),
+        ({"_kw_requires_import": ["missing"]}, "can build from arch_kwargs of the plans, got KeyError"),
+    ],
+)
+def test_networks_that_cannot_be_built(source, change, text, capfd):
+    model = source()
+    model.architecture.update(change)
+    with pytest.raises(UserError) as error:
+        SourceNetwork(model)
+    assert text in str(error.value)
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_weights_of_another_network(source):
+    other = {"layers.0.weight": torch.zeros(2)}
+    with pytest.raises(UserError, match="found none of its tensors: trainer GreatTrainer builds another network"):
+        SourceNetwork(source(weights=other, trainer="GreatTrainer"))
+    SourceNetwork(source(weights=other, trainer="UniSegTrainer"))  # ours are mapped when they are loaded
+
+
+def test_memory_is_counted_with_the_network_channels_and_labels(source, own):
+    mine = own(memory=4.0)
+    network = SourceNetwork(source())
+    stock = mine.planner.static_estimate_VRAM_usage((16, 32, 32), 1, 2, *network._arguments)
+    assert network.samples((16, 32, 32), mine) == pytest.approx(560_000_000 / 2 / stock * 2)
+    flat = SourceNetwork(source(configuration="2d", spacing=(1.0, 1.0)))
+    stock = mine.planner.static_estimate_VRAM_usage((32, 32), 1, 2, *flat._arguments)
+    assert flat.samples((32, 32), mine) == pytest.approx(85_000_000 / 2 / stock * 12)
