@@ -1,0 +1,1 @@
+"""Trained models of nnU-Net v1 as models of v2."""
