@@ -1,0 +1,1 @@
+"""Which predictions to look at first: what is unusual in a case, measured against the training cases."""

@@ -1,0 +1,101 @@
+"""Predictions by each fold and with mirroring, compared."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_model import phantom, write_image, write_small_model
+
+from nnunet_ext import sockets
+from nnunet_ext.data.image_case import Case
+from nnunet_ext.errors import UserError
+from nnunet_ext.prediction import Predictor
+from nnunet_ext.quality.disagreement import Repetition
+
+CLASSES = {"organ": 1, "wall": 2, "both": (1, 2)}
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch):
+    monkeypatch.setenv(sockets.VARIABLE, "")
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> list[Case]:
+    files = [tmp_path / "images" / f"{name}_0000.nii.gz" for name in "ab"]
+    for number, file in enumerate(files):
+        write_image(file, phantom((8, 16, 12), seed=number)[0], (2.0, 1.0, 1.0))
+    return [Case(name, (file,)) for name, file in zip("ab", files, strict=True)]
+
+
+def found(model, cases, tmp_path, **options):
+    scratch = tmp_path / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    return Repetition(model, device="cpu", **options).reasons(cases, CLASSES, scratch, show_progress=False)
+
+
+def dice(one, other, labels):
+    first, second = np.isin(one, labels), np.isin(other, labels)
+    return 2 * (first & second).sum() / (first.sum() + second.sum())
+
+
+def test_folds_and_mirroring(tmp_path, cases):
+    model = write_small_model(tmp_path / "results", folds=(0, 1, 2))
+    shutil.copytree(model / "fold_0", model / "fold_2", dirs_exist_ok=True)  # agrees with the first
+    image = phantom((8, 16, 12), seed=1)
+    by_fold = [Predictor(model, [fold], device="cpu", mirroring=False) for fold in (0, 1)]
+    maps = [predictor.predict_array(image, (2.0, 1.0, 1.0)) for predictor in by_fold]
+    maps.append(Predictor(model, [0], device="cpu").predict_array(image, (2.0, 1.0, 1.0)))
+    reasons = found(model, cases, tmp_path)
+    assert list(reasons) == ["a", "b"]
+    expected = []
+    for name, labels in CLASSES.items():
+        for words, pair in (("folds 0 and 1", (0, 1)), ("with and without mirroring", (0, 2))):
+            score = dice(maps[pair[0]], maps[pair[1]], labels)
+            if score <= 0.9:
+                expected.append((f"{name}: {words} overlap by a Dice of {score:.2f} only", (1 - score) / (1.3 - score)))
+    assert len(expected) > 2
+    assert [reason.text for reason in reasons["b"]] == [text for text, _ in expected]
+    assert [reason.suspicion for reason in reasons["b"]] == pytest.approx([suspicion for _, suspicion in expected])
+    assert {reason.kind for reason in reasons["b"]} == {"disagreement"}
+    # only the chosen folds: they agree, and mirroring remains
+    chosen = found(model, cases, tmp_path, folds=("0", "2"))
+    assert {reason.text.split(":")[1][:6] for reason in chosen["b"]} == {" with "}
+
+
+def test_a_zip_file(tmp_path, cases):
+    model = write_small_model(tmp_path / "results", folds=(0, 1))
+    file = shutil.make_archive(str(tmp_path / "model"), "zip", tmp_path / "results")
+    assert found(Path(file), cases, tmp_path) == found(model, cases, tmp_path)
+
+
+def test_nothing_to_compare(tmp_path, cases):
+    model = write_small_model(tmp_path / "results", axes=None)
+    with pytest.raises(
+        UserError, match=r"expected several folds or a training with mirroring to compare predictions, f"
+    ):
+        found(model, cases, tmp_path)
+    mirrored = write_small_model(tmp_path / "others")
+    assert set(found(mirrored, cases, tmp_path)) == {"a", "b"}
+    assert sorted(place.name for place in (tmp_path / "scratch").iterdir()) == ["0", "1"]
+    # a training without mirroring is not predicted with it
+    several = write_small_model(tmp_path / "several", folds=(0, 1), axes=None)
+    assert {reason.text.split(":")[1][:6] for reason in found(several, cases, tmp_path)["a"]} == {" folds"}
+    assert sorted(place.name for place in (tmp_path / "scratch").iterdir()) == ["0", "1"]
+
+
+def test_a_damaged_image_is_a_reason_and_the_others_go_on(tmp_path, cases, caplog):
+    model = write_small_model(tmp_path / "results", folds=(0, 1))
+    cases[0].images[0].write_bytes(b"no image")
+    reasons = found(model, cases, tmp_path)
+    assert [reason.kind for reason in reasons["a"]] == ["file"]
+    assert reasons["a"][0].text.startswith(f"{cases[0].images[0]}: expected an intact image")
+    assert {reason.kind for reason in reasons["b"]} == {"disagreement"}
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("case a was not predicted again: ")
