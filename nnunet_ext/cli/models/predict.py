@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.common.output import shown_logs
+from nnunet_ext.cli.models.predict_dicom import add_dicom_arguments, predict_dicom, wants_dicom
 from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_object
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from nnunet_ext.prediction.cases import CaseResult
 
 logger = logging.getLogger(__name__)
-NO_CHECK, STOCK, FAST, NO_MIRRORING = "--no_check", "--stock", "--fast", "--disable_tta"
+NO_CHECK, STOCK, FAST, TRUST, NO_MIRRORING = "--no_check", "--stock", "--fast", "--trust", "--disable_tta"
+OURS = (NO_CHECK, STOCK, TRUST)  # unknown to nnUNetv2_predict
 DEFAULT_FOLDS = ["0", "1", "2", "3", "4"]
 
 
@@ -37,6 +39,7 @@ class Predict(Command):
 
     It takes the options of nnUNetv2_predict:
     nnunet_ext predict -i imagesTs -o predictions -d 4 -c 3d_fullres -tr BANetTrainer -f 0
+    nnunet_ext predict --dicom exported_series -o segmentations -m model.zip
     """
 
     name: ClassVar[str] = "predict"
@@ -67,6 +70,11 @@ class Predict(Command):
     no_check: bool
     stock: bool
     fast: bool
+    trust: bool
+    dicom: list[str] | None
+    series: list[str] | None
+    orientation: str | None
+    m: str | None
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -96,6 +104,8 @@ class Predict(Command):
         add(NO_CHECK, action="store_true", help="do not read all images first (ours)")
         add(STOCK, action="store_true", help="let nnUNetv2_predict do it (ours)")
         add(FAST, action="store_true", help="do not mirror: 3d takes an eighth of the time, other labels (ours)")
+        add(TRUST, action="store_true", help=f"{options.TRUST} (ours)")
+        add_dicom_arguments(parser)
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> Predict:
@@ -112,6 +122,9 @@ class Predict(Command):
     def run(self) -> int:
         """Predict; 1 if a case failed."""
         open_door()
+        if wants_dicom(self):
+            with shown_logs(verbose=self.verbose):
+                return _report(predict_dicom(self, folds_named=self.f is not DEFAULT_FOLDS), str(self.o))
         model = self._check()
         with shown_logs(verbose=self.verbose):
             if self.fast:
@@ -125,7 +138,7 @@ class Predict(Command):
         return 0
 
     def _stock_words(self) -> list[str]:
-        words = [NO_MIRRORING if word == FAST else word for word in self.words if word not in (NO_CHECK, STOCK)]
+        words = [NO_MIRRORING if word == FAST else word for word in self.words if word not in OURS]
         if (self.npp == 0) != (self.nps == 0):  # nnU-Net works without processes only if both are 0
             words += ["-npp", str(max(1, self.npp)), "-nps", str(max(1, self.nps))]
         return words
@@ -145,7 +158,7 @@ class Predict(Command):
         check_trainer(self.tr)
         model = model_folder(str(self.d), str(self.c), self.tr, self.p)
         _check_no_collection(model)
-        check_folds(model, self.f, self.chk)
+        self._check_runs_no_code(model)
         folders.check_writable(Path(str(self.o)), f"-o {self.o}")
         check_device(self.device)
         self._check_previous_stage(model)
@@ -159,6 +172,14 @@ class Predict(Command):
             plans = folders.read_json(model / "plans.json")
             check_images(Path(str(self.i)), description, plans, show_progress=not self.disable_progress_bar)
         return model
+
+    def _check_runs_no_code(self, model: Path) -> None:
+        """Refuse a model that may run code, before nnU-Net reads it, which would let it."""
+        check_folds(model, self.f, self.chk, self.trust)
+        if not self.trust:
+            from nnunet_ext.foreign.class_names import check_class_names
+
+            check_class_names(read_object(model / "plans.json"), model / "plans.json")
 
     def _check_previous_stage(self, model: Path) -> None:
         """Refuse the second stage of a cascade without the predictions of the first."""
@@ -209,6 +230,7 @@ class Predict(Command):
             step_size=self.step_size,
             mirroring=not (self.disable_tta or self.fast),
             on_device=not self.not_on_device,
+            trust=self.trust,
         )
         results = predictor.predict_folder(
             str(self.i),

@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from hostile_files import PICKLES, lying, torch_zip
 from nnunetv2.inference.predict_from_raw_data import predict_entry_point
 from small_model import phantom, write_image, write_small_model
 
@@ -267,6 +268,57 @@ def test_what_is_left_to_nnunet(small, capsys, monkeypatch, extra, reason, passe
     assert seen == [["nnUNetv2_predict", *small_words(small)[1:], *passed]]
 
 
+OF_SMALL = "results/Dataset901_Phantom/nnUNetTrainer__nnUNetPlans__3d_fullres"
+MORE = ([], ["--stock"], ["--save_probabilities"], ["--no_check"])
+
+
+@pytest.mark.parametrize(
+    ("name", "more"), [*((name, ["--stock"]) for name in PICKLES), *(("eval", more) for more in MORE)]
+)
+def test_a_checkpoint_that_would_run_code(small, tmp_path, mistake, name, more):
+    """Also where nnU-Net would read it next, which runs it."""
+    marker = tmp_path / "marker"
+    file = torch_zip(small / OF_SMALL / "fold_0" / "checkpoint_final.pth", PICKLES[name][1](marker))
+    assert mistake(small_words(small, *more)).startswith(
+        f"{file}: expected only weights, numbers and text, but it asks"
+    )
+    assert not marker.exists()
+    assert not (small / "out").exists()
+
+
+@pytest.mark.parametrize("more", MORE)
+def test_a_checkpoint_that_claims_more_numbers_than_it_has(small, mistake, more):
+    file = lying(small / OF_SMALL / "fold_0" / "checkpoint_final.pth", (2**40,), (0,))
+    text = f"{file}: expected tensors whose numbers are in the file, found one of shape (1099511627776,) with 4 numbers"
+    assert mistake(small_words(small, *more)).startswith(text)
+
+
+@pytest.mark.parametrize("more", MORE)
+def test_plans_that_would_run_code(small, tmp_path, mistake, more):
+    file = small / OF_SMALL / "plans.json"
+    plans = json.loads(file.read_text())
+    architecture = plans["configurations"]["3d_fullres"]["architecture"]
+    architecture["arch_kwargs"] |= {"nonlin": "subprocess.Popen", "nonlin_kwargs": {"args": ["touch", "marker"]}}
+    file.write_text(json.dumps(plans))
+    expected = f"{file}: expected classes of networks, but configuration '3d_fullres' names 'subprocess.Popen', which"
+    assert mistake(small_words(small, *more)).startswith(expected)
+
+
+def test_trust(small, tmp_path, mistake, monkeypatch):
+    """What a method of another package keeps in its checkpoints."""
+    file = small / OF_SMALL / "fold_0" / "checkpoint_final.pth"
+    torch.save(torch.load(file, weights_only=False) | {"odd": Path("a")}, file)
+    told = mistake(small_words(small))
+    assert "but it asks for pathlib." in told
+    assert "add --trust" in told
+    assert main(small_words(small, "--trust", "--disable_tta", "-step_size", "1")) == 0
+    assert len(list((small / "out").glob("*.nii.gz"))) == 2
+    seen = []
+    monkeypatch.setattr("nnunetv2.inference.predict_from_raw_data.predict_entry_point", lambda: seen.append(sys.argv))
+    assert main(small_words(small, "--trust", "--stock")) == 0
+    assert seen == [["nnUNetv2_predict", *small_words(small)[1:]]]
+
+
 @pytest.mark.parametrize(
     ("given", "passed"), [(["-npp", "0"], ["-npp", "1", "-nps", "3"]), (["-nps", "0"], ["-npp", "3", "-nps", "1"])]
 )
@@ -370,4 +422,10 @@ def test_the_options_of_the_network(small, monkeypatch):
         with pytest.raises(MadeError):
             main(small_words(small, "--not_on_device", device=device))
     assert threads == [7, 1]
-    assert made[1] == {"device": "cuda", "step_size": 0.5, "mirroring": True, "on_device": False}
+    assert made[1] == {
+        "device": "cuda",
+        "step_size": 0.5,
+        "mirroring": True,
+        "on_device": False,
+        "trust": False,
+    }
