@@ -137,6 +137,7 @@ NETWORK_OF = {
     "BCPTrainer": "stock",
     "CoTrTrainer": "CoTr",
     "DoDNetTrainer": "DoDNet",
+    "FineTuneTrainer": "stock",
     "LeFeDTrainer": "LeFeD",
     "MCNetPlusTrainer": "MC-Net+",
     "MeanTeacherTrainer": "stock",

@@ -14,13 +14,19 @@ from nnunet_ext.cli.data.collect import Collect
 from nnunet_ext.cli.data.hide_labels import HideLabels
 from nnunet_ext.cli.data.phantoms import Phantoms
 from nnunet_ext.cli.data.plan_and_preprocess import PlanAndPreprocess
+from nnunet_ext.cli.data.plan_finetune import PlanFinetune
 from nnunet_ext.cli.data.preprocess import Preprocess
 from nnunet_ext.cli.data.preprocess_unlabelled import PreprocessUnlabelled
 from nnunet_ext.cli.models.check_parity import CheckParity
 from nnunet_ext.cli.models.compare import Compare
 from nnunet_ext.cli.models.export_backbone import ExportBackbone
+from nnunet_ext.cli.models.export_onnx import ExportOnnx
+from nnunet_ext.cli.models.import_v1 import ImportV1
+from nnunet_ext.cli.models.inspect import Inspect
 from nnunet_ext.cli.models.predict import Predict
+from nnunet_ext.cli.models.predict_onnx import PredictOnnx
 from nnunet_ext.cli.models.predict_tasks import PredictTasks
+from nnunet_ext.cli.models.qa import Qa
 from nnunet_ext.cli.models.strip import Strip
 from nnunet_ext.cli.models.task_views import TaskViews
 from nnunet_ext.cli.models.train import Train
@@ -40,14 +46,20 @@ COMMANDS: dict[str, type[Command]] = {
         Collect,
         HideLabels,
         PlanAndPreprocess,
+        PlanFinetune,
         Preprocess,
         PreprocessUnlabelled,
         Train,
         Predict,
         PredictTasks,
         CheckParity,
+        Qa,
         TaskViews,
         ExportBackbone,
+        ExportOnnx,
+        PredictOnnx,
+        ImportV1,
+        Inspect,
         Strip,
         Variant,
         Compare,

@@ -265,7 +265,7 @@ class Run:
         """Duration of all epochs, however often the training was interrupted."""
         from nnunet_ext.base.checkpoints import read_checkpoint
 
-        log = read_checkpoint(self._fold_folder / FINAL)["logging"]
+        log = read_checkpoint(self._fold_folder / FINAL, trust=True)["logging"]
         epochs = zip(log["epoch_start_timestamps"], log["epoch_end_timestamps"], strict=True)
         return round(sum(end - start for start, end in epochs), 1)
 

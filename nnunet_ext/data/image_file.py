@@ -7,21 +7,18 @@ what follows it.
 
 from __future__ import annotations
 
-import io
 import math
 import zlib
 from pathlib import Path
 
-import nibabel
 import numpy as np
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from nnunet_ext.errors import UserError, one_line
+from nnunet_ext.files.nifti_header import NiftiHeader
 
 NIFTI = (".nii", ".nii.gz")
 GZIP = b"\x1f\x8b"
-HEADERS = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}  # by their size, which they begin with
 HEAD = 4096  # bytes that hold any header
 
 
@@ -36,7 +33,7 @@ def check_whole(file: Path) -> None:
         return
     try:
         voxels = _voxels(_uncompressed(content))
-    except (EOFError, zlib.error, HeaderDataError, ValueError) as error:
+    except (EOFError, zlib.error, ValueError) as error:
         raise broken(file, one_line(error, last=True)) from error
     if np.issubdtype(voxels.dtype, np.inexact):
         check_finite(file, voxels)
@@ -52,8 +49,8 @@ def nifti_shape(file: Path) -> tuple[int, ...]:
     try:
         if content.startswith(GZIP):
             content = zlib.decompressobj(wbits=31).decompress(content, HEAD)
-        return tuple(map(int, _header(content).get_data_shape()))
-    except (zlib.error, HeaderDataError, ValueError) as error:
+        return NiftiHeader.of(content).shape
+    except (zlib.error, ValueError) as error:
         raise broken(file, one_line(error, last=True)) from error
 
 
@@ -108,22 +105,15 @@ def _uncompressed(content: bytes) -> bytes:
     return b"".join(parts) if parts else content
 
 
-def _header(content: bytes) -> nibabel.Nifti1Header:
-    sizes = {int.from_bytes(content[:4], order) for order in ("little", "big")} & HEADERS.keys()
-    if not sizes:
-        raise ValueError("no NIfTI header")
-    return HEADERS[sizes.pop()].from_fileobj(io.BytesIO(content))
-
-
 def _voxels(content: bytes) -> NDArray:
     """The voxels as stored, flat.
 
     Raises:
         ValueError: There are fewer than the header announces.
     """
-    header = _header(content)
-    dtype, start = header.get_data_dtype(), int(header.get_data_offset())
-    count = math.prod(header.get_data_shape())
-    if len(content) < start + count * dtype.itemsize:
-        raise ValueError(f"{len(content)} bytes, the header announces {start + count * dtype.itemsize}")
-    return np.frombuffer(content, dtype, count, start)
+    header = NiftiHeader.of(content)
+    count = math.prod(header.shape)
+    needed = header.offset + count * header.dtype.itemsize
+    if len(content) < needed:
+        raise ValueError(f"{len(content)} bytes, the header announces {needed}")
+    return np.frombuffer(content, header.dtype, count, header.offset)

@@ -11,6 +11,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nnunet_ext.base.checkpoints import read_checkpoint
 from nnunet_ext.sockets import open_door
 
 
@@ -48,6 +49,7 @@ def boundary_maps(
     open_door()
     # the Gaussian's small weights in half precision would round probabilities at the image's corners to 0 or 1
     predictor = nnUNetPredictor(use_gaussian=False, device=torch.device(device), allow_tqdm=False)
+    read_checkpoint(model / f"fold_{fold}" / "checkpoint_final.pth")  # refuses what may run code; nnU-Net would let it
     predictor.initialize_from_trained_model_folder(str(model), (fold,))
     if not hasattr(predictor.network, "boundary_decoder"):
         return None

@@ -1,1 +1,1 @@
-"""Reading and writing files: JSON, text, links, stamps."""
+"""Reading and writing files: JSON, text, links, stamps, label maps, the header of NIfTI."""

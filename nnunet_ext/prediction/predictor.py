@@ -45,10 +45,11 @@ class Predictor:
         mirroring: Average over the mirrorings that the training used. Without, a 3d prediction takes an eighth of the
             time, and its labels differ.
         on_device: On a GPU, keep image and sums of logits there while they fit.
+        trust: Let the model run the code that its files name; only for models whose maker you know.
 
     Raises:
-        UserError: The model is missing, damaged or one that needs nnU-Net's own command (a cascade, another
-            resampler in the plans); or an argument is wrong.
+        UserError: The model is missing, damaged, asks for what may run code, or needs nnU-Net's own command (a
+            cascade, another resampler in the plans); or an argument is wrong.
 
     Example:
         >>> from nnunet_ext.prediction import Predictor
@@ -69,11 +70,12 @@ class Predictor:
         step_size: float = 0.5,
         mirroring: bool = True,
         on_device: bool = True,
+        trust: bool = False,
     ) -> None:
         if device not in DEVICES:
             raise UserError(f"device: expected {', '.join(DEVICES)}, got {device!r}. Choose one.")
         check_device(device)
-        self.model = TrainedModel.load(Path(model), folds, checkpoint)
+        self.model = TrainedModel.load(Path(model), folds, checkpoint, trust=trust)
         plans = self.model.plans_manager.plans
         reason = reason_for_stock(plans, self.model.dataset_json, self.model.configuration_name)
         if reason is not None:

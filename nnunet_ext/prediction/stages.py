@@ -16,8 +16,8 @@ from nnunetv2.utilities.helpers import empty_cache
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nnunet_ext.files.label_file import write_label_map
 from nnunet_ext.prediction.full_gpu import gpu_is_full
-from nnunet_ext.prediction.label_file import write_label_map
 from nnunet_ext.prediction.label_map import label_map
 from nnunet_ext.prediction.prepared_case import PreparedCase
 from nnunet_ext.prediction.sliding_window import Progress, SlidingWindow

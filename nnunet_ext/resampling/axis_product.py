@@ -10,11 +10,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from nnunet_ext.resampling.axis_matrix import axis_matrix, coarse_axis_matrix
+from nnunet_ext.resampling.matrix_bands import matrix_bands, nearest_voxels
 
-ROWS = 32  # of a block: with more, its band grows; with fewer, the products get too small to be fast
 CHUNK = 1024  # lines that are resampled at a time, so that they stay in the processor's cache
-NEGLIGIBLE = {torch.float32: 1e-9, torch.float64: 1e-12}  # weights; a cubic spline's get there after 16 and 21 voxels
+NAMES = {torch.float32: "float32", torch.float64: "float64"}
 
 Band = tuple[slice, slice, Tensor]
 
@@ -104,16 +103,10 @@ def bands(source: int, target: int, order: int, coarse: bool, dtype: torch.dtype
         For each block: its rows, the columns from the first to the last whose weight is not negligible, and the weights
         (rows, columns).
     """
-    matrix = torch.tensor((coarse_axis_matrix if coarse else axis_matrix)(source, target, order))
-    found = []
-    for first in range(0, target, ROWS):
-        rows = slice(first, min(first + ROWS, target))
-        used = (matrix[rows].abs() > NEGLIGIBLE[dtype]).any(0).nonzero()
-        columns = slice(int(used[0]), int(used[-1]) + 1)
-        found.append((rows, columns, matrix[rows, columns].to(dtype)))
-    return tuple(found)
+    found = matrix_bands(source, target, order, coarse, NAMES[dtype])
+    return tuple((rows, columns, torch.tensor(weights).to(dtype)) for rows, columns, weights in found)
 
 
 @lru_cache(maxsize=64)
 def _nearest(source: int, target: int, coarse: bool) -> Tensor:
-    return torch.tensor((coarse_axis_matrix if coarse else axis_matrix)(source, target, 0).argmax(1))
+    return torch.tensor(nearest_voxels(source, target, coarse))

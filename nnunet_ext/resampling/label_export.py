@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nnunet_ext.resampling.axis_matrix import axis_matrix, coarse_axis_matrix
-from nnunet_ext.resampling.corners import corners
-
-_MIXED = -1
-_CHUNK = 1 << 19  # logits that are interpolated at once: memory stays small, and in the processor's cache
+from nnunet_ext.resampling.slab_export import CHUNK, MIXED, Corners, Plane, SlabExport
 
 
 class _Axis(NamedTuple):
@@ -24,15 +20,12 @@ class _Axis(NamedTuple):
     upper: Tensor
     weight: Tensor
 
-
-class _Plane(NamedTuple):
-    """A slice on the network's grid: logits (heads, H, W) and the winner of each voxel (H, W)."""
-
-    logits: Tensor
-    winners: Tensor
+    @classmethod
+    def of(cls, read: Corners) -> _Axis:
+        return cls(*map(torch.from_numpy, read))
 
 
-class LabelExport:
+class LabelExport(SlabExport[Tensor]):
     """Label map of logits that arrive in slabs along the first axis (D).
 
     The labels are those of nnU-Net's export: logits are resampled linearly and rounded to their own type, and the first
@@ -76,30 +69,11 @@ class LabelExport:
         order_z: int = 0,
         region_labels: Sequence[int] | None = None,
     ) -> None:
-        if len(source) != 3 or target.ndim != 3 or 0 in (*source, *target.shape):
-            raise ValueError(f"expected shapes (D, H, W) without 0, found {tuple(source)} and {target.shape}")
-        if separate_axis not in (None, 0, 1, 2):
-            raise ValueError(f"separate_axis: expected None, 0, 1 or 2, found {separate_axis}")
-        orders = [order_z if axis == separate_axis else order for axis in range(3)]
-        if not {*orders, order} <= {0, 1}:
-            raise ValueError(
-                f"expected order and order_z 0 or 1, found {order} and {order_z}: use nnU-Net's own export"
-            )
-        matrices = [
-            (coarse_axis_matrix if axis == separate_axis else axis_matrix)(
-                source[axis], target.shape[axis], orders[axis]
-            )
-            for axis in range(3)
-        ]
-        (lower, upper, weight), *in_plane = map(corners, matrices)
-        self._lower, self._upper, self._weight = lower.tolist(), upper.tolist(), weight.tolist()
-        self._read = {*self._lower, *self._upper}
-        self._rows, self._columns = (_Axis(*map(torch.from_numpy, axis)) for axis in in_plane)
-        self._source, self._target = tuple(source), target
-        self._labels = None if region_labels is None else np.array([0, *region_labels])
+        super().__init__(
+            source, target, order=order, separate_axis=separate_axis, order_z=order_z, region_labels=region_labels
+        )
+        self._rows, self._columns = map(_Axis.of, self._in_plane)
         self._kind: tuple[int, torch.dtype, torch.device] | None = None
-        self._arrived = self._written = 0
-        self._planes: list[_Plane] = []
 
     @torch.inference_mode()
     def add(self, slab: Tensor) -> None:
@@ -114,26 +88,10 @@ class LabelExport:
         self._check(slab)
         for logits in slab.unbind(1):
             self._take(logits)
-        if self._written < len(self._lower) and self._lower[self._written] == self._arrived - 1:
-            self._planes = [plane._replace(logits=plane.logits.clone()) for plane in self._planes[-1:]]
-        else:
-            self._planes = []
-
-    def finish(self) -> None:
-        """Confirm that the label map is complete.
-
-        Raises:
-            ValueError: Slices are missing.
-        """
-        if self._arrived != self._source[0]:
-            raise ValueError(f"expected {self._source[0]} slices of logits, found {self._arrived}")
+        self._planes = [plane._replace(logits=plane.logits.clone()) for plane in self._last_planes()]
 
     def _check(self, slab: Tensor) -> None:
-        heads = "heads" if self._labels is None else len(self._labels) - 1
-        if slab.ndim != 4 or slab.shape[2:] != self._source[1:] or heads not in ("heads", slab.shape[0]):
-            raise ValueError(f"expected a slab ({heads}, d, H, W) of {self._source}, found {tuple(slab.shape)}")
-        if self._arrived + slab.shape[1] > self._source[0]:
-            raise ValueError(f"expected {self._source[0]} slices, found {self._arrived + slab.shape[1]}")
+        self._check_shape(slab)
         if not slab.is_floating_point():
             raise ValueError(f"expected logits of a floating type, found {slab.dtype}")
         kind = (slab.shape[0], slab.dtype, slab.device)
@@ -147,20 +105,7 @@ class LabelExport:
         elif kind != self._kind:
             raise ValueError(f"expected heads, type and device of the first slab {self._kind}, found {kind}")
 
-    def _take(self, logits: Tensor) -> None:
-        index = self._arrived
-        self._arrived += 1
-        if index not in self._read:
-            return
-        self._planes = [*self._planes[-1:], _Plane(logits, self._winners(logits))]
-        while self._written < len(self._upper) and self._upper[self._written] == index:
-            lower = self._planes[self._lower[self._written] - index - 1]
-            winners = self._slice(lower, self._planes[-1], self._weight[self._written]).cpu().numpy()
-            self._target[self._written] = winners if self._labels is None else self._labels[winners]
-            self._written += 1
-
     def _winners(self, logits: Tensor) -> Tensor:
-        """Return the class of the largest of (heads, H, W); of regions the last one painted (from 1 on), or 0."""
         if self._labels is None:
             return logits.max(0).indices.int()
         winners = torch.zeros(logits.shape[1:], dtype=torch.int32, device=logits.device)
@@ -168,18 +113,17 @@ class LabelExport:
             winners.masked_fill_(_painted(values), region)
         return winners
 
-    def _slice(self, lower: _Plane, upper: _Plane, weight: float) -> Tensor:
-        """Winners (H', W') of an output slice between two slices."""
+    def _slice(self, lower: Plane[Tensor], upper: Plane[Tensor], weight: float) -> NDArray[Any]:
         winners = _agreed(lower.winners, upper.winners)
         winners = _agreed(winners[self._rows.lower], winners[self._rows.upper])
         winners = _agreed(winners.index_select(1, self._columns.lower), winners.index_select(1, self._columns.upper))
         flat = winners.flatten()
-        mixed = (flat == _MIXED).nonzero().squeeze(1)
-        chunk = max(1, _CHUNK // len(lower.logits))
+        mixed = (flat == MIXED).nonzero().squeeze(1)
+        chunk = max(1, CHUNK // len(lower.logits))
         for first in range(0, len(mixed), chunk):
             voxels = mixed[first : first + chunk]
             flat[voxels] = self._interpolated(lower.logits, upper.logits, weight, voxels)
-        return flat.view_as(winners)
+        return np.asarray(flat.view_as(winners).cpu().numpy())
 
     def _interpolated(self, lower: Tensor, upper: Tensor, weight: float, voxels: Tensor) -> Tensor:
         """Winners of some voxels, given by their flat index in the output slice, from their interpolated logits."""
@@ -211,7 +155,7 @@ class LabelExport:
 
 
 def _agreed(first: Tensor, second: Tensor) -> Tensor:
-    return torch.where(first == second, first, _MIXED)
+    return torch.where(first == second, first, MIXED)
 
 
 def _between(first: Tensor, second: Tensor, weight: Tensor | float) -> Tensor:

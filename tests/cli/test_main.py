@@ -14,7 +14,17 @@ def test_overview_names_every_command(capsys, words):
     text = capsys.readouterr().out
     expected = {"demo", "plan_and_preprocess", "train", "predict", "variant", "info", "doctor", "sockets"}
     expected |= {"collect", "predict_tasks", "task_views", "export_backbone", "preprocess_unlabelled", "hide_labels"}
-    expected |= {"strip", "compare", "check_parity"}
+    expected |= {
+        "export_onnx",
+        "predict_onnx",
+        "strip",
+        "compare",
+        "check_parity",
+        "plan_finetune",
+        "qa",
+        "import_v1",
+        "inspect",
+    }
     assert expected <= set(COMMANDS)
     assert all(f"\n  {name} " in text for name in COMMANDS)
 

@@ -22,13 +22,18 @@ class Environment:
 
     Its own .pth files and packages win over ours. nnunet_ext of this environment is not seen where it is editable, and
     is hidden by the one installed where it is not.
+
+    Args:
+        folder: Where it is made.
+        bare: It sees no packages but its own.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, bare: bool = False) -> None:
         venv.create(folder, symlinks=True)
         self.folder = folder
         self.site = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)}))
-        (self.site / "zz_packages_of_the_tests.pth").write_text(sysconfig.get_path("purelib"))
+        if not bare:
+            (self.site / "zz_packages_of_the_tests.pth").write_text(sysconfig.get_path("purelib"))
         self.variables = {
             name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "nnUNet_extTrainer")
         }
@@ -42,7 +47,7 @@ class Environment:
         return done.stdout
 
     def pip(self, *words: str | Path) -> None:
-        """Install or uninstall in this environment, off line."""
+        """Install or uninstall in this environment."""
         command = [sys.executable, "-m", "pip", "--python", self.folder / "bin" / "python", "--no-input", *words]
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -66,6 +71,12 @@ class Environment:
 def environment(tmp_path) -> Environment:
     """An environment without nnunet_ext."""
     return Environment(tmp_path / "environment")
+
+
+@pytest.fixture
+def bare_environment(tmp_path) -> Environment:
+    """An environment without any package."""
+    return Environment(tmp_path / "bare", bare=True)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from nnunet_ext.errors import UserError
 
 DEVICES = ("cpu", "cuda", "mps")
+TRUST = "unpickle everything the checkpoint asks for; it may run code: only for files whose maker you know"
 
 
 class Parser(argparse.ArgumentParser):

@@ -58,6 +58,7 @@ class CheckParity(Command):
     o: Path
     n: int | None
     keep: bool
+    trust: bool
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -73,6 +74,7 @@ class CheckParity(Command):
         add("-o", type=options.folder_or_new, default=Path("parity"), help="folder for the table, parity.md [parity]")
         add("-n", type=options.whole(1), metavar="CASES", help="only the first cases [all]")
         add("--keep", action="store_true", help="keep the label maps, in the folders stock and nnunet_ext of -o")
+        add("--trust", action="store_true", help=options.TRUST)
 
     def run(self) -> int:
         """Predict and compare; 2 if a case failed, else 1 if some labels differ by more than rounding explains."""
@@ -102,7 +104,7 @@ class CheckParity(Command):
         from nnunet_ext.prediction.stock_reasons import reason_for_stock
         from nnunet_ext.prediction.trained_model import TrainedModel, trained_folds
 
-        model = TrainedModel.load(folder, self.f or None, self.chk)
+        model = TrainedModel.load(folder, self.f or None, self.chk, trust=self.trust)
         reason = reason_for_stock(model.plans_manager.plans, model.dataset_json, model.configuration_name)
         if reason is not None:
             print(f"{self.model}: nothing to compare, nnunet_ext predict leaves this model to nnU-Net: {reason}")
@@ -110,7 +112,7 @@ class CheckParity(Command):
         cases = list_images(self.images, model.file_ending, model.channels)[: self.n]
         logger.info("%s", resampled_by(model.configuration, purposes=("data",)))
         folds = tuple(self.f or trained_folds(folder, self.chk))
-        settings = Settings(folder, folds, self.chk, self.device, self.step_size, not self.disable_tta)
+        settings = Settings(folder, folds, self.chk, self.device, self.step_size, not self.disable_tta, self.trust)
         found: list[CaseParity] = []
         failed: list[FailedComparison] = []
         try:

@@ -45,7 +45,7 @@ class Report:
         from nnunet_ext.evaluation.training_curve import training_curve
 
         logs: dict[str, dict[str, list[Any]]] = {
-            trainer: read_checkpoint(model / "fold_0" / "checkpoint_final.pth")["logging"]
+            trainer: read_checkpoint(model / "fold_0" / "checkpoint_final.pth", trust=True)["logging"]
             for trainer, model in self.models.items()
         }
         training_curve(logs).savefig(self.out / "training_curve.png", dpi=100)

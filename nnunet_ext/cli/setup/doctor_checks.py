@@ -207,7 +207,7 @@ def check_torch() -> Check:
             "torch",
             FAIL,
             f"cannot be imported: {type(error).__name__}: {one_line(error)}",
-            'pip install -U "torch>=2.3"',
+            'pip install -U "torch>=2.6"',
         )
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / 2**30

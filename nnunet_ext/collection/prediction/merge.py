@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nnunet_ext.data.dataset_json import foreground
 from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.files.json_file import write_json
-from nnunet_ext.prediction.label_file import write_label_map
+from nnunet_ext.files.label_file import write_label_map
 
 FOLDER = "merged"
 

@@ -24,8 +24,8 @@ from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.preprocessed.fast_configuration import resampled_by
 from nnunet_ext.errors import one_line
 from nnunet_ext.files.json_file import write_json
+from nnunet_ext.files.label_file import write_label_map
 from nnunet_ext.prediction.cases import window_bar
-from nnunet_ext.prediction.label_file import write_label_map
 from nnunet_ext.prediction.prepared_case import PreparedCase
 from nnunet_ext.prediction.sliding_window import Progress, SlidingWindow
 from nnunet_ext.prediction.stages import network_pass

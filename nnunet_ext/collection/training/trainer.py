@@ -266,7 +266,7 @@ class MultiTaskTrainer(ViewedTraining):
         if self.continue_training:
             self._refuse()
         if not self.continue_training and not self.was_initialized:
-            checkpoint = read_checkpoint(file)
+            checkpoint = read_checkpoint(file, trust=True)
             now = dict(self.plans_manager.plans) if self._refusal is None else None
             if checkpoint["trainer_name"] == type(self).__name__:
                 began = as_trained(checkpoint, self.table, now, Path(self.output_folder_base))
@@ -291,7 +291,7 @@ class MultiTaskTrainer(ViewedTraining):
     def weights_to_start_from(self, checkpoint: dict[str, Any]) -> Mapping[str, Tensor]:
         """Return the checkpoint's weights; another collection's are moved to their tasks' new places, by name."""
         weights = super().weights_to_start_from(checkpoint)
-        theirs = TaskTable.read(checkpoint["init_args"]["plans"])
+        theirs = TaskTable.read(checkpoint.get("init_args", {}).get("plans", {}))
         if theirs is None:
             return weights
         names = [task.name for task in theirs.tasks]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile_files import PICKLES, torch_zip
 from small_model import phantom, write_image, write_small_model
 
 from nnunet_ext import sockets
@@ -121,11 +122,32 @@ def test_the_settings(model, given):
     seen = given(parity())
     assert main(["check_parity", str(model), "images", "-device", "cpu"]) == 0
     assert main(["check_parity", str(model), "images", "-device", "cpu", "-f", "all", "--disable_tta"]) == 0
+    assert main(["check_parity", str(model), "images", "-device", "cpu", "-f", "0", "--trust"]) == 0
     # nnU-Net's order, on which the last bit of the average depends
     assert seen == [
         Settings(model, ("0", "10", "2"), "checkpoint_final.pth", "cpu", 0.5, True),
         Settings(model, ("all",), "checkpoint_final.pth", "cpu", 0.5, False),
+        Settings(model, ("0",), "checkpoint_final.pth", "cpu", 0.5, True, trust=True),
     ]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_checkpoint_that_would_run_code(model, tmp_path, given, mistake, packed):
+    seen, marker = given(parity()), tmp_path / "marker"
+    torch_zip(model / "fold_0" / "checkpoint_final.pth", PICKLES["os.system"][1](marker))
+    given_model = zipped(model, tmp_path) if packed else model
+    words = ["check_parity", str(given_model), "images", "-device", "cpu", "-f", "0"]
+    assert "checkpoint_final.pth: expected only weights, numbers and text, but it asks for os.system" in mistake(words)
+    assert seen == []
+    assert not marker.exists()
+
+
+def zipped(model: Path, folder: Path) -> Path:
+    """The model in a zip file."""
+    with zipfile.ZipFile(folder / "model.zip", "w") as archive:
+        for file in (path for path in model.rglob("*") if path.is_file()):
+            archive.write(file, file.relative_to(model.parent.parent))
+    return folder / "model.zip"
 
 
 @pytest.mark.parametrize(("gap", "shown"), [(35.26, "35.3"), (np.inf, "inf"), (np.nan, "nan")])

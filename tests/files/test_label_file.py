@@ -15,7 +15,7 @@ from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
-from nnunet_ext.prediction.label_file import write_label_map
+from nnunet_ext.files.label_file import write_label_map
 
 LABELS = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 GEOMETRY = {"spacing": (1.0, 2.0, 3.0), "origin": (0.0,) * 3, "direction": (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0)}

@@ -9,24 +9,28 @@ import shutil
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from nnunet_ext.processes.run_lock import Holder
 
-if TYPE_CHECKING:
-    from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+
+class LabelWriter(Protocol):
+    """A reader and writer of nnU-Net's, or another that writes label maps as those do."""
+
+    def write_seg(self, seg: NDArray[Any], output_fname: str, properties: dict[str, Any]) -> None:
+        """Write labels (D, H, W) with the geometry that the reader noted in ``properties``."""
 
 
-def write_label_map(writer: BaseReaderWriter, labels: NDArray[Any], file: Path, properties: Mapping[str, Any]) -> None:
-    """Write a label map with nnU-Net's writer into a folder beside, and rename it.
+def write_label_map(writer: LabelWriter, labels: NDArray[Any], file: Path, properties: Mapping[str, Any]) -> None:
+    """Write a label map with a writer such as nnU-Net's into a folder beside, and rename it.
 
     What the writer puts beside it, such as the spacing of a ``.tif``, is renamed before it. A writer that was killed
     leaves a hidden folder ``.CASE.nii.gz.HOST.PID.partial``, which the next one for this case on this host removes.
 
     Args:
-        writer: The writer of the model's plans.
+        writer: The one of the model's plans.
         labels: Labels (D, H, W).
         file: The file; an existing one is replaced.
         properties: What the reader noted of the image.
