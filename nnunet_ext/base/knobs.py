@@ -78,8 +78,8 @@ GENERAL = (
     Knob(
         "init_from",
         None,
-        "checkpoint (stock or ours) that initializes the network, by tensors of equal name and shape; the log "
-        "reports what happened to each tensor",
+        "checkpoint (stock or ours) that initializes the network: takes what fits, channels and classes by name; the "
+        "log reports what happened to each tensor",
         optional(lambda value: isinstance(value, str) and value != ""),
         "a path, or null",
     ),
