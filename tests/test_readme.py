@@ -1,15 +1,17 @@
-"""The README's sections on collections and unlabelled images, command by command as they stand there."""
+"""The README's sections on own data, collections and unlabelled images, command by command as they stand there."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -54,6 +56,42 @@ def scores(root: Path, run: Callable[[str], None], truth: Path, predicted: str) 
         f"-pfile {predicted}/plans.json"
     )
     return [values["Dice"] for values in json.loads(summary.read_text())["mean"].values()]
+
+
+@pytest.mark.slow
+def test_your_own_data(tmp_path: Path, run: Callable[[str], None]) -> None:
+    """Of the colleague's model only the zip file is there; where the model goes, only stock nnU-Net is."""
+    colleague, own = blocks("Your own data")
+    run(colleague)
+    for name in ("raw", "preprocessed", "results"):
+        shutil.rmtree(tmp_path / name / "Dataset901_Organs")
+    run(own)
+    report = json.loads(
+        (tmp_path / "results" / "Dataset902_Lesion" / "FineTuneTrainer__FineTunePlans__3d_fullres" / "fold_0")
+        .joinpath("fine_tuning.json")
+        .read_text()
+    )
+    (lesion,) = report["classes"]
+    assert (lesion["class"], lesion["verdict"]) == ("lesion", "new")
+    assert lesion["after"] > lesion["before"] + 0.5
+    decided = json.loads((tmp_path / "preprocessed" / "Dataset902_Lesion" / "FineTunePlans.json").read_text())
+    origins = {each["what"]: each["from"] for each in decided["fine_tuned_from"]["decisions"]}
+    assert (origins["network"], origins["channels"], origins["classes"]) == ("source", "target", "target")
+    assert "## Intended use" in (tmp_path / "lesion.md").read_text()
+
+    images, truth = (tmp_path / "raw" / "Dataset902_Lesion" / name for name in ("imagesTs", "labelsTs"))
+    shutil.rmtree(tmp_path / "results" / "Dataset902_Lesion")
+    run(
+        f"unset {sockets.VARIABLE}\n"
+        "nnUNetv2_install_pretrained_model_from_zip lesion.zip\n"
+        "nnUNetv2_predict -d Dataset902_Lesion -c 3d_fullres -tr nnUNetTrainer -p FineTunePlans -f 0 "
+        f"-device cpu -npp 0 -nps 0 -i {images} -o predicted/stock"
+    )
+    for case in sorted(truth.iterdir()):
+        ours, stock = (nibabel.load(tmp_path / "predicted" / name / case.name) for name in ("lesion", "stock"))
+        assert (np.asarray(ours.dataobj) != np.asarray(stock.dataobj)).mean() < 1e-3
+    (dice,) = scores(tmp_path, run, truth, "predicted/stock")
+    assert dice > 0.7
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ class CheckedData:
     fold: int
     knobs: dict[str, Any]
     recipe: ClassVar[Mapping[str, Any]]
+    recipe_with: ClassVar[Mapping[str, Mapping[str, Any]]]
     continue_training: bool
     _data_checked = False
     _data_record: dict[str, Any] | None = None
@@ -100,7 +101,7 @@ class CheckedData:
         arguments, recipe = checkpoint["init_args"], self.recipe
         if recipe and kind_of(checkpoint["optimizer_state"]) != recipe["optimizer"]:
             recipe = {}  # the run is older than the recipe, or its plans name an optimizer
-        return resolve(arguments["plans"], arguments["configuration"], recipe)
+        return resolve(arguments["plans"], arguments["configuration"], recipe, self.recipe_with)
 
     def data_record(self) -> dict[str, Any]:
         """Return what a checkpoint records of the data, as they were when this process first looked."""

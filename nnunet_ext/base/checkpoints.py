@@ -7,11 +7,12 @@ import io
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nnunet_ext.errors import UserError, is_write_error, one_line
 from nnunet_ext.foreign.checkpoint import read_foreign_checkpoint
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 # if two are equally new, the earlier name wins: best knows its own score, latest of the same epoch does not
 RESUMABLE = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")
+MIRRORING = "inference_allowed_mirroring_axes"
 EXTRA = "nnunet_ext"  # key of what a trainer adds to nnU-Net's checkpoint
 
 
@@ -52,16 +54,40 @@ def read_trained(file: Path, *more: str, trust: bool = False) -> dict[str, Any]:
         trust: As there.
 
     Raises:
-        UserError: The file is not such a checkpoint.
+        UserError: The file is not such a checkpoint, or its plans name what may run code.
     """
     found = read_checkpoint(file, trust)
     if missing := [key for key in ("init_args", "trainer_name", *more) if key not in found]:
         raise UserError(
             f"{file}: expected a checkpoint of a training, found one without {missing[0]!r}. Choose another with -chk."
         )
+    for part, expected, fits in _EXPECTED:
+        if not fits(found):
+            raise UserError(
+                f"{file}: expected {expected} for {part!r} of the checkpoint, found another value. Restore the "
+                f"file, or choose another."
+            )
     if not trust:
         check_class_names(found["init_args"].get("plans", {}), file)
     return found
+
+
+def _is_weights(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(tensor, Tensor) for tensor in value.values())
+
+
+def _is_axes(value: Any) -> bool:
+    return value is None or (isinstance(value, list | tuple) and all(isinstance(axis, int) for axis in value))
+
+
+_EXPECTED: tuple[tuple[str, str, Callable[[dict[str, Any]], bool]], ...] = (
+    ("trainer_name", "text", lambda content: isinstance(content["trainer_name"], str)),
+    ("init_args", "the trainer's arguments by name", lambda content: isinstance(content["init_args"], dict)),
+    ("configuration", "text", lambda content: isinstance(content["init_args"].get("configuration"), str)),
+    ("plans", "plans", lambda content: isinstance(content["init_args"].get("plans", {}), dict)),
+    ("network_weights", "tensors by name", lambda content: _is_weights(content["network_weights"])),
+    (MIRRORING, "axes or None", lambda content: _is_axes(content.get(MIRRORING))),
+)
 
 
 def whole_checkpoints(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

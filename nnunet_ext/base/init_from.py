@@ -15,8 +15,8 @@ from nnunet_ext.errors import UserError
 from nnunet_ext.foreign.checkpoint import read_foreign_checkpoint
 from nnunet_ext.weights.roles import Roles, roles_of
 from nnunet_ext.weights.transfer import Transfer, transfer
+from nnunet_ext.weights.unwrapped import unwrapped
 
-WRAPPERS = ("module.", "_orig_mod.")  # what DDP and torch.compile put before names
 COLLECTION = "collection"  # key in plans: heads belong to tasks there, not to the labels of dataset.json
 TASK = "task"  # key in that block: a view, whose channels are those of dataset.json
 
@@ -106,12 +106,4 @@ def _checkpoint(content: Any, file: Path) -> dict[str, Any]:
             f"{file}: expected a checkpoint with 'network_weights', or tensors by name, found neither. Give the "
             f"checkpoint of a training."
         )
-    return checkpoint | {"network_weights": _unwrapped(weights)}
-
-
-def _unwrapped(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """Return weights without the prefixes that all names have from DDP or torch.compile."""
-    found = dict(weights)
-    while prefix := next((prefix for prefix in WRAPPERS if all(name.startswith(prefix) for name in found)), None):
-        found = {name.removeprefix(prefix): value for name, value in found.items()}
-    return found
+    return checkpoint | {"network_weights": unwrapped(weights)}

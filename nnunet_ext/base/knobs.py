@@ -7,7 +7,8 @@ The block may be at the top level of the plans and in any configuration::
 Blocks are merged by one rule, in :func:`resolve`: defaults, then the top level, then the configurations from the
 farthest ancestor (``inherits_from``) down to the one that is trained; key by key, also inside a method's sub-block; the
 later wins. nnU-Net's own ``inherits_from`` would replace the whole block, so we do not rely on it. If no block names an
-optimizer, the recipe of the trained method replaces the defaults.
+optimizer, the recipe of the trained method replaces the defaults; if one does, the method's recipe with that optimizer,
+if it has one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from nnunet_ext.base.method import Knob, integer, methods, number, one_of, optional
+from nnunet_ext.base.method import Knob, distinct, integer, methods, number, one_of, optional
 from nnunet_ext.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -84,6 +85,14 @@ GENERAL = (
         "a path, or null",
     ),
     Knob(
+        "mirror_axes",
+        None,
+        "axes along which training and prediction mirror, of a patch in the order of the plans; [] is none, null is "
+        "nnU-Net's own: all",
+        optional(distinct(lambda axis: integer(0)(axis) and axis <= 2)),
+        "null, or a list of different axes from 0 to 2",
+    ),
+    Knob(
         "save_every",
         1,
         "epochs between two saves of checkpoint_latest.pth; you may change it when you resume a training",
@@ -94,13 +103,19 @@ GENERAL = (
 )
 
 
-def resolve(plans: dict, configuration: str, recipe: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def resolve(
+    plans: dict,
+    configuration: str,
+    recipe: Mapping[str, Any] | None = None,
+    recipe_with: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
     """Return every knob's value for one configuration: general ones by name, a method's in a sub-dict by its key.
 
     Args:
         plans: A plans file's content.
         configuration: Name of one of its configurations.
         recipe: General knobs that replace the defaults if no block names an ``optimizer``.
+        recipe_with: By optimizer, general knobs that replace the defaults if it is the one that the blocks name.
 
     Raises:
         UserError: Unknown key, illegal value, or a block written by a newer nnunet_ext.
@@ -110,8 +125,8 @@ def resolve(plans: dict, configuration: str, recipe: Mapping[str, Any] | None = 
     found = list(blocks(plans, configuration))
     for place, block in found:
         _check(block, place)
-    if recipe and not any("optimizer" in block for _, block in found):
-        knobs.update(recipe)
+    named = [block["optimizer"] for _, block in found if "optimizer" in block]
+    knobs.update((recipe_with or {}).get(named[-1], {}) if named else recipe or {})
     for _, block in found:
         for key, value in block.items():
             if isinstance(value, dict):

@@ -39,11 +39,13 @@ class WarmUp:
     Args:
         schedule: What sets the learning rate of an epoch.
         share: Share of the schedule's length in which the rate rises, rounded to whole epochs.
+        again: Epoch in which it begins to rise once more, as a frozen part is released; 0: it does not.
     """
 
-    def __init__(self, schedule: PolyLRScheduler | SteppedLR, share: float) -> None:
+    def __init__(self, schedule: PolyLRScheduler | SteppedLR, share: float, again: int = 0) -> None:
         self.schedule = schedule
         self.share = share
+        self.again = again
         self.step(0)
 
     @property
@@ -59,6 +61,7 @@ class WarmUp:
         """Set the learning rate of an epoch."""
         self.schedule.step(epoch)
         rising = round(self.share * self.max_steps)
-        if epoch < rising:
+        risen = epoch - self.again if epoch >= self.again else epoch
+        if risen < rising:
             for group in self.schedule.optimizer.param_groups:
-                group["lr"] *= FIRST + (1 - FIRST) * epoch / rising
+                group["lr"] *= FIRST + (1 - FIRST) * risen / rising

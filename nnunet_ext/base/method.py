@@ -63,6 +63,7 @@ class Method:
             ``nnunet_ext info`` shows them; "unlabelled images" is for semi-supervised trainers, and only for them.
         knobs: The method's own settings.
         recipe: General knobs that its trainers use instead of the defaults if the plans name no optimizer.
+        recipe_with: By optimizer, those that they use instead of the defaults if the plans name that optimizer.
 
     Example:
         >>> from nnunet_ext.base.method import methods
@@ -81,6 +82,7 @@ class Method:
     supports: tuple[str, ...] = ()
     knobs: tuple[Knob, ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    recipe_with: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def check_method(trainer: type) -> None:
@@ -118,6 +120,11 @@ def number(minimum: float, *, exclusive: bool = False, below: float = float("inf
 def one_of(*choices: Any) -> Callable[[Any], bool]:
     """Legal values: the given ones."""
     return lambda value: value in choices
+
+
+def distinct(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Legal values: lists of different values that ``accepts`` takes."""
+    return lambda value: isinstance(value, list) and all(map(accepts, value)) and len({*value}) == len(value)
 
 
 def optional(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:

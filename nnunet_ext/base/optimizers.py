@@ -42,12 +42,22 @@ def make_optimizer(
     return stock if groups is None else type(stock)(groups, **stock.defaults)
 
 
-def make_schedule(optimizer: Optimizer, knobs: Mapping[str, Any], rate: float, epochs: int) -> Schedule:
-    """Return the schedule that the knobs ``lr_schedule`` and ``warm_up`` name; groups may have rates of their own."""
+def make_schedule(
+    optimizer: Optimizer, knobs: Mapping[str, Any], rate: float, epochs: int, released: int = 0
+) -> Schedule:
+    """Return the schedule that the knobs ``lr_schedule`` and ``warm_up`` name; groups may have rates of their own.
+
+    Args:
+        optimizer: Whose rates it sets.
+        knobs: All knobs.
+        rate: Initial learning rate.
+        epochs: Length of the schedule.
+        released: Epoch in which frozen parts begin to train, and with it the warm-up once more; 0: none do.
+    """
     decay = SteppedLR if knobs["lr_schedule"] == "steps" else PolyLRScheduler
     schedule: Schedule = decay(optimizer, rate, epochs)
     if knobs["warm_up"]:
-        schedule = WarmUp(schedule, knobs["warm_up"])
+        schedule = WarmUp(schedule, knobs["warm_up"], released)
     return GroupRates(schedule, optimizer) if any(FACTOR in group for group in optimizer.param_groups) else schedule
 
 

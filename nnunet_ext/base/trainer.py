@@ -38,10 +38,11 @@ from nnunet_ext.processes.run_lock import release_lock
 from nnunet_ext.seeding.seeded_training import SeededTraining
 from nnunet_ext.seeding.seeds import Purpose
 from nnunet_ext.strategies.fine_tunes import FineTunes
+from nnunet_ext.strategies.mirrors import Mirrors
 from nnunet_ext.weights.transfer import Transfer
 
 
-class ExtTrainer(FineTunes, CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
+class ExtTrainer(FineTunes, Mirrors, CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
     """Stock nnU-Net plus the plans' knobs (:mod:`nnunet_ext.base.knobs`) and :class:`SafeCheckpoints`.
 
     With no knob set it trains exactly as ``nnUNetTrainer`` does; only checkpoints are written more often
@@ -54,7 +55,7 @@ class ExtTrainer(FineTunes, CheckedData, SafeCheckpoints, SeededTraining, Checks
     A method's trainer names its card in ``method``, or carries it in ``card`` (that of another package), puts its
     network on the plans' U-Net in :meth:`network_on`, and returns a :class:`MethodLoss` from ``_build_loss``, whose
     terms are logged, saved and drawn. ``recipe`` holds the general knobs that it uses instead of the defaults if the
-    plans name no optimizer.
+    plans name no optimizer, ``recipe_with`` those that it uses if they name one.
 
     Raises:
         UserError: Unknown or illegal knob; results folder not writable; plans that leave a single deep-supervision
@@ -68,6 +69,7 @@ class ExtTrainer(FineTunes, CheckedData, SafeCheckpoints, SeededTraining, Checks
     method: ClassVar[str] = ""  # key of its card and of its block of knobs
     card: ClassVar[Method | None] = None
     recipe: ClassVar[Mapping[str, Any]] = {}
+    recipe_with: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     batch_size: int  # of this rank; stock code sets it
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -87,7 +89,7 @@ class ExtTrainer(FineTunes, CheckedData, SafeCheckpoints, SeededTraining, Checks
     ) -> None:
         check_variables()
         check_method(type(self))
-        knobs = resolve(plans, configuration, self.recipe)
+        knobs = resolve(plans, configuration, self.recipe, self.recipe_with)
         self.continue_training = plans.get("continue_training", False)
         try:
             super().__init__(plans, configuration, fold, dataset_json, device)
@@ -108,9 +110,12 @@ class ExtTrainer(FineTunes, CheckedData, SafeCheckpoints, SeededTraining, Checks
         self._starts_from_checkpoint = False
         self._weights_of = FINAL
         self._warn_if_knobs_were_lost()
-        if self.recipe and not is_set(plans, configuration, "optimizer"):
-            taken = ", ".join(f"{name}={knobs[name]}" for name in self.recipe)
-            self.print_to_log_file(f"The plans name no optimizer, so {type(self).__name__} uses its recipe: {taken}")
+        named = is_set(plans, configuration, "optimizer")
+        recipe = self.recipe_with.get(knobs["optimizer"], {}) if named else self.recipe
+        if recipe:
+            which = f"the optimizer {knobs['optimizer']}" if named else "no optimizer"
+            taken = ", ".join(f"{name}={knobs[name]}" for name in recipe)
+            self.print_to_log_file(f"The plans name {which}, so {type(self).__name__} uses its recipe: {taken}")
 
     def initialize(self) -> None:
         """Build network, optimizer and loss, after refusing what stock nnU-Net would crash on."""
@@ -168,7 +173,7 @@ class ExtTrainer(FineTunes, CheckedData, SafeCheckpoints, SeededTraining, Checks
         optimizer = make_optimizer(weights, stock, kind, self.initial_lr, self.weight_decay, groups)
         if groups is not None:
             self.keep_stock_state(optimizer)
-        return optimizer, make_schedule(optimizer, self.knobs, self.initial_lr, self.num_epochs)
+        return optimizer, make_schedule(optimizer, self.knobs, self.initial_lr, self.num_epochs, self.released_in)
 
     def run_training(self) -> None:
         """Train as stock does, with the fold's folder locked."""

@@ -19,6 +19,7 @@ from nnunet_ext.cli.data.preprocess import Preprocess
 from nnunet_ext.cli.data.preprocess_unlabelled import PreprocessUnlabelled
 from nnunet_ext.cli.models.check_parity import CheckParity
 from nnunet_ext.cli.models.compare import Compare
+from nnunet_ext.cli.models.export import Export
 from nnunet_ext.cli.models.export_backbone import ExportBackbone
 from nnunet_ext.cli.models.export_onnx import ExportOnnx
 from nnunet_ext.cli.models.import_v1 import ImportV1
@@ -55,6 +56,7 @@ COMMANDS: dict[str, type[Command]] = {
         CheckParity,
         Qa,
         TaskViews,
+        Export,
         ExportBackbone,
         ExportOnnx,
         PredictOnnx,

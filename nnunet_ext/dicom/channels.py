@@ -26,7 +26,7 @@ def read_channels(files: Sequence[Path]) -> list[Series]:
         One series for each channel.
 
     Raises:
-        UserError: One is no volume, or they differ in study, frame of reference, shape or place.
+        UserError: One is no volume, or they differ in patient, study, frame of reference, shape or place.
     """
     by_uid: dict[str, list[Path]] = {}
     for file in files:
@@ -40,6 +40,8 @@ def read_channels(files: Sequence[Path]) -> list[Series]:
 
 def _check_same(first: Series, other: Series) -> None:
     expected = f"{other.where}: expected the grid of voxels of series {first.uid}, found"
+    if first.headers[0].get("PatientID") != other.headers[0].get("PatientID"):
+        raise UserError(f"{expected} another PatientID. Give series of one patient.")
     studies = [str(series.headers[0].StudyInstanceUID) for series in (first, other)]
     if studies[0] != studies[1]:
         raise UserError(f"{expected} another study, {studies[1]} instead of {studies[0]}. Give series of one study.")

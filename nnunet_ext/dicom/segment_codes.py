@@ -14,6 +14,7 @@ PRIVATE = "99NNUNETEXT"  # 99: a scheme that no standard defines
 TISSUE = Code("85756007", "SCT", "Tissue")
 ANATOMY = Code("91723000", "SCT", "Anatomical Structure")
 ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 SIDES = {"left": Code("7771000", "SCT", "Left"), "right": Code("24028007", "SCT", "Right")}
 
 STRUCTURES = {
@@ -52,7 +53,6 @@ STRUCTURES = {
     "kidney": ("64033007", "Kidney"),
     "larynx": ("4596009", "Larynx"),
     "left atrium": ("82471001", "Left atrium"),
-    "left ventricle": ("87878005", "Left ventricle"),
     "liver": ("10200004", "Liver"),
     "lung": ("39607008", "Lung"),
     "lung lower lobe": ("90572001", "Lower lobe of lung"),
@@ -72,7 +72,6 @@ STRUCTURES = {
     "putamen": ("89278009", "Putamen"),
     "rectum": ("34402009", "Rectum"),
     "right atrium": ("73829009", "Right atrium"),
-    "right ventricle": ("53085002", "Right ventricle"),
     "sacrum": ("54735007", "Sacrum"),
     "scapula": ("79601000", "Scapula"),
     "skull": ("89546000", "Skull"),
@@ -128,6 +127,7 @@ def segment_codes(name: str) -> SegmentCodes:
 
     Capitals, underscores and hyphens do not count; ``left`` or ``right`` may come first or last. A name that is not
     exactly that of a structure in the table gets the category Tissue and a code of the private scheme ``99NNUNETEXT``.
+    A side is not taken from names that contain one in the table, such as ``left atrium``.
 
     Args:
         name: A label's name in dataset.json.
@@ -144,7 +144,21 @@ def segment_codes(name: str) -> SegmentCodes:
             return SegmentCodes(category, Code(value, "SCT", meaning))
         for side, code in SIDES.items():
             rest = words.removeprefix(f"{side} ").removesuffix(f" {side}")
-            if rest != words and rest in known:
+            if rest != words and rest in known and not SIDES.keys() & rest.split():
                 value, meaning = known[rest]
                 return SegmentCodes(category, Code(value, "SCT", meaning), code)
-    return SegmentCodes(TISSUE, Code(name, PRIVATE, name[:64]))
+    text = as_text(name)
+    return SegmentCodes(TISSUE, Code(text, PRIVATE, text[:64]))
+
+
+def as_text(name: str) -> str:
+    """Return a name as DICOM takes it: a backslash would part two values, and control characters are not allowed.
+
+    Args:
+        name: Any text.
+
+    Example:
+        >>> as_text("left\\\\right\\tpart")
+        'left/right part'
+    """
+    return CONTROL.sub(" ", name.replace("\\", "/"))

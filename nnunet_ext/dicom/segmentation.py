@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from nnunet_ext import __version__
-from nnunet_ext.dicom.segment_codes import segment_codes
+from nnunet_ext.dicom.segment_codes import as_text, segment_codes
 from nnunet_ext.dicom.series import Series
 from nnunet_ext.errors import UserError, one_line
 from nnunet_ext.files.json_file import whole_file
@@ -60,17 +60,17 @@ class Segment:
     labels: tuple[int, ...]
 
 
-def segments_of(labels: Mapping[str, int | Sequence[int]]) -> list[Segment]:
+def segments_of(labels: Mapping[str, int | str | Sequence[int]]) -> list[Segment]:
     """Return the segments of a model.
 
     Args:
-        labels: ``labels`` of dataset.json: values, or lists of values for regions.
+        labels: ``labels`` of dataset.json: values (a number, or text of one), or lists of values for regions.
 
     Returns:
         Labels in the order of their values, regions in that of dataset.json; without background and ignore label.
     """
     named = {
-        name: (value,) if isinstance(value, int) else tuple(map(int, value))
+        name: (int(value),) if isinstance(value, int | str) else tuple(map(int, value))
         for name, value in labels.items()
         if name not in ("background", "ignore")
     }
@@ -175,5 +175,5 @@ def _description(number: int, segment: Segment, algorithm: Algorithm) -> Segment
 
 
 def _short(text: str) -> str:
-    """DICOM's long string: at most 64 characters, and no backslash."""
-    return text.replace("\\", "/")[:64]
+    """DICOM's long string: at most 64 characters."""
+    return as_text(text)[:64]

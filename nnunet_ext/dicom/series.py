@@ -14,7 +14,6 @@ import pydicom
 from highdicom import VolumeGeometry
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_modality_lut, get_decoder, pixel_array
 
 from nnunet_ext.dicom.found_series import DAMAGED
@@ -22,6 +21,7 @@ from nnunet_ext.dicom.planes import Planes
 from nnunet_ext.errors import UserError, one_line
 
 IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
+ONE = ("PatientID", "StudyInstanceUID", "SOPClassUID", "Modality", "FrameOfReferenceUID")  # in a series
 UIDS = re.compile(r"[0-9]+(\.[0-9]+)*")  # names the output file
 AGAIN = "Export the series again with all its tags."
 DECODERS = "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg, or decompress the files (dcmdjpeg, gdcmconv)"
@@ -62,11 +62,7 @@ class Series:
             _check(file, header)
         uid = str(headers[0].SeriesInstanceUID)
         where = f"{files[0].parent}, series {uid}"
-        if len({str(header.FrameOfReferenceUID) for header in headers}) > 1:
-            raise UserError(
-                f"{where}: expected one FrameOfReferenceUID, found several. Leave only the slices of one volume in the "
-                f"folder."
-            )
+        _check_one(where, files, headers)
         several = [place for place, header in enumerate(headers) if _is_multi_frame(header)]
         if several and len(files) > 1:
             raise UserError(
@@ -92,7 +88,8 @@ class Series:
         """
         if self.frames is not None:
             try:
-                read = highdicom.imread(self.files[0]).get_frames(
+                whole = pydicom.dcmread(self.files[0], force=True)
+                read = highdicom.Image.from_dataset(whole, copy=False).get_frames(
                     self.frames,
                     as_indices=True,
                     dtype=np.float32,
@@ -119,11 +116,11 @@ def read_header(file: Path, tags: list[str] | None = None) -> Dataset:
         tags: Keywords of the only tags that are wanted; None: all.
 
     Raises:
-        UserError: It is damaged or no DICOM.
+        UserError: It is damaged.
     """
     try:
-        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags)
-    except (*DAMAGED, InvalidDicomError) as error:
+        return pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=tags)  # or without a preamble
+    except DAMAGED as error:
         raise _damaged(file, error) from error
 
 
@@ -157,6 +154,26 @@ def _check(file: Path, header: Dataset) -> None:
         raise UserError(
             f"{file}: expected pixels that the installed packages decode, found {syntax.name}. Run {DECODERS}."
         )
+
+
+def _check_one(where: str, files: Sequence[Path], headers: Sequence[Dataset]) -> None:
+    """Refuse files of several patients, studies, kinds or places, and copies."""
+    for keyword in ONE:
+        values = [str(header.get(keyword) or "") for header in headers]
+        for file, value in zip(files, values, strict=True):
+            if value != values[0]:  # which may be a patient's: it is not shown
+                raise UserError(
+                    f"{where}: expected one {keyword}, found another in {file.name} than in {files[0].name}. Leave "
+                    f"only the slices of one volume in the folder."
+                )
+    first: dict[str, Path] = {}
+    for file, header in zip(files, headers, strict=True):
+        other = first.setdefault(str(header.SOPInstanceUID), file)
+        if other is not file:
+            raise UserError(
+                f"{where}: expected a SOPInstanceUID of its own in each file, found that of {other.name} in "
+                f"{file.name}. Remove copies, or export the series again."
+            )
 
 
 def _is_multi_frame(header: Dataset) -> bool:

@@ -11,7 +11,9 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nnunet_ext.base.checkpoints import read_checkpoint
+from nnunet_ext.base.checkpoints import read_trained
+from nnunet_ext.files.json_file import read_object
+from nnunet_ext.foreign.class_names import check_class_names
 from nnunet_ext.sockets import open_door
 
 
@@ -45,11 +47,16 @@ def boundary_maps(
 
     Returns:
         For each case a map (D, H, W) of values 0 to 1 in the image's own geometry; None if the network finds none.
+
+    Raises:
+        UserError: The checkpoint or the plans are damaged, or ask for what may run code.
     """
     open_door()
     # the Gaussian's small weights in half precision would round probabilities at the image's corners to 0 or 1
     predictor = nnUNetPredictor(use_gaussian=False, device=torch.device(device), allow_tqdm=False)
-    read_checkpoint(model / f"fold_{fold}" / "checkpoint_final.pth")  # refuses what may run code; nnU-Net would let it
+    # refused: what may run code, which nnU-Net would let
+    read_trained(model / f"fold_{fold}" / "checkpoint_final.pth")
+    check_class_names(read_object(model / "plans.json"), model / "plans.json")
     predictor.initialize_from_trained_model_folder(str(model), (fold,))
     if not hasattr(predictor.network, "boundary_decoder"):
         return None

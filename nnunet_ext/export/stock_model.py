@@ -5,21 +5,19 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from torch import Tensor, nn
+from torch import nn
 
 from nnunet_ext.base.checkpoints import read_checkpoint, read_trained
 from nnunet_ext.base.validated_checkpoint import FINAL, validated_checkpoint
 from nnunet_ext.data.dataset_json import read_dataset_json
 from nnunet_ext.data.plans_file import read_plans
 from nnunet_ext.errors import UserError, is_write_error, one_line
+from nnunet_ext.export.plain_unet import plain_unet
 from nnunet_ext.files.json_file import read_json, write_json
 from nnunet_ext.files.system_files import files_in
 
@@ -132,65 +130,22 @@ def _stripped(
     file = model / f"fold_{fold}" / checkpoint_name
     checkpoint = read_trained(file, "optimizer_state")
     arguments = checkpoint["init_args"]
-    description = read_dataset_json(model / "dataset.json")
-    whole, plain = (
-        _network(kind, arguments["plans"], arguments["configuration"], description) for kind in (trainer, nnUNetTrainer)
+    plain = plain_unet(
+        trainer,
+        arguments["plans"],
+        arguments["configuration"],
+        read_dataset_json(model / "dataset.json"),
+        checkpoint["network_weights"],
+        file,
     )
-    try:
-        whole.load_state_dict(checkpoint["network_weights"])
-    except RuntimeError as error:
-        raise UserError(
-            f"{file}: expected weights of the network in its plans, got others ({one_line(error)}). Restore the "
-            f"checkpoint."
-        ) from error
-    weights = _weights_of(plain, checkpoint["network_weights"], file)
-    plain.load_state_dict(weights)
-    if not _predict_alike(whole, plain):
-        raise UserError(
-            f"{file}: expected a network that predicts with the plans' U-Net alone, but {trainer.__name__} does not, "
-            f"or not with its knobs. Predict with the model as it is."
-        )
     kept = {name: value for name, value in checkpoint.items() if name != "nnunet_ext"}
     return kept | {
-        "network_weights": weights,
+        "network_weights": dict(plain.state_dict()),
         "optimizer_state": _at_rest(checkpoint["optimizer_state"], plain),
         "trainer_name": TRAINER,
         "init_args": arguments | {"plans": arguments["plans"] | {"plans_name": plans_name}},
         "stripped_from": _origin(trainer, arguments["plans"]),
     }
-
-
-def _network(
-    trainer: type[nnUNetTrainer], plans: dict[str, Any], configuration: str, description: dict[str, Any]
-) -> nn.Module:
-    """Return a trainer's network as the predictor builds it."""
-    manager = PlansManager(deepcopy(plans))
-    of = manager.get_configuration(configuration)
-    channels = determine_num_input_channels(manager, of, description)
-    heads = manager.get_label_manager(description).num_segmentation_heads
-    return trainer.build_network_architecture(manager, of, channels, heads, enable_deep_supervision=False).eval()
-
-
-def _weights_of(plain: nn.Module, weights: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
-    own = plain.state_dict()
-    missing = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
-    if missing:
-        raise UserError(
-            f"{file}: expected the plans' U-Net in the network, but {missing[0]!r} is not there or of another shape. "
-            f"Predict with the model as it is."
-        )
-    return {name: weights[name] for name in own}
-
-
-@torch.no_grad()
-def _predict_alike(whole: nn.Module, plain: Any) -> bool:
-    """Compare logits of a noise image that has twice the size that the bottleneck needs."""
-    first = next(plain.encoder.parameters())
-    size = [2] * (first.ndim - 2)
-    for stride in plain.encoder.strides:
-        size = [length * step for length, step in zip(size, stride, strict=True)]
-    image = torch.randn(1, first.shape[1], *size, generator=torch.Generator().manual_seed(0))
-    return torch.equal(whole(image), plain(image))
 
 
 def _at_rest(state: dict[str, Any], plain: nn.Module) -> dict[str, Any]:

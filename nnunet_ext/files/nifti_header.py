@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 
@@ -50,6 +51,8 @@ class NiftiHeader:
             raise ValueError(f"no NIfTI header: {axes} axes of lengths {lengths[: max(axes, 0)]}")
         (number,) = struct.unpack_from(f"{order}h", content, datatype)
         (start,) = struct.unpack_from(f"{order}{real}", content, offset)
+        if not math.isfinite(start):
+            raise ValueError(f"no NIfTI header: voxels from byte {start}")
         return cls(tuple(lengths[:axes]), _dtype(number, order), int(start))
 
 

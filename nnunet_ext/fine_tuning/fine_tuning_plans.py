@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from nnunet_ext.fine_tuning.batch_size import decide_batch_size
+from nnunet_ext.fine_tuning.classes import decide_classes
 from nnunet_ext.fine_tuning.decision import Decision
+from nnunet_ext.fine_tuning.mirroring import decide_mirroring
 from nnunet_ext.fine_tuning.normalization import INTENSITIES, decide_normalization, match_channels
 from nnunet_ext.fine_tuning.own_plans import OwnPlans
 from nnunet_ext.fine_tuning.patch_size import decide_patch_size
@@ -32,6 +34,7 @@ class Wanted:
         batch_size: Samples.
         normalization: ``source`` or ``target``.
         transpose: ``source``, ``target``, or ``transpose_forward``.
+        mirror_axes: ``source``, ``target``, or axes of a patch in the order of the plans.
     """
 
     configuration: str | None = None
@@ -40,6 +43,7 @@ class Wanted:
     batch_size: int | None = None
     normalization: str | None = None
     transpose: str | Sequence[int] | None = None
+    mirror_axes: str | Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,13 @@ class FineTuningPlans:
     Args:
         plans: What nnU-Net reads.
         configuration: The configuration's name.
+        mirror_axes: Value of the knob: axes of a patch, None if they are all.
         decisions: In the order of the table.
     """
 
     plans: dict[str, Any]
     configuration: str
+    mirror_axes: list[int] | None
     decisions: list[Decision]
 
     @classmethod
@@ -74,7 +80,7 @@ class FineTuningPlans:
         """
         name = own.base(wanted.configuration, source.configuration_name, source.dimensions)
         network = SourceNetwork(source)
-        transposition = decide_transposition(source, own, name, wanted.transpose)
+        transposition = decide_transposition(source, own, name, wanted.transpose, wanted.spacing)
         order, axes = list(transposition.value), source.dimensions
         spacing, full = decide_spacing(source, own, name, order, wanted.spacing)
         planned = own.configuration_at(full, order, axes)
@@ -82,6 +88,7 @@ class FineTuningPlans:
         patch = decide_patch_size(network, own, planned["patch_size"], shape, wanted.patch_size)
         batch = decide_batch_size(network, own, full, order, patch.value, wanted.batch_size)
         channels = decide_normalization(source, own, planned, wanted.normalization)
+        mirroring = decide_mirroring(source, order, wanted.mirror_axes)
         configuration = planned | {
             "data_identifier": f"{plans_name}_{name}",
             "spacing": spacing.value,
@@ -92,8 +99,15 @@ class FineTuningPlans:
             "batch_dice": own.plans["configurations"][name]["batch_dice"],
             "architecture": source.architecture,
         }
-        decisions = [_network(source), transposition, spacing, patch, batch, *(each.decision for each in channels)]
-        decisions += [_channels(source, own), _classes(source, own), _files(own)]
+        decisions = [
+            _network(source, network),
+            transposition,
+            spacing,
+            patch,
+            batch,
+            *(each.decision for each in channels),
+        ]
+        decisions += [mirroring, _channels(source, own), decide_classes(source, own, name), _files(own)]
         plans = own.plans | {
             "plans_name": plans_name,
             "transpose_forward": order,
@@ -110,15 +124,22 @@ class FineTuningPlans:
                 "decisions": [decision.as_json() for decision in decisions],
             },
         }
-        return cls(plans, name, decisions)
+        return cls(plans, name, mirroring.value if len(mirroring.value) < axes else None, decisions)
 
 
-def _network(source: SourceModel) -> Decision:
+def _network(source: SourceModel, network: SourceNetwork) -> Decision:
     architecture = source.architecture
     kwargs, kind = architecture["arch_kwargs"], architecture["network_class_name"].rpartition(".")[2]
     features = kwargs.get("features_per_stage")
     shown = kind if features is None else f"{kind}, {len(features)} stages, {features[0]} to {features[-1]} features"
-    return Decision("network", architecture["network_class_name"], "source", "its weights are tensors of it", shown)
+    name, why = architecture["network_class_name"], "its weights are tensors of it"
+    misfits, warning = network.misfits, ""
+    if misfits:
+        warning = (
+            f"network: {len(misfits)} of its tensors are not in the weights in their shape and start at random, the "
+            f"first is {misfits[0]}; trainer {source.trainer or 'unknown'} may have built another network"
+        )
+    return Decision("network", name, "source", why, shown, warning)
 
 
 def _channels(source: SourceModel, own: OwnPlans) -> Decision:
@@ -128,18 +149,6 @@ def _channels(source: SourceModel, own: OwnPlans) -> Decision:
     known = "in its own order" if theirs is None else ", ".join(theirs)
     why = f"images have them; the source's ({known}) are matched by name" + (f"; new: {', '.join(new)}" if new else "")
     return Decision("channels", mine, "target", why, ", ".join(mine))
-
-
-def _classes(source: SourceModel, own: OwnPlans) -> Decision:
-    mine = [name for name in own.labels if name not in ("background", "ignore")]
-    if source.classes is None:
-        why = "labels have them; the source's are unknown"
-    else:
-        known = [name for name in mine if name in source.classes]
-        dropped = [name for name in source.classes if name not in mine]
-        why = f"labels have them; known to the source by name: {', '.join(known) or 'none'}"
-        why += f"; known to it, but not annotated: {', '.join(dropped)}" if dropped else ""
-    return Decision("classes", mine, "target", why, ", ".join(mine))
 
 
 def _files(own: OwnPlans) -> Decision:

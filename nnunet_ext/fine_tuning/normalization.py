@@ -37,7 +37,8 @@ def decide_normalization(
 ) -> list[Channel]:
     """Decide how each channel of the data is normalized: as the weights expect, where the source had that channel.
 
-    Channels are matched by name. A CT channel of the source brings its own limits, mean and standard deviation.
+    Channels are matched by name. A CT channel of the source brings its own limits, mean and standard deviation. Where
+    the source does not name its channels, those at the same place are taken for the same if they have the same scheme.
 
     Args:
         source: The model.
@@ -58,7 +59,10 @@ def decide_normalization(
     for number, (name, match) in enumerate(zip(own.channels, matches, strict=True)):
         mine = _planned(own.plans, planned, number)
         theirs = None if match is None else _planned(source.plans, source.configuration, match)
-        origin, why = _reason(name, mine, theirs, wanted)
+        known = source.channel_names is not None
+        origin, why = _reason(mine, theirs, wanted, known)
+        unlike = not known and theirs is not None and theirs[0] != mine[0] and wanted is None
+        warning = f"normalization of {name!r}: {why}; --normalization source takes it" if unlike else ""
         taken = theirs if theirs is not None and _is_theirs(origin, wanted) else mine
         shown = taken[0].removesuffix("Normalization") + (" of voxels that are not zero" if taken[1] else "")
         if taken[0] == CT:
@@ -66,7 +70,7 @@ def decide_normalization(
             shown += " {:.4g} to {:.4g}, mean {:.4g}, std {:.4g}".format(*numbers.values())
         value = {"scheme": taken[0], "use_mask_for_norm": taken[1]}
         value |= {"intensities": dict(taken[2])} if taken[0] == CT else {}
-        decision = Decision(f"normalization of {name!r}", value, origin, why, shown)
+        decision = Decision(f"normalization of {name!r}", value, origin, why, shown, warning)
         channels.append(Channel(*taken, decision))
     return channels
 
@@ -103,15 +107,17 @@ def _planned(
 
 
 def _reason(
-    name: str,
     mine: tuple[str, bool, Mapping[str, Any]],
     theirs: tuple[str, bool, Mapping[str, Any]] | None,
     wanted: str | None,
+    known: bool,
 ) -> tuple[Origin, str]:
     if wanted is not None:
         return "flag", f"--normalization {wanted}"
     if theirs is None:
-        return "target", "the source has no channel of this name"
+        return "target", "the source has no channel of this name" if known else "the source has another number of them"
+    if not known and theirs[0] != mine[0]:
+        return "target", f"the source does not name its channels, and {theirs[0]} of its own is another scheme"
     if theirs[0] == CT:
         return "source", "the weights expect its limits, mean and standard deviation"
     if theirs[:2] == mine[:2]:

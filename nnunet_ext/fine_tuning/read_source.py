@@ -17,10 +17,13 @@ from nnunet_ext.files.json_file import read_object
 from nnunet_ext.fine_tuning.plain_json import plain_json
 from nnunet_ext.fine_tuning.source_model import SourceModel, trained_configuration
 from nnunet_ext.foreign.checkpoint import read_foreign_checkpoint
+from nnunet_ext.foreign.class_names import check_class_names
 from nnunet_ext.prediction.model_zip import unpack_model
 from nnunet_ext.prediction.trained_model import trained_folds
+from nnunet_ext.weights.unwrapped import unwrapped
 
 PLANS, DATASET = "plans.json", "dataset.json"
+MIRRORING = "inference_allowed_mirroring_axes"
 NNSSL = "nnssl_adaptation_plan"  # key of a checkpoint of nnssl
 V1 = {"state_dict", "epoch"}  # keys of a checkpoint of nnU-Net v1
 
@@ -143,8 +146,10 @@ def _of_checkpoint(file: Path, descriptions: _Descriptions, trust: bool, shown: 
             f"--from {shown}: expected a checkpoint that holds its plans, found none. Give them after it: --from "
             f"{file.name} plans.json dataset.json"
         )
-    weights = content["network_weights"]
-    axes = content.get("inference_allowed_mirroring_axes")
+    if not trust:
+        check_class_names(plans, shown)
+    weights = unwrapped(content["network_weights"])
+    axes = content.get(MIRRORING)
     return SourceModel(
         shown,
         plans,
@@ -192,4 +197,10 @@ def _check(content: Any, file: Path) -> None:
         raise UserError(
             f"--from {file}: expected tensors by name under 'network_weights', found {type(weights).__name__} with "
             f"other values. Copy the file again, or give another."
+        )
+    axes = content.get(MIRRORING)
+    if axes is not None and not (isinstance(axes, list | tuple) and all(isinstance(axis, int) for axis in axes)):
+        raise UserError(
+            f"--from {file}: expected axes or None under {MIRRORING!r}, found {str(axes)[:40]!r}. Copy the file again, "
+            f"or give another."
         )

@@ -14,6 +14,8 @@ from nnunet_ext.errors import UserError, is_write_error, one_line
 from nnunet_ext.files.json_file import whole_file
 from nnunet_ext.fine_tuning.plain_json import plain_json
 from nnunet_ext.fine_tuning.source_model import SourceModel
+from nnunet_ext.foreign.checkpoint import read_foreign_checkpoint
+from nnunet_ext.weights.places import same
 
 NAME = "checkpoint.pth"
 
@@ -58,6 +60,25 @@ def write_source_copy(source: SourceModel, folder: Path) -> Path:
             f"the permissions of its folder."
         ) from error
     return file
+
+
+def is_copy_of(folder: Path, source: SourceModel) -> bool:
+    """Whether a folder holds what :func:`write_source_copy` wrote of a model with the same weights.
+
+    Args:
+        folder: That of the copy.
+        source: The model.
+
+    Raises:
+        UserError: The copy cannot be read.
+    """
+    file = folder / NAME
+    if not file.is_file():
+        return False
+    theirs = read_foreign_checkpoint(file)["network_weights"]
+    return theirs.keys() == source.weights.keys() and all(
+        same(tensor.cpu(), theirs[name]) for name, tensor in source.weights.items()
+    )
 
 
 def _compact(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -42,6 +42,29 @@ class SourceNetwork:
                 f"{source.trainer or 'unknown'} builds another network. Take a model whose plans describe its network."
             )
 
+    @property
+    def misfits(self) -> list[str]:
+        """Names of the network's tensors that the weights do not have in their shape.
+
+        Without heads and first convolution, which depend on the data, and without second names of a tensor. Networks of
+        our trainers map their names when they are loaded; for them nothing is said.
+        """
+        if self.source.trainer in sockets.names("trainers"):
+            return []
+        once = dict(self.network.named_parameters()) | dict(self.network.named_buffers())
+        return [
+            name for name, tensor in once.items() if "seg_layers" not in name.split(".") and not self._has(name, tensor)
+        ]
+
+    def _has(self, name: str, own: torch.Tensor) -> bool:
+        """Whether the weights have a tensor, with any number of channels if it sees the image."""
+        theirs = self.source.weights.get(name)
+        if theirs is None or theirs.ndim != own.ndim:
+            return False
+        sees_image = own.ndim > 2 and own.shape[1] == 1  # built for one channel
+        differ = [axis for axis in range(own.ndim) if own.shape[axis] != theirs.shape[axis]]
+        return differ == ([1] if sees_image and 1 in differ else [])
+
     def _built(self) -> nn.Module:
         """Build it without weights; the numbers of channels and classes do not matter."""
         source, architecture = self.source, self.source.architecture

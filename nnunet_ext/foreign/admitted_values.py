@@ -30,6 +30,7 @@ class _DType:
         if not isinstance(text, str) or SIMPLE.fullmatch(text) is None:
             raise NotAdmittedError(f"numpy values of type {str(name)[:40]!r}")
         self.name, self.order = text, "="
+        self._made: np.dtype[Any] | None = None  # of one type, a file can have many values
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         order, *structure = state[1:5]
@@ -37,12 +38,14 @@ class _DType:
             order = order.decode("ascii")
         if order not in ORDERS or any(part is not None for part in structure):
             raise NotAdmittedError(f"numpy values of a structured type, {self.name}")
-        self.order = order
+        self.order, self._made = order, None
 
     def made(self) -> np.dtype[Any]:
         """Return numpy's own dtype."""
-        order = "" if self.order == "|" else self.order
-        return np.dtype(f"{order}{self.name}")
+        if self._made is None:
+            order = "" if self.order == "|" else self.order
+            self._made = np.dtype(f"{order}{self.name}")
+        return self._made
 
 
 class _Array(np.ndarray[Any, Any]):

@@ -6,6 +6,7 @@ to admit: here numpy's numbers and arrays (:mod:`nnunet_ext.foreign.admitted_val
 
 from __future__ import annotations
 
+import mmap
 import pickle
 import re
 import struct
@@ -24,17 +25,19 @@ from nnunet_ext.foreign.plain_tensors import check_plain_tensors
 
 ZIP_START = b"PK\x03\x04"
 HEADERS = 3  # pickles before the content of a file from before torch 1.6
+OTHER_PROTOCOLS = re.compile(rb"\x80[\x03-\x05]")  # how their pickles start; torch.save's default is protocol 2
 TRUST = (
     "Only if you know who made the file, add --trust, or write a copy without it: nnunet_ext inspect FILE --trust "
     "--rewrite NEW.pth"
 )
 BROKEN = (
-    *(OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AssertionError, MemoryError, OverflowError),
-    *(struct.error, pickle.UnpicklingError, zipfile.BadZipFile),
+    *(OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, MemoryError),
+    *(OverflowError, struct.error, pickle.UnpicklingError, zipfile.BadZipFile),
 )
 _REASON = "WeightsUnpickler error: "  # what torch's long message has before it
 _ASKED = re.compile(r"GLOBAL (\S+)")
 _NAME = re.compile(r"[A-Za-z_]\w*(\.\w+)+")
+_BYTEARRAY = (b"cbuiltins\nbytearray\n", b"c__builtin__\nbytearray\n")  # what torch calls, whatever its argument
 _one_at_a_time = threading.Lock()  # torch keeps what is admitted for the whole process
 
 
@@ -65,6 +68,8 @@ def read_foreign_checkpoint(file: str | Path, *, trust: bool = False) -> Any:
     if trust:
         return _trusted(file, is_zip)
     sizes = _stored_sizes(file) if is_zip else None
+    if _fills_memory(file):
+        raise _asks_for(file, "builtins.bytearray", "fill the memory")
     admitted: list[Any] = [(value, name) for name, value in admitted_values().items()]
     options = {"mmap": True} if is_zip else {}
     try:
@@ -131,16 +136,46 @@ def _refused(file: str | Path, error: pickle.UnpicklingError, is_zip: bool) -> U
     names = [f"builtins.{name}" if name.isidentifier() else name for name in names]
     if names and _NAME.fullmatch(names[0]):
         return _asks_for(file, names[0])
-    reason = next((line for line in str(error).splitlines() if _REASON in line), one_line(error))
-    return _damaged(file, reason.rpartition(_REASON)[2].strip())
+    after = str(error).partition(_REASON)[2].split("\n")  # torch has the reason on the same line, or two lines below
+    reason = next((line.strip() for line in after if line.strip()), one_line(error))
+    if reason.startswith("Unsupported operand") and _is_of_other_protocol(file, is_zip):
+        return UserError(
+            f"{file}: expected a pickle of torch.save's default form, found one of another protocol ({reason}). {TRUST}"
+        )
+    return _damaged(file, reason)
+
+
+def _is_of_other_protocol(file: str | Path, is_zip: bool) -> bool:
+    with Path(file).open("rb") as stream:
+        starts = _pickles(file) if is_zip else [stream.read(2)]
+    return any(OTHER_PROTOCOLS.match(start) for start in starts)
+
+
+def _pickles(file: str | Path) -> list[bytes]:
+    """Return the pickles in a zip file, for messages; none if it is damaged."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return [archive.read(name) for name in archive.namelist() if name.endswith("/data.pkl")]
+    except BROKEN:
+        return []
+
+
+def _fills_memory(file: str | Path) -> bool:
+    """Whether a file asks for ``bytearray``, which makes as many bytes as the file says.
+
+    All of the file is searched, since torch and Python can disagree on where in it the pickle is.
+    """
+    try:
+        with Path(file).open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return any(content.find(asked) >= 0 for asked in _BYTEARRAY)
+    except BROKEN as error:
+        raise _damaged(file, error) from error
 
 
 def _unknown_names(file: str | Path, is_zip: bool) -> list[str]:
     """Return what a file asks for in ways that torch does not read."""
     if is_zip:
-        with zipfile.ZipFile(file) as archive:
-            pickles = [archive.read(name) for name in archive.namelist() if name.endswith("/data.pkl")]
-        found = [name for each in pickles for name in asked_names(each)]
+        found = [name for pickled in _pickles(file) for name in asked_names(pickled)]
     else:
         with Path(file).open("rb") as stream:
             found = [name for _ in range(HEADERS + 1) for name in asked_names(stream)]
@@ -148,9 +183,9 @@ def _unknown_names(file: str | Path, is_zip: bool) -> list[str]:
     return [name for name in found if name not in known and not name.startswith("torch.")]
 
 
-def _asks_for(file: str | Path, what: object) -> UserError:
+def _asks_for(file: str | Path, what: object, may: str = "run code") -> UserError:
     return UserError(
-        f"{file}: expected only weights, numbers and text, but it asks for {what}, which may run code. {TRUST}"
+        f"{file}: expected only weights, numbers and text, but it asks for {what}, which may {may}. {TRUST}"
     )
 
 

@@ -26,7 +26,8 @@ def check_class_names(plans: Mapping[str, Any], place: object) -> None:
         place: Their file, for messages.
 
     Raises:
-        UserError: A class is not a ``torch.nn.Module`` of torch or dynamic_network_architectures.
+        UserError: A class is not a ``torch.nn.Module`` of torch or dynamic_network_architectures, or the plans are no
+            plans of nnU-Net.
 
     Example:
         >>> architecture = {"network_class_name": "os.system", "arch_kwargs": {}, "_kw_requires_import": []}
@@ -35,26 +36,49 @@ def check_class_names(plans: Mapping[str, Any], place: object) -> None:
         ...
         nnunet_ext.errors.UserError: plans.json: expected classes of networks, but ...
     """
+    if (odd := _odd_part(plans)) is not None:
+        raise UserError(
+            f"{place}: expected plans as nnU-Net writes them, found {odd[1]} for {odd[0]}. Restore the file, or take "
+            f"another model."
+        )
     for configuration, name in _named(plans):
         if not _is_network(name):
             raise UserError(
                 f"{place}: expected classes of networks, but configuration {configuration!r} names {str(name)[:80]!r}, "
-                f"which nnU-Net would call. Only if you know who made the model, add --trust."
+                f"which nnU-Net would call. Only if you know who made the model, add --trust where the command has it."
             )
 
 
-def _named(plans: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    configurations = plans.get("configurations")
-    for name, planned in configurations.items() if isinstance(configurations, dict) else ():
+def _odd_part(plans: Any) -> tuple[str, str] | None:
+    """Return the first part of plans, and what it is, that is not of the type that the search for classes needs."""
+    if not isinstance(plans, Mapping):
+        return "the plans", type(plans).__name__
+    configurations = plans.get("configurations", {})
+    if not isinstance(configurations, dict):
+        return "configurations", type(configurations).__name__
+    for name, planned in configurations.items():
         if not isinstance(planned, dict):
-            continue
+            return f"configuration {name!r}", type(planned).__name__
+        architecture = planned.get("architecture", {})
+        if not isinstance(architecture, dict):
+            return f"architecture of configuration {name!r}", type(architecture).__name__
+        if not isinstance(arguments := architecture.get("arch_kwargs", {}), dict):
+            return f"arch_kwargs of configuration {name!r}", type(arguments).__name__
+        imported = architecture.get("_kw_requires_import", ())
+        if not isinstance(imported, list | tuple) or not all(isinstance(key, str) for key in imported):
+            return f"_kw_requires_import of configuration {name!r}", f"{type(imported).__name__}, not a list of text"
+    return None
+
+
+def _named(plans: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, planned in plans.get("configurations", {}).items():
         if "UNet_class_name" in planned:  # nnU-Net up to 2.3
             yield name, f"dynamic_network_architectures.architectures.unet.{planned['UNet_class_name']}"
-        architecture = planned.get("architecture")
-        if isinstance(architecture, dict):
+        if "architecture" in planned:
+            architecture = planned["architecture"]
             yield name, architecture.get("network_class_name")
-            arguments = architecture.get("arch_kwargs") or {}
-            for key in architecture.get("_kw_requires_import") or ():
+            arguments = architecture.get("arch_kwargs", {})
+            for key in architecture.get("_kw_requires_import", ()):
                 if arguments.get(key) is not None:
                     yield name, arguments[key]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import stat
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import TracebackType
@@ -14,6 +16,7 @@ from nnunet_ext.errors import UserError, one_line
 
 MOST_RATIO, SMALL = 200, 2**30  # weights shrink to a half; up to a GiB any ratio is taken
 DAMAGED = (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, ValueError)
+DAMAGED_ENTRY = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError)
 
 
 class ForeignZip:
@@ -87,9 +90,14 @@ class ForeignZip:
                 # a file that unpacks to more than it declares ends at that size, and fails its checksum
                 with self._archive.open(name) as source, target.open("wb") as out:
                     shutil.copyfileobj(source, out)
-            except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
+            except DAMAGED_ENTRY as error:
                 target.unlink(missing_ok=True)
                 raise self._no_zip(error) from error
+            except OSError as error:
+                target.unlink(missing_ok=True)
+                if error.errno is None:  # of bz2, for damaged data; others are of the disk
+                    raise self._no_zip(error) from error
+                raise
 
     def _no_zip(self, error: BaseException) -> UserError:
         return UserError(

@@ -29,6 +29,8 @@ _LEFT_OUT = _LeftOut()
 def harmless_copy(content: Any, target: Path) -> list[str]:
     """Write what a checkpoint holds, without everything that may run code when it is read.
 
+    Containers of other classes, such as a defaultdict or a named tuple, become plain ones.
+
     Args:
         content: What the checkpoint holds, read with trust.
         target: The file to write; it must not be there.
@@ -93,8 +95,8 @@ def _is_stored(tensor: Tensor) -> bool:
 
 
 def _of_container(value: Any, place: str, left_out: list[str], done: dict[int, Any], depth: int) -> Any:
-    if type(value) in (dict, OrderedDict):
-        made = type(value)()
+    if isinstance(value, dict):
+        made: dict[Any, Any] = OrderedDict() if isinstance(value, OrderedDict) else {}
         done[id(value)] = made
         for key, each in value.items():
             where = f"{place}.{key}" if place else str(key)
@@ -102,8 +104,21 @@ def _of_container(value: Any, place: str, left_out: list[str], done: dict[int, A
             kept = _LEFT_OUT if isinstance(name, _LeftOut) else _kept(each, where, left_out, done, depth + 1)
             if not isinstance(kept, _LeftOut):
                 made[name] = kept
+        if isinstance(made, OrderedDict) and hasattr(value, "_metadata"):
+            _keep_metadata(value._metadata, made, f"{place}._metadata", left_out, depth)
         return made
-    if type(value) in (list, tuple, set):
-        each_kept = [_kept(each, f"{place}[{i}]", left_out, done, depth + 1) for i, each in enumerate(value)]
-        return type(value)(None if isinstance(each, _LeftOut) else each for each in each_kept)
+    for kind in (list, tuple, set):
+        if isinstance(value, kind):
+            each_kept = [_kept(each, f"{place}[{i}]", left_out, done, depth + 1) for i, each in enumerate(value)]
+            return kind(None if isinstance(each, _LeftOut) else each for each in each_kept)
     return _LEFT_OUT
+
+
+def _keep_metadata(value: Any, made: Any, place: str, left_out: list[str], depth: int) -> None:
+    """Keep the versions of modules that ``state_dict`` writes beside the weights, if they are harmless as a whole."""
+    lost: list[str] = []
+    kept = _kept(value, place, lost, {}, depth + 1)
+    if lost:
+        left_out.append(lost[0])
+    else:
+        made._metadata = kept

@@ -38,6 +38,7 @@ class LoRA(nn.Module):
         self.a = nn.Parameter(weight.new_empty(rank, weight[0].numel()))
         self.b = nn.Parameter(weight.new_zeros(len(weight), rank))
         nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
+        self.kept: tuple[list[Tensor], list[tuple[Any, ...]]] | None = None
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the adapted weight."""
@@ -167,14 +168,30 @@ def _original(module: Any) -> nn.Parameter:
     return original
 
 
+def _adapted(module: Any) -> Tensor:
+    """Return the adapted weight; nnU-Net asks for all weights once per name when it loads a checkpoint.
+
+    The one that was returned last is returned again if nothing has written to it, to the frozen weight or to the
+    factors. torch counts what is written to a tensor; the kept tensors keep their memory from being given to others.
+    """
+    factors = _factors(module)
+    sources = [each.detach() for each in (_original(module), factors.a, factors.b)]
+    if factors.kept is None or factors.kept[1] != [_state(each) for each in (*sources, factors.kept[0][-1])]:
+        tensors = [*sources, module.weight.detach()]
+        factors.kept = tensors, [_state(each) for each in tensors]
+    given: Tensor = factors.kept[0][-1]
+    return given
+
+
+def _state(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.device, tensor.dtype, tensor.data_ptr(), tensor._version
+
+
 @torch.no_grad()
 def _give_adapted(network: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
     """Put adapted weights under stock keys, in stock order: the weight before the bias; aliases share one tensor."""
-    weights: dict[int, Tensor] = {}
-    adapted = {}
-    for name, module in _layers(network, aliases=True):
-        weights.setdefault(id(module), module.weight.detach())
-        adapted[f"{prefix}{name}." if name else prefix] = weights[id(module)]
+    layers = _layers(network, aliases=True)
+    adapted = {f"{prefix}{name}." if name else prefix: _adapted(module) for name, module in layers}
     items = list(state.items())
     state.clear()
     for key, value in items:

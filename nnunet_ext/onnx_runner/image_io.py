@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
+import struct
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,12 +14,14 @@ import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
 
-from nnunet_ext.data.image_file import check_whole
+from nnunet_ext.data.image_file import check_finite, check_whole
 from nnunet_ext.errors import UserError, one_line
 
+logger = logging.getLogger(__name__)
 FLAT = 999  # times the largest spacing of a 2d image: nnU-Net's distance of its only slice from others
-# what SimpleITK and nibabel raise at a damaged file
-REFUSALS = (RuntimeError, OSError, EOFError, ValueError, TypeError, KeyError, AssertionError, zlib.error)
+# what SimpleITK, nibabel and scikit-image raise at a damaged file; for a broken PNG it is a SyntaxError
+REFUSALS = (RuntimeError, OSError, EOFError, ValueError, TypeError, KeyError, AssertionError, SyntaxError, zlib.error)
+PNG = (b"\x89PNG\r\n\x1a\n", 24, 25)  # what a file begins with; places of bits per value and of colour type
 
 
 class ImageIO(Protocol):
@@ -38,13 +43,14 @@ def read_case(reader: ImageIO, files: Sequence[Path], channels: int) -> tuple[ND
         channels: Of the model.
 
     Raises:
-        UserError: A file is missing, damaged or of another form, or there is another number of channels.
+        UserError: A file is missing, damaged, of another form or has NaN or infinite voxels, or there is another number
+            of channels.
     """
     for file in files:
         check_whole(file)
     try:
         image, properties = reader.read(files)
-    except ModuleNotFoundError:
+    except UserError:  # of which RuntimeError is a base
         raise
     except REFUSALS as error:
         raise UserError(
@@ -56,6 +62,8 @@ def read_case(reader: ImageIO, files: Sequence[Path], channels: int) -> tuple[ND
             f"{files[0]}: expected {channels} channel{'s' * (channels > 1)}, as the model was trained with, found "
             f"{len(image)}. Give one file for each channel, in order."
         )
+    for channel, array in enumerate(image):
+        check_finite(files[channel if len(files) == channels else 0], array)
     return image, properties
 
 
@@ -93,6 +101,8 @@ class SimpleITKIO:
             geometry = {"spacing": image.GetSpacing(), "origin": image.GetOrigin(), "direction": image.GetDirection()}
             found.append({"spacing": spacing[-3:], "geometry": geometry, "oriented": oriented})
         check_alike(files, arrays, [each["spacing"] for each in found])
+        for name in ("origin", "direction"):
+            _warn_of_places(files, name, [each["geometry"][name] for each in found])
         return np.vstack(arrays, dtype=np.float32, casting="unsafe"), found[0]
 
     def write_seg(self, seg: NDArray[Any], output_fname: str, properties: dict[str, Any]) -> None:
@@ -138,6 +148,7 @@ class NibabelIO:
             spacing = [float(step) for step in image.header.get_zooms()[::-1]]
             found.append({"spacing": spacing, "affine": image.affine, "original": original})
         check_alike(files, arrays, [each["spacing"] for each in found])
+        _warn_of_places(files, "affine", [each["affine"] for each in found])
         return np.vstack(arrays, dtype=np.float32, casting="unsafe"), found[0]
 
     def write_seg(self, seg: NDArray[Any], output_fname: str, properties: dict[str, Any]) -> None:
@@ -153,19 +164,21 @@ class NibabelIO:
 
 
 class NaturalImage2DIO:
-    """Reads photographs and micrographs (PNG, BMP, TIFF) with SimpleITK, with the values of nnU-Net's class."""
+    """Reads photographs and micrographs (PNG, BMP, TIFF) with the values of nnU-Net's class.
+
+    Without scikit-image, with which nnU-Net reads them, only PNG files of which SimpleITK returns the same values.
+    """
 
     def read(self, files: Sequence[Path]) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Read grey or colour images; colours are channels.
 
         Raises:
-            UserError: The files differ in shape, or are no 2d images.
+            UserError: The files differ in shape, are no 2d images, or need scikit-image, which is not installed.
         """
         arrays = []
         for file in files:
-            image = SimpleITK.ReadImage(str(file))
-            array = SimpleITK.GetArrayFromImage(image)
-            if image.GetDimension() != 2 or image.GetNumberOfComponentsPerPixel() not in (1, 3, 4):
+            array = _photograph(file)
+            if array.ndim != 2 and not (array.ndim == 3 and array.shape[-1] in (3, 4)):
                 raise UserError(f"{file}: expected a 2d image, grey, RGB or RGBA, found {array.shape}. Convert it.")
             arrays.append(array[None, None] if array.ndim == 2 else np.moveaxis(array, -1, 0)[:, None])
         spacing = [float(FLAT), 1.0, 1.0]
@@ -192,14 +205,47 @@ def as_small(labels: NDArray[Any]) -> NDArray[Any]:
 
 
 def check_alike(files: Sequence[Path], arrays: Sequence[NDArray[Any]], spacings: Sequence[list[float]]) -> None:
-    """Refuse channels that differ in shape or spacing.
+    """Refuse channels that differ in shape or, by more than rounding, in spacing.
 
     Raises:
         UserError: They do.
     """
     for file, array, spacing in zip(files, arrays, spacings, strict=True):
-        if array.shape != arrays[0].shape or spacing != spacings[0]:
+        if array.shape != arrays[0].shape or not np.allclose(spacing, spacings[0]):
             raise UserError(
                 f"{file}: expected shape and spacing of {files[0].name}, {arrays[0].shape[1:]} and {spacings[0]}, "
                 f"found {array.shape[1:]} and {spacing}. Resample it to that image."
             )
+
+
+def _warn_of_places(files: Sequence[Path], name: str, places: Sequence[Any]) -> None:
+    """Say that channels lie in different places, as nnU-Net does: they are predicted voxel by voxel."""
+    for file, place in zip(files, places, strict=True):
+        if not np.allclose(place, places[0]):
+            logger.warning(
+                "%s: another %s than that of %s. Voxels of the same index are taken for the same place; if they are "
+                "not, resample it to that image",
+                *(file, name, files[0].name),
+            )
+
+
+def _photograph(file: Path) -> NDArray[Any]:
+    """Return the values (H, W) or (H, W, colours)."""
+    if importlib.util.find_spec("skimage") is not None:
+        from skimage.io import imread
+        from tifffile import TiffFileError
+
+        try:
+            return np.asarray(imread(file))
+        except (TiffFileError, IndexError, struct.error) as error:  # of a damaged .tif
+            raise ValueError(one_line(error)) from error
+    with file.open("rb") as stream:
+        start = stream.read(PNG[2] + 1)
+    bits, colour = (start[PNG[1]], start[PNG[2]]) if start.startswith(PNG[0]) and len(start) > PNG[2] else (0, 0)
+    if file.suffix.lower() != ".png" or bits == 1 or (bits == 16 and colour > 0):
+        kind = f"PNG with {bits} bit{'s' * (bits > 1)} for each value" if bits else f"{file.suffix} file"
+        raise UserError(
+            f"{file}: expected the package scikit-image, with which nnU-Net reads a {kind}, found none. Run pip "
+            f"install scikit-image, or convert all images to PNG with 8 bits."
+        )
+    return np.asarray(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file))))

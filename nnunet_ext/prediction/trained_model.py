@@ -109,12 +109,18 @@ class TrainedModel:
         planned = read_object(model / "plans.json")
         if not trust:
             check_class_names(planned, model / "plans.json")
-        plans = PlansManager(planned)
         name = checkpoints[0]["init_args"]["configuration"]
+        if name not in (known := planned.get("configurations", {})):
+            raise UserError(
+                f"{files[0]}: expected a configuration of the model's plans.json ({', '.join(map(str, known))}), found "
+                f"{name!r}. Restore the files that belong to this training."
+            )
+        plans = PlansManager(planned)
         configuration = FastConfiguration.of(plans.get_configuration(name))
         labels = plans.get_label_manager(dataset_json)
         channels = determine_num_input_channels(plans, configuration, dataset_json)
-        network = _build(checkpoints[0]["trainer_name"], plans, configuration, channels, labels.num_segmentation_heads)
+        trainer = checkpoints[0]["trainer_name"]
+        network = _built(trainer, plans, configuration, channels, labels.num_segmentation_heads, model)
         # copies: a checkpoint is mapped into memory, and nnU-Net's trainers write into the same file again
         parameters: list[dict[str, Tensor]] = [copy.deepcopy(each["network_weights"]) for each in checkpoints]
         for file, weights in reversed(list(zip(files, parameters, strict=True))):  # the first fold's stay
@@ -206,6 +212,29 @@ def _first_difference(expected: dict[str, Tensor], found: dict[str, Tensor]) -> 
         if wanted is not None and there is not None and wanted != there:
             return f"{name!r} of shape {tuple(there)} instead of {tuple(wanted)}"
     return None
+
+
+def _built(
+    trainer_name: str, plans: PlansManager, configuration: FastConfiguration, channels: int, heads: int, model: Path
+) -> nn.Module:
+    """Build the network.
+
+    Raises:
+        UserError: Its class is not installed, or takes other arguments.
+    """
+    try:
+        return _build(trainer_name, plans, configuration, channels, heads)
+    except ImportError as error:
+        raise UserError(
+            f"{model}: expected the network class of its plans, got {one_line(error)}. Install the package that it "
+            f"belongs to."
+        ) from error
+    except (TypeError, KeyError, AssertionError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(
+            f"{model}: expected a network that {trainer_name} can build from its plans, got "
+            f"{type(error).__name__}: {one_line(error)}. Install the version that the model was trained with, or "
+            f"correct its plans."
+        ) from error
 
 
 def _build(

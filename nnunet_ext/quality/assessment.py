@@ -20,7 +20,7 @@ from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.image_file import check_finite
 from nnunet_ext.data.image_reader import planned_reader, read_image
 from nnunet_ext.data.raw_dataset import list_images
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import one_line
 from nnunet_ext.files.system_files import DOUBLE
 from nnunet_ext.quality.case_quality import CaseQuality
 from nnunet_ext.quality.class_signals import class_reasons
@@ -103,14 +103,19 @@ class Assessment:
             with _noting(found):
                 labels, labels_grid = self._read_labels(file, grid, found)
         if labels is not None and labels_grid is not None:
-            measured = MeasuredMap.of(labels, labels_grid, self._classes)
-            found.unit, found.sizes = measured.unit, {each: of.size for each, of in measured.classes.items()}
-            found.reasons += class_reasons(measured, self._training)
-            if labels.any():
-                found.digest = hashlib.sha256(repr(labels.shape).encode() + labels.tobytes()).hexdigest()
+            with _noting(found):
+                self._compare_labels(found, labels, labels_grid)
         if image is not None and grid is not None:
-            self._compare_image(found, image, grid, labels, labels_grid, side)
+            with _noting(found):
+                self._compare_image(found, image, grid, labels, labels_grid, side)
         return found
+
+    def _compare_labels(self, found: CaseQuality, labels: NDArray[Any], grid: Grid) -> None:
+        measured = MeasuredMap.of(labels, grid, self._classes)
+        found.unit, found.sizes = measured.unit, {each: of.size for each, of in measured.classes.items()}
+        found.reasons += class_reasons(measured, self._training)
+        if labels.any():
+            found.digest = hashlib.sha256(repr(labels.shape).encode() + labels.tobytes()).hexdigest()
 
     def _compare_image(
         self,
@@ -142,7 +147,10 @@ class Assessment:
     def _read_image(self, case: Case, found: CaseQuality) -> tuple[NDArray[Any], Grid]:
         """Read all channels; those on another grid than the first are left out, for a reason."""
         read = [read_image(self._reader, file) for file in case.images]
-        grids = [Grid.of(array.shape[1:], properties) for array, properties in read]
+        grids = [
+            Grid.of(array.shape[1:], properties, str(file))
+            for file, (array, properties) in zip(case.images, read, strict=True)
+        ]
         channels = []
         for file, (array, _), grid in zip(case.images, read, grids, strict=True):
             check_finite(file, array)
@@ -170,7 +178,7 @@ class Assessment:
                 )
             )
         labels = np.where(known, read[0], 0).astype(np.int32)
-        return labels, Grid.of(labels.shape, properties)
+        return labels, Grid.of(labels.shape, properties, str(file))
 
 
 def _fail(found: CaseQuality, text: str) -> None:
@@ -183,9 +191,10 @@ def _noting(found: CaseQuality) -> Iterator[None]:
     """Note what is wrong with a file: the rest of the case, and other cases, go on."""
     try:
         yield
-    except UserError as error:
-        logger.error("case %s: %s", found.name, error)
-        _fail(found, str(error))
+    except Exception as error:
+        logger.error("case %s: %s", found.name, one_line(error))
+        logger.debug("case %s", found.name, exc_info=True)
+        _fail(found, one_line(error))
 
 
 def _note_equal(cases: Sequence[CaseQuality]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.image_reader import read_image
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, one_line
 from nnunet_ext.prediction.model_zip import unpack_model
 from nnunet_ext.prediction.predictor import Predictor
 from nnunet_ext.prediction.trained_model import trained_folds
@@ -102,25 +103,34 @@ class Repetition:
                 predictor = first if number == 0 else self._predictor(model, [fold], mirroring=mirroring)
                 for case in cases:
                     if case.name not in failed:
-                        try:
+                        with _noting(case, failed):
                             predictor.predict_files(case.images, _file(scratch, number, case, predictor))
-                        except UserError as error:
-                            logger.error("case %s was not predicted again: %s", case.name, error)
-                            failed[case.name] = [Reason("file", str(error))]
                     bar.update()
         reader = first.model.plans_manager.image_reader_writer_class()
-        found = dict(failed)
+        found: dict[str, list[Reason]] = {}
         for case in cases:
             if case.name not in failed:
-                maps = [
-                    read_image(reader, _file(scratch, number, case, first), label=True)[0][0]
-                    for number in range(len(runs))
-                ]
-                found[case.name] = _disagreements(maps[: len(folds)], folds, maps[len(folds) :], classes)
-        return found
+                with _noting(case, failed):
+                    maps = [
+                        read_image(reader, _file(scratch, number, case, first), label=True)[0][0]
+                        for number in range(len(runs))
+                    ]
+                    found[case.name] = _disagreements(maps[: len(folds)], folds, maps[len(folds) :], classes)
+        return failed | found
 
     def _predictor(self, model: Path, folds: Sequence[str] | None, *, mirroring: bool) -> Predictor:
         return Predictor(model, folds, self.checkpoint, device=self.device, mirroring=mirroring, trust=self.trust)
+
+
+@contextlib.contextmanager
+def _noting(case: Case, failed: dict[str, list[Reason]]) -> Iterator[None]:
+    """Note the error that a case ends with: whatever is wrong with one case must not lose the others."""
+    try:
+        yield
+    except Exception as error:
+        logger.error("case %s was not predicted again: %s", case.name, one_line(error))
+        logger.debug("case %s", case.name, exc_info=True)
+        failed[case.name] = [Reason("file", one_line(error))]
 
 
 def _file(scratch: Path, number: int, case: Case, predictor: Predictor) -> Path:

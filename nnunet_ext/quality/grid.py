@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,8 +11,12 @@ import numpy as np
 from nibabel.orientations import io_orientation, ornt2axcodes
 from numpy.typing import NDArray
 
+from nnunet_ext.errors import UserError
+
 TOLERANCE = 0.1  # voxels; headers carry rounding errors
-OF_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+FLAT = 1e-6  # volume spanned by three directions that lie in one plane, but for rounding
+CORRECT = "Correct the header, or export the file again."
+OF_RAS = np.array([[-1.0], [-1.0], [1.0], [1.0]])
 Number = TypeVar("Number", bound=np.generic)
 
 
@@ -31,15 +36,27 @@ class Grid:
     affine: NDArray[np.float64] | None = None
 
     @classmethod
-    def of(cls, shape: Sequence[int], properties: Mapping[str, Any]) -> Grid:
+    def of(cls, shape: Sequence[int], properties: Mapping[str, Any], where: str = "image") -> Grid:
         """Read the grid from what an nnU-Net reader noted of a file.
 
         Args:
             shape: (D, H, W).
             properties: The reader's.
+            where: The file, for messages.
+
+        Raises:
+            UserError: A voxel size or an axis is zero or no number, or axes lie in one plane.
         """
         spacing = tuple(float(step) for step in properties["spacing"])
-        return cls(tuple(map(int, shape)), spacing, _affine(properties))
+        if not all(0 < step < math.inf for step in spacing):
+            raise UserError(f"{where}: expected voxel sizes above 0 in the header, found {spacing} mm. {CORRECT}")
+        affine = _affine(properties)
+        if affine is not None and not _spans_space(affine):
+            raise UserError(
+                f"{where}: expected three axes that span space in the header (sform, direction), found "
+                f"{affine[:3, :3].T.tolist()} and the origin {affine[:3, 3].tolist()}. {CORRECT}"
+            )
+        return cls(tuple(map(int, shape)), spacing, affine)
 
     @property
     def is_flat(self) -> bool:
@@ -111,7 +128,14 @@ def _affine(properties: Mapping[str, Any]) -> NDArray[np.float64] | None:
         return affine
     affines = properties.get("nibabel_stuff", {})
     found = affines.get("reoriented_affine", affines.get("original_affine"))
-    return None if found is None else OF_RAS @ np.asarray(found, float)
+    return None if found is None else OF_RAS * np.asarray(found, float)
+
+
+def _spans_space(affine: NDArray[np.float64]) -> bool:
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not (np.isfinite(affine).all() and lengths.all()):
+        return False
+    return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > FLAT)
 
 
 def _voxels(shape: Sequence[int]) -> str:

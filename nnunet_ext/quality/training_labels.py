@@ -13,7 +13,7 @@ from tqdm import tqdm
 from nnunet_ext.data.classes import foreground_classes
 from nnunet_ext.data.dataset_json import IGNORE, not_annotated
 from nnunet_ext.data.image_reader import planned_reader, read_image
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, one_line
 from nnunet_ext.files.json_file import read_object, write_json
 from nnunet_ext.files.system_files import DOUBLE
 from nnunet_ext.quality.grid import Grid
@@ -96,18 +96,19 @@ def _measure(files: Sequence[Path], model: ModelFiles, *, show_progress: bool) -
     measured, partly = {}, 0
     for file in tqdm(files, desc="training labels", unit="case", disable=not show_progress):
         name = file.name.removesuffix(model.file_ending)
-        try:
+        try:  # whatever is wrong with one case must not hide the others
             labels, properties = read_image(reader, file, label=True)
-        except UserError as error:
-            logger.warning("a training label is left out: %s", error)
-            continue
-        if ignore is not None and bool((labels == ignore).any()):
-            partly += 1
-            continue
-        grid = Grid.of(labels.shape[1:], properties)
-        unknown = not_annotated(model.dataset_json, name)
-        there = {each: value for each, value in classes.items() if not set(each.split(" / ")) & set(unknown)}
-        measured[name] = MeasuredMap.of(labels[0].astype(np.int32), grid, there)
+            if ignore is not None and bool((labels == ignore).any()):
+                partly += 1
+                continue
+            grid = Grid.of(labels.shape[1:], properties, str(file))
+            unknown = not_annotated(model.dataset_json, name)
+            there = {each: value for each, value in classes.items() if not set(each.split(" / ")) & set(unknown)}
+            measured[name] = MeasuredMap.of(labels[0].astype(np.int32), grid, there)
+        except Exception as error:
+            reason = str(error) if isinstance(error, UserError) else f"{file}: {one_line(error)}"
+            logger.warning("a training label is left out: %s", reason)
+            logger.debug("%s", file, exc_info=True)
     if partly:
         logger.info("training cases that are left out, because a part is not annotated (label ignore): %d", partly)
     return measured

@@ -26,7 +26,8 @@ class FineTunes:
     """Mix-in for trainers, left of ``nnUNetTrainer``: what the knob ``fine_tune.strategy`` says is trained.
 
     * ``all``: as without the knob.
-    * ``head_first``: the heads alone in the first epochs, then all. With several GPUs, DDP is wrapped anew there.
+    * ``head_first``: the heads alone in the first epochs, then all. There, the knob ``warm_up`` begins once more, and
+      with several GPUs DDP is wrapped anew.
     * ``frozen_encoder``: all but the encoder.
     * ``layer_wise``: all, at rates that fall with the distance from the output
       (:func:`nnunet_ext.networks.parts.levels_of`).
@@ -62,17 +63,25 @@ class FineTunes:
         """Number of epochs in which head_first trains the heads alone."""
         return max(1, min(round(self.knobs[STATE]["head_epochs"] * self.num_epochs), self.num_epochs - 1))
 
+    @property
+    def released_in(self) -> int:
+        """Epoch in which head_first begins to train all; 0 for other strategies."""
+        return self.head_epochs if self.strategy == "head_first" else 0
+
     def parameter_groups(self) -> list[dict[str, Any]] | None:
         """Freeze what the strategy freezes; return groups for the optimizer, None for stock's one group of all.
 
         nnU-Net calls this after torch.compile has wrapped the network and before DDP does.
         """
         network, strategy = _bare(self.network), self.strategy
-        for parameter in self._held:
-            parameter.requires_grad_(True)
         groups: list[dict[str, Any]] | None = None
         if strategy == "head_first":
-            self._held = tuple(each for name, each in _trained(network).items() if part_of(name) != "head")
+            held = {id(each) for each in self._held}  # a method may ask for a second optimizer
+            self._held = tuple(
+                each
+                for name, each in network.named_parameters()
+                if part_of(name) != "head" and (each.requires_grad or id(each) in held)
+            )
             self._hold(self.current_epoch < self.head_epochs)
         elif strategy == "frozen_encoder":
             for name, parameter in network.named_parameters():

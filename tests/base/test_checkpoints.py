@@ -352,3 +352,31 @@ def test_plans_in_a_checkpoint_that_would_run_code(tmp_path):
     ):
         read_trained(tmp_path / "a.pth")
     assert read_trained(tmp_path / "a.pth", trust=True) == content
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"init_args": 3}, "the trainer's arguments by name for 'init_args'"),
+        ({"init_args": {}}, "text for 'configuration'"),
+        ({"init_args": {"configuration": 2}}, "text for 'configuration'"),
+        ({"init_args": {"configuration": "2d", "plans": "text"}}, "plans for 'plans'"),
+        ({"trainer_name": 7}, "text for 'trainer_name'"),
+        ({"network_weights": [1]}, "tensors by name for 'network_weights'"),
+        ({"network_weights": {"a": 1}}, "tensors by name for 'network_weights'"),
+        ({"inference_allowed_mirroring_axes": 3}, "axes or None for 'inference_allowed_mirroring_axes'"),
+        ({"inference_allowed_mirroring_axes": ["x"]}, "axes or None for 'inference_allowed_mirroring_axes'"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("trust", [False, True])
+def test_a_trained_checkpoint_of_other_types(tmp_path, change, part, trust):
+    """One line instead of an error of Python's where they are used."""
+    content = {"network_weights": {"a": torch.zeros(1)}, "trainer_name": "A", "init_args": {"configuration": "2d"}}
+    for axes in (None, (0, 1), []):
+        torch.save(content | {"inference_allowed_mirroring_axes": axes}, tmp_path / "a.pth")
+        assert read_trained(tmp_path / "a.pth", trust=trust)["trainer_name"] == "A"
+    torch.save(content | change, tmp_path / "a.pth")
+    with pytest.raises(UserError, match=r"a\.pth: expected .* of the checkpoint, found another value") as caught:
+        read_trained(tmp_path / "a.pth", trust=trust)
+    assert f"expected {part} of" in str(caught.value)

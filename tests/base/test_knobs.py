@@ -120,6 +120,14 @@ class TestResolve:
             ),
             ({"warm_up": 1}, "plans 'P': knob 'warm_up' expects a number >= 0 and < 1, got 1. Correct it."),
             ({"lr_schedule": "x"}, "plans 'P': knob 'lr_schedule' expects 'poly' or 'steps', got 'x'. Correct it."),
+            (
+                {"mirror_axes": [0, 3]},
+                "plans 'P': knob 'mirror_axes' expects null, or a list of different axes from 0 to 2",
+            ),
+            ({"mirror_axes": [1, 1]}, "plans 'P': knob 'mirror_axes' expects null, or a list of different axes"),
+            ({"mirror_axes": [True]}, "plans 'P': knob 'mirror_axes' expects null, or a list of different axes"),
+            ({"mirror_axes": [[0]]}, "plans 'P': knob 'mirror_axes' expects null, or a list of different axes"),
+            ({"mirror_axes": 1}, "plans 'P': knob 'mirror_axes' expects null, or a list of different axes"),
             ({"init_from": ""}, "plans 'P': knob 'init_from' expects a path, or null, got ''. Correct it."),
             ([], "plans 'P': the block 'nnunet_ext' must be an object, got []. Write {'num_epochs': 50}."),
             (None, "plans 'P': the block 'nnunet_ext' must be an object, got None. Write {'num_epochs': 50}."),
@@ -163,6 +171,23 @@ class TestRecipe:
         parent = plans(a={"inherits_from": "b"}, b={"own": {"optimizer": "PlainSGD", "initial_lr": 0.1}})
         assert self.taken(parent) == ["PlainSGD", 0.1, 0]
 
+    @pytest.mark.parametrize(
+        ("given", "expected"),
+        [
+            ({}, ["AdamW", 2e-4, 0.01]),
+            ({"optimizer": "SGD"}, ["SGD", 0.5, 0]),
+            ({"optimizer": "SGD", "initial_lr": 0.7}, ["SGD", 0.7, 0]),
+            ({"optimizer": "PlainSGD"}, ["PlainSGD", 1e-2, 0]),
+        ],
+    )
+    def test_one_with_the_optimizer_that_is_named(self, given, expected):
+        found = knobs.resolve(plans(given, a={}), "a", self.RECIPE, {"SGD": {"initial_lr": 0.5}})
+        assert [found[name] for name in ("optimizer", "initial_lr", "warm_up")] == expected
+
+    def test_the_optimizer_that_is_named_last_counts(self):
+        given = plans({"optimizer": "PlainSGD"}, a={"own": {"optimizer": "SGD"}})
+        assert knobs.resolve(given, "a", self.RECIPE, {"SGD": {"initial_lr": 0.5}})["initial_lr"] == 0.5
+
     def test_an_illegal_block_is_still_refused_first(self):
         with pytest.raises(UserError, match="must be an object, got None"):
             knobs.resolve(plans(a={}) | {"nnunet_ext": None}, "a", self.RECIPE)
@@ -199,6 +224,8 @@ class TestRecipe:
         for key, method in methods().items():
             knobs.put(plans(a={}), dict(method.recipe))
             assert "optimizer" in method.recipe or not method.recipe, key
+            for optimizer, recipe in method.recipe_with.items():
+                knobs.put(plans(a={}), {"optimizer": optimizer, **recipe})
 
 
 class TestParse:

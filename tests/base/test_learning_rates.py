@@ -80,6 +80,23 @@ def test_every_group_rises():
     assert [group["lr"] for group in given.param_groups] == pytest.approx([0.005, 0.005])
 
 
+@pytest.mark.parametrize("order", [range(10), (9, 4, 0, 3, 5, 3, 1)])
+@pytest.mark.parametrize(
+    ("again", "factors"),
+    [
+        (0, {0: 0.01, 1: 0.505}),
+        (3, {0: 0.01, 1: 0.505, 3: 0.01, 4: 0.505}),
+        (1, {0: 0.01, 1: 0.01, 2: 0.505}),  # it begins again before it has ended
+    ],
+)
+def test_a_second_warm_up(order, again, factors):
+    given = optimizer()
+    schedule = WarmUp(PolyLRScheduler(given, 0.02, 10), 0.2, again)
+    for epoch in order:
+        schedule.step(epoch)
+        assert rate(given) == pytest.approx(factors.get(epoch, 1) * 0.02 * (1 - epoch / 10) ** 0.9)
+
+
 def test_both_parts_of_a_training_that_begins_again_rise():
     given = optimizer()
     schedule = RestartedLR(WarmUp(PolyLRScheduler(given, 1.0, 8), 0.5), (2, 6))

@@ -161,6 +161,24 @@ def test_a_recipe_counts_where_the_plans_name_no_optimizer(capsys):
         assert said == ("optimizer" not in given)
 
 
+def test_a_recipe_with_an_optimizer_that_the_plans_name(monkeypatch, capsys):
+    monkeypatch.setattr(WithRecipe, "recipe_with", {"SGD": {"initial_lr": 0.5, "num_epochs": 7}})
+    for given, epochs, lr in (
+        ({"optimizer": "SGD"}, 7, 0.5),
+        ({"optimizer": "SGD", "initial_lr": 1e-3}, 7, 1e-3),
+        ({"optimizer": "AdamW"}, 1000, 1e-2),
+        ({}, 1000, 2e-4),
+    ):
+        trainer = make(WithRecipe, **given)
+        assert (trainer.num_epochs, trainer.initial_lr) == (epochs, lr)
+        said = f"The plans name the optimizer SGD, so WithRecipe uses its recipe: initial_lr={lr}, num_epochs=7"
+        assert (said in capsys.readouterr().out) == (given.get("optimizer") == "SGD")
+    file = saved_checkpoint(make(WithRecipe, optimizer="SGD"))
+    make(WithRecipe, continued=True, optimizer="SGD").load_checkpoint(file)
+    with pytest.raises(UserError, match=r"got initial_lr: 0.5 -> 0.1"):
+        make(WithRecipe, continued=True, optimizer="SGD", initial_lr=0.1).load_checkpoint(file)
+
+
 def test_continuing_a_run_from_before_the_recipe_is_refused(monkeypatch):
     with monkeypatch.context() as before:
         before.setattr(WithRecipe, "recipe", {})

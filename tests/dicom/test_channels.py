@@ -34,6 +34,10 @@ def test_another_study(tmp_path):
     assert refused(tmp_path, study="1.2.7") == "another study, 1.2.7 instead of 1.2.1. Give series of one study."
 
 
+def test_another_patient(tmp_path):
+    assert refused(tmp_path, PatientID="id 8") == "another PatientID. Give series of one patient."
+
+
 REGISTER = "Resample one onto the other, and predict the images as NIfTI files with -i."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 
 import pydicom
@@ -25,15 +26,19 @@ def write(folder, uid, description="Portal", **tags):
     return write_series(folder, SMALL, SeriesInstanceUID=uid, SeriesDescription=description, **tags)
 
 
-def test_series_in_nested_folders_among_other_files(tmp_path):
+def test_series_in_nested_folders_among_other_files(tmp_path, caplog):
     one = write(tmp_path / "DISK" / "0001", "1.2.10", "Portal")
     two = write(tmp_path / "DISK" / "0002", "1.2.9", "Scout", modality="MR")
     moved = tmp_path / "DISK" / "elsewhere"
     shutil.move(one[1], moved)
     (tmp_path / "DISK" / "0001" / "readme.txt").write_text("no DICOM " * 50)
-    (tmp_path / "DISK" / "0001" / "empty").touch()
     (tmp_path / "DISK" / "0001" / ".DS_Store").write_bytes(b"x")
-    found = find_series(tmp_path, show_progress=False)
+    (tmp_path / "DISK" / "0001" / ".nomedia").touch()
+    (tmp_path / "VERSION").write_text("no DICOM " * 50)
+    with caplog.at_level(logging.INFO, "nnunet_ext"):
+        found = find_series(tmp_path, show_progress=False)
+    hidden = tmp_path / "DISK" / "0001" / ".DS_Store"
+    assert caplog.messages == [f"{tmp_path}: no DICOM: 4 files, such as {hidden}"]
     assert [(each.uid, each.description, each.modality, each.slices) for each in found] == [
         ("1.2.10", "Portal", "CT", 3),
         ("1.2.9", "Scout", "MR", 3),
@@ -85,6 +90,40 @@ def test_a_damaged_file(tmp_path, size):
     assert message.endswith("Copy it again, or move it elsewhere.")
 
 
+@pytest.mark.parametrize("suffix", ["", ".dcm", ".IMA", ".1.{}"])  # or a UID, which ends with another number each
+@pytest.mark.parametrize("size", [0, 1, 100, 131])
+def test_a_file_without_its_header(tmp_path, size, suffix):
+    """It would be a slice that is missing, which nothing shows at an end of the series."""
+    files = [file.rename(f"{file}{suffix.format(place)}") for place, file in enumerate(write(tmp_path, "1.2.3"))]
+    files[2].write_bytes(files[2].read_bytes()[:size])
+    found = f"{size} bytes without its header" if size else "no byte"
+    assert refused([tmp_path]) == (
+        f"{files[2]}: expected an intact DICOM file, found {found}. Copy it again, or move it elsewhere."
+    )
+
+
+@pytest.mark.parametrize("name", ["elsewhere/slice.dcm", "elsewhere/slice.IMA", "elsewhere/empty.txt"])
+def test_a_file_that_is_called_like_a_slice_or_empty(tmp_path, name):
+    write(tmp_path / "series", "1.2.3")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / name).write_text("" if name.endswith(".txt") else "text")
+    assert refused([tmp_path]).startswith(f"{tmp_path / name}: expected an intact DICOM file, found ")
+
+
+@pytest.mark.parametrize("skipped", [132, "meta"])
+def test_dicom_without_a_preamble(tmp_path, skipped, caplog):
+    """It stays in its series, with or without the group of the file's properties."""
+    files = write(tmp_path, "1.2.3")
+    content = files[2].read_bytes()
+    start = content.index(b"\x08\x00\x08\x00CS") if skipped == "meta" else skipped
+    files[2].write_bytes(content[start:])
+    with caplog.at_level(logging.INFO, "nnunet_ext"):
+        assert set(find_series(tmp_path, show_progress=False)[0].files) == set(files)
+    assert caplog.messages == []
+    files[2].write_bytes(content[start : start + 40])
+    assert "expected an intact DICOM file, found 40 bytes without its header" in refused([tmp_path])
+
+
 def test_a_file_that_ends_before_its_pixels(tmp_path):
     """It stays in its series, which is refused when it is read."""
     files = write(tmp_path, "1.2.3", change=lambda dataset, place: place == 2 and delattr(dataset, "Rows"))
@@ -133,6 +172,16 @@ def test_a_series_named_twice(tmp_path):
     write(tmp_path / "a", "1.2.3")
     for arguments in (([tmp_path, tmp_path / "a"],), ([tmp_path], ["1.2.3", "1.2.3"])):
         assert refused(*arguments) == "series 1.2.3: expected once, found twice. Name each series once."
+
+
+def test_a_series_in_two_folders(tmp_path):
+    """Each has a part of it, or a copy."""
+    write(tmp_path / "a", "1.2.3")
+    write(tmp_path / "b", "1.2.3")
+    assert refused([tmp_path / "a", tmp_path / "b"], ["1.2.3"]) == (
+        f"--series 1.2.3: expected its files in one folder, found some in {tmp_path / 'a'} and {tmp_path / 'b'}. Name "
+        f"one of them, or put its files together."
+    )
 
 
 def test_frames_are_counted(tmp_path):

@@ -36,6 +36,7 @@ def test_categories_and_sides():
         ("lung_upper_lobe_left", "Upper lobe of lung", "Left", ANATOMY),
         ("left atrium", "Left atrium", None, ANATOMY),
         ("heart_atrium_left", "Left atrium", None, ANATOMY),
+        ("heart_ventricle_left", "Left ventricle", None, ANATOMY),
         ("tumour", "Neoplasm", None, ABNORMAL),
         ("Edema", "Edema", None, ABNORMAL),
     ],
@@ -46,11 +47,24 @@ def test_known_names(name, meaning, side, category):
     assert (found.side and found.side.meaning, found.category) == (side, category)
 
 
-@pytest.mark.parametrize("name", ["Anterior", "liver tumor", "left", "left part", "kidney_leftover", "organ" * 20])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Anterior", "liver tumor", "left", "left part", "kidney_leftover", "organ" * 20),
+        *("left ventricle", "right_ventricle"),  # of the heart, or of the brain
+        *("left atrium right", "right left atrium", "left heart_atrium_left"),
+    ],
+)
 def test_unknown_names(name):
     found = segment_codes(name)
     assert (found.category, found.side) == (TISSUE, None)
     assert (found.kind.value, found.kind.scheme_designator, found.kind.meaning) == (name, "99NNUNETEXT", name[:64])
+
+
+def test_names_that_dicom_does_not_take():
+    """A backslash would make two values of one."""
+    found = segment_codes("left\\right\nlobe\x00\x9f")
+    assert found.kind.value == found.kind.meaning == "left/right lobe  "
 
 
 def test_no_name_is_in_both_tables():

@@ -138,10 +138,13 @@ def test_many_labels(tmp_path):
 
 
 def test_names_that_dicom_does_not_take(tmp_path):
-    name = "Grosshirn links \\ 左脑 " + "x" * 80
+    name = "Grosshirn links \\ 左脑\t" + "x" * 80
     _, seg = write(tmp_path, segments=[Segment(name, (1,)), TWO[1]], algorithm=Algorithm("n" * 90, "v" * 90, {}))
     description = seg.get_segment_description(1)
-    assert description.segment_label == name.replace("\\", "/")[:64]
+    kept = name.replace("\\", "/").replace("\t", " ")
+    assert description.segment_label == kept[:64]
+    assert description.segmented_property_type.meaning == kept[:64]
+    assert description.segmented_property_type.value == kept
     assert description.segmented_property_type.scheme_designator == "99NNUNETEXT"
     assert (seg.SeriesDescription, seg.DeviceSerialNumber) == (f"Segmentation: {'n' * 50}", "v" * 64)
 
@@ -230,6 +233,8 @@ def test_tags_that_highdicom_refuses(tmp_path):
             [Segment("whole", (1, 2)), Segment("inner", (2,))],
         ),
         ({"background": 0, "inner": [2], "whole": (1, 2)}, [Segment("inner", (2,)), Segment("whole", (1, 2))]),
+        ({"background": "0", "v12": "12", "v9": "9"}, [Segment("v9", (9,)), Segment("v12", (12,))]),
+        ({"background": 0, "whole": ["10", 2], "inner": "10"}, [Segment("whole", (10, 2)), Segment("inner", (10,))]),
         ({"background": 0, "b": [2], "a": [1]}, [Segment("a", (1,)), Segment("b", (2,))]),
     ],
 )

@@ -175,7 +175,11 @@ def test_a_missing_tag(tmp_path, keyword):
         ("SamplesPerPixel", 3, "expected one value in each pixel, found 3 (colour). Choose another series."),
         ("ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"], "expected a slice of a volume, found a localizer"),
         ("Rows", 17, "expected slices of one size, spacing and orientation, found rows and columns (16, 12) in "),
-        ("FrameOfReferenceUID", "1.2.3", "expected one FrameOfReferenceUID, found several. Leave only"),
+        ("FrameOfReferenceUID", "1.2.3", "expected one FrameOfReferenceUID, found another in IM"),
+        ("PatientID", "id 8", "expected one PatientID, found another in IM"),
+        ("StudyInstanceUID", "1.2.3", "expected one StudyInstanceUID, found another in IM"),
+        ("SOPClassUID", SecondaryCaptureImageStorage, "expected one SOPClassUID, found another in IM"),
+        ("Modality", "PT", "expected one Modality, found another in IM"),
         ("NumberOfFrames", 2, "expected one multi-frame file or files of one slice, found 7 files, of which IM"),
     ],
 )
@@ -185,6 +189,32 @@ def test_a_wrong_tag(tmp_path, keyword, value, text):
             setattr(dataset, keyword, value)
 
     assert text in refused(write_series(tmp_path / "s", asymmetric(), change=change))
+
+
+def test_a_tag_that_one_slice_lacks(tmp_path):
+    message = refused(write_series(tmp_path / "s", asymmetric(), change=delete("PatientID")))
+    assert "expected one PatientID, found another in IM" in message
+
+
+def test_one_object_in_two_files(tmp_path):
+    def change(dataset, place):
+        if place in (2, 5):
+            dataset.SOPInstanceUID = "1.2.3"
+
+    files = write_series(tmp_path / "s", asymmetric(), change=change)
+    text = (
+        f"SOPInstanceUID of its own in each file, found that of {files[2].name} in {files[5].name}. Remove copies, or"
+    )
+    assert text in refused(files)
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_files_without_a_preamble(tmp_path, multi):
+    files = [enhanced(tmp_path, asymmetric())] if multi else write_series(tmp_path / "s", asymmetric())
+    expected = Series.read(files).image()
+    for file in files:
+        file.write_bytes(file.read_bytes()[132:])
+    np.testing.assert_array_equal(Series.read(files).image(), expected)
 
 
 def test_a_tag_that_is_no_number(tmp_path):
@@ -262,4 +292,4 @@ def test_a_file_that_is_gone(tmp_path):
 
 def test_no_dicom(tmp_path):
     (tmp_path / "a").write_bytes(b"x" * 500)
-    assert refused([tmp_path / "a"]).startswith(f"{tmp_path / 'a'}: expected an intact DICOM image, got InvalidDicomE")
+    assert refused([tmp_path / "a"]).startswith(f"{tmp_path / 'a'}: expected the tag StudyInstanceUID in a, found none")

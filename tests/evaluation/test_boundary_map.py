@@ -1,5 +1,8 @@
 """Boundary maps come back in the image's own geometry."""
 
+import json
+from pathlib import Path
+
 import nibabel
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from batchgenerators.utilities.file_and_folder_operations import save_json
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_ext import sockets
+from nnunet_ext.errors import UserError
 from nnunet_ext.evaluation.boundary_map import boundary_maps
 from nnunet_ext.methods.ba_net.trainer import BANetTrainer
 from nnunet_ext.methods.baseline.trainer import NNUNetBaselineTrainer
@@ -136,3 +140,18 @@ def test_cropping_and_resampling_are_undone(make_model, tmp_path):
 def test_a_network_without_boundaries(make_model):
     model, _ = make_model(NNUNetBaselineTrainer)
     assert boundary_maps(model, [[model / "never_read.nii.gz"]]) is None
+
+
+def test_a_model_that_would_run_code(make_model):
+    """Its plans and its checkpoint are looked at before nnU-Net builds the network."""
+    model, _ = make_model(NNUNetBaselineTrainer)
+    text = json.dumps(PLANS)
+    (model / "plans.json").write_text(text.replace("torch.nn.LeakyReLU", "subprocess.Popen"))
+    with pytest.raises(UserError, match=r"plans\.json: expected classes of networks, .* names 'subprocess\.Popen'"):
+        boundary_maps(model, [])
+    (model / "plans.json").write_text(text)
+    assert boundary_maps(model, []) is None
+    file = model / "fold_0" / "checkpoint_final.pth"
+    torch.save(torch.load(file, weights_only=False) | {"odd": Path("a")}, file)
+    with pytest.raises(UserError, match=r"checkpoint_final\.pth: expected only weights, .* asks for pathlib"):
+        boundary_maps(model, [])

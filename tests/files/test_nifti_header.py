@@ -44,6 +44,8 @@ def test_other_numbers_of_axes(tmp_path: Path, shape: tuple[int, ...]) -> None:
         (40, b"\x08\x00", "no NIfTI header: 8 axes"),
         (40, b"\x00\x00", "no NIfTI header: 0 axes"),
         (42, b"\xff\xff", r"no NIfTI header: 3 axes of lengths \[-1, 5, 6\]"),
+        (108, b"\x00\x00\x80\x7f", "no NIfTI header: voxels from byte inf"),
+        (108, b"\x00\x00\xc0\x7f", "no NIfTI header: voxels from byte nan"),
         (70, b"\x63\x00", "data type 99, which cannot be read"),
     ],
 )

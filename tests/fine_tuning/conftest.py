@@ -16,6 +16,7 @@ from nnunet_ext.fine_tuning.own_plans import OwnPlans
 from nnunet_ext.fine_tuning.source_model import SourceModel
 
 STRIDES = [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 2, 2]]  # divisor 4 x 8 x 8
+ALL = (-1,)  # axes of mirroring
 INTENSITIES = {"mean": 50.0, "std": 20.0, "percentile_00_5": -100.0, "percentile_99_5": 300.0}
 
 
@@ -81,6 +82,7 @@ def source() -> Callable[..., SourceModel]:
         channels: tuple[str, ...] | None = ("CT",),
         trainer: str = "nnUNetTrainer",
         weights: Any = None,
+        mirroring: tuple[int, ...] | None = ALL,
         **settings: Any,
     ) -> SourceModel:
         plans = planned(**settings)
@@ -94,7 +96,8 @@ def source() -> Callable[..., SourceModel]:
                 "file_ending": ".mha",
             }
         tensors = weights_of(plans, len(channels or (1,))) if weights is None else weights
-        return SourceModel(Path("source.pth"), plans, name, description, tensors, trainer, (0, 1))
+        axes = tuple(range(len(plans["configurations"][name]["patch_size"]))) if mirroring is ALL else mirroring
+        return SourceModel(Path("source.pth"), plans, name, description, tensors, trainer, axes)
 
     return make
 

@@ -68,12 +68,12 @@ def test_every_decision_is_a_row_and_in_the_plans(made):
     rows = {decision.what: decision for decision in found.decisions}
     assert list(rows) == [
         *("network", "transposition", "spacing (mm)", "patch size", "batch size"),
-        *("normalization of 'T2'", "normalization of 'CT'", "channels", "classes", "files"),
+        *("normalization of 'T2'", "normalization of 'CT'", "mirroring", "channels", "classes", "files"),
     ]
     assert rows["network"].row()[1] == "PlainConvUNet, 4 stages, 2 to 2 features"
     assert rows["channels"].why == "images have them; the source's (CT) are matched by name; new: T2"
     assert rows["classes"].why == (
-        "labels have them; known to the source by name: vessel; known to it, but not annotated: organ"
+        "labels have them; of the source's heads, rows by name: background, vessel; new: lesion; not taken: organ"
     )
     assert rows["classes"].value == ["vessel", "lesion"]
     assert rows["files"].value == ["SimpleITKIO", ".nii.gz"]
@@ -84,6 +84,18 @@ def test_every_decision_is_a_row_and_in_the_plans(made):
         "Dataset777_Elsewhere",
         "nnUNetTrainer",
     )
+
+
+def test_weights_of_a_partly_other_network_warn(made, source):
+    weights = dict(source().weights)
+    name = "encoder.stages.1.0.convs.0.norm.weight"
+    del weights[name]
+    (network, *_) = made(source(weights=weights, trainer="GreatTrainer")).decisions
+    assert network.warning == (
+        f"network: 1 of its tensors are not in the weights in their shape and start at random, the first is {name}; "
+        f"trainer GreatTrainer may have built another network"
+    )
+    assert made().decisions[0].warning == ""
 
 
 def test_every_wish_is_granted(made):
@@ -116,7 +128,7 @@ def test_the_first_stage_of_a_cascade_is_planned_alone(source, own):
 def test_a_source_that_tells_nothing(source, made):
     rows = {decision.what: decision for decision in made(source(channels=None)).decisions}
     assert "the source's (in its own order) are matched" in rows["channels"].why
-    assert rows["classes"].why == "labels have them; the source's are unknown"
+    assert rows["classes"].why.endswith("of the source's heads, labels of the file unknown, rows by position")
 
 
 def test_the_size_of_images_is_that_of_the_axes_in_order(source, own):

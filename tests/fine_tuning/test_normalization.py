@@ -52,6 +52,30 @@ def own_again(own):
     return own(mean=777.0)
 
 
+def test_channels_without_names_must_have_the_same_scheme(source, own):
+    """A source of CT whose dataset.json is lost, and data of T2: no CT window for MR."""
+    unnamed = source(channels=None)
+    (channel,) = decide(unnamed, own(channels=("T2",), mean=777.0))
+    assert summary([channel]) == [(Z, False, 777.0, "target")]
+    why = "the source does not name its channels, and CTNormalization of its own is another scheme"
+    assert channel.decision.why == why
+    assert channel.decision.warning == f"normalization of 'T2': {why}; --normalization source takes it"
+    mine = own_again(own)
+    (channel,) = decide(unnamed, mine)
+    assert (summary([channel]), channel.decision.warning) == ([(CT, False, 50.0, "source")], "")
+    masked = source(channels=None, schemes=(CT,), masks=(True,))
+    assert summary(decide(masked, mine)) == [(CT, True, 50.0, "source")]
+    two = source(channels=None, schemes=(CT, CT))
+    (channel,) = decide(two, mine)
+    assert (channel.decision.origin, channel.decision.why) == ("target", "the source has another number of them")
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [("source", CT), ("target", Z)])
+def test_channels_without_names_as_the_user_says(source, own, wanted, expected):
+    (channel,) = decide(source(channels=None), own(channels=("T2",)), wanted)
+    assert (channel.scheme, channel.decision.warning) == (expected, "")
+
+
 def test_a_scheme_or_mask_of_its_own_is_kept(source, own):
     mine = own(channels=("T1",))
     assert summary(decide(source(channels=("T1",), schemes=("RescaleTo01Normalization",)), mine))[0][::3] == (

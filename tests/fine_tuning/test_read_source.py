@@ -132,6 +132,8 @@ def test_folders_that_hold_no_model(model, tmp_path):
         ),
         ({"network_weights": [1]}, "expected tensors by name under 'network_weights', found list with other values"),
         ({"network_weights": {}, "init_args": {"plans": {"x": torch.zeros(1)}}}, "of text and numbers in init_args"),
+        ({"network_weights": {}, "inference_allowed_mirroring_axes": 3}, "expected axes or None under"),
+        ({"network_weights": {}, "inference_allowed_mirroring_axes": ["x"]}, "expected axes or None under"),
         ({"network_weights": {}, "init_args": [1]}, "expected a checkpoint that holds its plans, found none"),
     ],
 )
@@ -178,3 +180,14 @@ def test_a_task_view(untrained, trainer):
             UserError, match=r"found that of a collection, .* a task's view \(organ, nested, slab, pair, co"
         ):
             read(place)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_weights_of_a_wrapped_network(model, prefix):
+    """DDP and torch.compile put prefixes before all names."""
+    content = torch.load(checkpoint(model), weights_only=False)
+    bare = content["network_weights"]
+    change(checkpoint(model), network_weights={f"{prefix}{name}": tensor for name, tensor in bare.items()})
+    found = read(model).weights
+    assert list(found) == list(bare)
+    assert all(torch.equal(found[name], bare[name]) for name in bare)

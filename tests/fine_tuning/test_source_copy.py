@@ -19,7 +19,7 @@ def test_only_tensors_and_json(source, tmp_path):
     assert found["init_args"]["plans"]["original_median_spacing_after_transp"] == [3.0, 1.0, 1.0]
     assert found["init_args"]["dataset_json"] == model.dataset_json
     assert found["init_args"]["configuration"] == "3d_fullres"
-    assert (found["trainer_name"], found["inference_allowed_mirroring_axes"]) == ("nnUNetTrainer", (0, 1))
+    assert (found["trainer_name"], found["inference_allowed_mirroring_axes"]) == ("nnUNetTrainer", (0, 1, 2))
     assert found["network_weights"].keys() == model.weights.keys()
     assert all(torch.equal(found["network_weights"][name], tensor) for name, tensor in model.weights.items())
     assert [path.name for path in file.parent.iterdir()] == ["checkpoint.pth"]

@@ -42,6 +42,28 @@ def test_weights_of_another_network(source):
     SourceNetwork(source(weights=other, trainer="UniSegTrainer"))  # ours are mapped when they are loaded
 
 
+def test_weights_that_fit_have_no_misfits(source):
+    assert SourceNetwork(source()).misfits == []
+    assert SourceNetwork(source(channels=("CT", "T2"), schemes=("CTNormalization",) * 2)).misfits == []
+
+
+def test_some_tensors_of_another_network(source):
+    """Whatever the number of channels and classes of both; second names do not count."""
+    model = source()
+    weights = dict(model.weights)
+    first, second = "encoder.stages.1.0.convs.0.conv.weight", "decoder.stages.0.convs.0.norm.bias"
+    for name in (first, second, "decoder.seg_layers.0.weight", "encoder.stages.0.0.convs.0.conv.weight"):
+        weights[name] = weights[name].repeat_interleave(2, min(1, weights[name].ndim - 1))
+    weights["encoder.stages.1.0.convs.0.all_modules.0.weight"] = weights[first]
+    del weights["encoder.stages.2.0.convs.0.norm.weight"]
+    changed = source(weights=weights, trainer="GreatTrainer")
+    assert SourceNetwork(changed).misfits == [first, "encoder.stages.2.0.convs.0.norm.weight", second]
+    assert SourceNetwork(source(weights=weights, trainer="UniSegTrainer")).misfits == []
+    wide = dict(model.weights)
+    wide["encoder.stages.0.0.convs.0.conv.weight"] = torch.zeros(2, 1, 1, 3, 3)
+    assert SourceNetwork(source(weights=wide)).misfits == ["encoder.stages.0.0.convs.0.conv.weight"]
+
+
 def test_memory_is_counted_with_the_network_channels_and_labels(source, own):
     mine = own(memory=4.0)
     network = SourceNetwork(source())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -263,3 +264,65 @@ def test_trusted_files_of_packages_that_are_not_there(tmp_path):
     (tmp_path / "b.pth").write_bytes(b"cut")
     with pytest.raises(UserError, match="expected an intact checkpoint"):
         read_foreign_checkpoint(tmp_path / "b.pth", trust=True)
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_another_protocol_of_pickle(tmp_path, protocol, legacy):
+    """An honest file, which torch reads only with trust (or, of protocol 3, in both ways)."""
+    content = {"network_weights": OrderedDict(w=torch.arange(4.0)), "trainer_name": "A"}
+    file = tmp_path / "a.pth"
+    torch.save(content, file, pickle_protocol=protocol, _use_new_zipfile_serialization=not legacy)
+    assert same(read_foreign_checkpoint(file, trust=True), content)
+    if protocol == 3:
+        assert same(read_foreign_checkpoint(file), content)
+        return
+    line = refusal(file)
+    assert "expected a pickle of torch.save's default form, found one of another protocol (Unsupported operand" in line
+    assert "add --trust, or write a copy without it: nnunet_ext inspect FILE --trust" in line
+
+
+def test_the_reason_of_torch_is_told(tmp_path):
+    line = refusal(torch_zip(tmp_path / "a.pth", b"\x80\x02}\xf0."))
+    assert "cannot be read (Unsupported operand 240). Copy it again" in line
+
+
+@pytest.mark.parametrize("wrap", [torch_zip, torch_legacy])
+@pytest.mark.parametrize("module", ["builtins", "__builtin__"])
+def test_a_number_that_would_fill_the_memory(tmp_path, module, wrap):
+    """torch itself calls bytearray, with any number; here 256 MiB."""
+    pickled = b"\x80\x02c" + module.encode() + b"\nbytearray\n\x8a\x08" + (2**28).to_bytes(8, "little") + b"\x85R."
+    tracemalloc.start()
+    line = refusal(wrap(tmp_path / "a.pth", pickled))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "it asks for builtins.bytearray, which may " in line
+    assert peak < 2**24
+
+
+def test_a_pickle_under_another_spelling(tmp_path):
+    """To torch's reader, upper and lower case are one."""
+    file = torch_zip(tmp_path / "a.pth", b"\x80\x02cbuiltins\nbytearray\nK\x01\x85R.")
+    file.write_bytes(file.read_bytes().replace(b"/data.pkl", b"/DATA.pkl"))
+    assert "it asks for builtins.bytearray, which may fill the memory" in refusal(file)
+
+
+def test_a_damaged_pickle_that_torch_does_not_read(tmp_path):
+    """Its checksum is wrong, so that what else it asks for cannot be told."""
+    file = torch_zip(tmp_path / "a.pth", b"\x80\x02}(\xf0XYZ.")
+    file.write_bytes(file.read_bytes().replace(b"XYZ", b"XYA"))
+    assert "cannot be read (Unsupported operand 240)" in refusal(file)
+
+
+@pytest.mark.parametrize("wrap", [torch_zip, torch_legacy])
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"\x80\x02K\x01(K\x01K\x02u.",  # SETITEMS of a number
+        b"\x80\x02K\x01K\x02a.",  # APPEND to a number
+        b"\x80\x02ccollections\nOrderedDict\n)RK\x01b.",  # BUILD with a number
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(K\x01K\x00)))NtR.",
+    ],
+)
+def test_pickles_that_make_no_sense(tmp_path, pickled, wrap):
+    assert "expected an intact checkpoint, but it cannot be read (" in refusal(wrap(tmp_path / "a.pth", pickled))

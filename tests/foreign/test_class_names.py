@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import pydoc
+import time
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
-import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from small_model import write_small_model
 
@@ -47,7 +47,7 @@ def test_nnunet_runs_what_plans_name(tmp_path, plans):
     for _ in range(100):
         if (tmp_path / "marker").exists():
             return
-        torch.sum(torch.zeros(10**5))
+        time.sleep(0.1)
     assert (tmp_path / "marker").exists()
 
 
@@ -121,3 +121,36 @@ def test_a_module_that_cannot_be_imported(monkeypatch):
     planned = {"architecture": {"network_class_name": "torch.nn.Identity"}}
     with pytest.raises(UserError, match=r"names 'torch\.nn\.Identity'"):
         check_class_names({"configurations": {"2d": planned}}, "plans.json")
+
+
+@pytest.mark.parametrize(
+    ("plans", "part"),
+    [
+        ("text", "found str for the plans"),
+        ({"configurations": ["2d"]}, "found list for configurations"),
+        ({"configurations": {"2d": 3}}, "found int for configuration '2d'"),
+        ({"configurations": {"2d": {"architecture": "net"}}}, "found str for architecture of configuration '2d'"),
+        (
+            {
+                "configurations": {
+                    "2d": {"architecture": {"network_class_name": "torch.nn.Identity", "arch_kwargs": [1]}}
+                }
+            },
+            "found list for arch_kwargs of configuration '2d'",
+        ),
+        *(
+            ({"configurations": {"2d": {"architecture": {"_kw_requires_import": value}}}}, f"found {found}")
+            for value, found in (
+                (3, "int, not a list of text"),
+                ([["a"]], "list, not a list of"),
+                ("nonlin", "str, not"),
+            )
+        ),
+    ],
+)
+def test_plans_of_other_types(plans, part):
+    """One line instead of an error of Python's."""
+    with pytest.raises(UserError, match=r"plans\.json: expected plans as nnU-Net writes them, ") as caught:
+        check_class_names(plans, "plans.json")
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -157,3 +157,31 @@ def test_a_damaged_file(tmp_path):
 
 def test_the_limits_are_those_of_the_docstring():
     assert (zip_file.MOST_RATIO, zip_file.SMALL) == (200, 2**30)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_damage_inside_compressed_data(tmp_path, method):
+    """Each place of it: some are found by the decompressor, others by the checksum."""
+    whole = tmp_path / "whole.zip"
+    numbers = bytes(number * number % 251 for number in range(3000))
+    with zipfile.ZipFile(whole, "w", method) as archive:
+        archive.writestr("D/data", numbers)
+        entry = archive.getinfo("D/data")
+    content = whole.read_bytes()
+    whole.unlink()
+    start = entry.header_offset + 30 + len("D/data")
+    refused = left = 0
+    for place in range(start, start + entry.compress_size, 7):
+        changed = bytearray(content)
+        changed[place] ^= 0xFF
+        (tmp_path / "a.zip").write_bytes(changed)
+        try:
+            with ForeignZip(tmp_path / "a.zip") as archive:
+                archive.extract(["D/data"], tmp_path / "out")
+            assert (tmp_path / "out/D/data").read_bytes() == numbers  # the size of LZMA's dictionary does not matter
+        except UserError as error:
+            refused += "expected a model's folder or an intact zip file of one, got " in str(error)
+            left += (tmp_path / "out/D/data").exists()
+        shutil.rmtree(tmp_path / "out")
+    assert refused > 20
+    assert not left

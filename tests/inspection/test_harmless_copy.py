@@ -40,23 +40,21 @@ def test_what_is_kept_and_left_out(tmp_path):
     assert [line.partition(": ")[0] for line in left_out] == [
         "function",
         "inside[0]",
-        "inside[1].deep",
         "objects",
         "sparse",
         "expanded",
         "meta",
-        "Pair(a=1, b=2) (a key)",
     ]
     assert left_out[0] == "function: functools.partial"
     found = read_foreign_checkpoint(tmp_path / "new.pth")
-    assert list(found) == ["network_weights", "numbers", "device", "shape", "inside"]
+    assert list(found) == ["network_weights", "numbers", "device", "shape", "inside", (1, 2)]
     assert type(found["network_weights"]) is OrderedDict
     assert type(found["network_weights"]["p"]) is torch.Tensor
     assert found["network_weights"]["w"].tolist() == [0, 1, 2]
     assert found["network_weights"]["w"].data_ptr() == found["network_weights"]["alias"].data_ptr()
     np.testing.assert_equal(found["numbers"], content["numbers"])
     assert found["shape"] == content["shape"]
-    assert found["inside"] == [None, {"kept": 3}]
+    assert found["inside"] == [None, {"deep": (1, 2), "kept": 3}]
 
 
 def test_containers_without_end(tmp_path):
@@ -95,3 +93,38 @@ def test_nothing_to_write(tmp_path):
 def test_a_place_that_cannot_be_written(tmp_path):
     with pytest.raises(UserError, match=r"--rewrite .*: expected to write a checkpoint, got .*Free space, or choose"):
         harmless_copy({"a": 1}, tmp_path / "not" / "there" / "new.pth")
+
+
+def test_containers_of_other_classes_become_plain(tmp_path):
+    """What is in them is not lost: torch's own optimizers keep their state in a defaultdict."""
+
+    class Labels(list):
+        pass
+
+    content = {
+        "state": collections.defaultdict(dict, {0: {"step": torch.ones(1), "odd": Path("a")}}),
+        "ordered": type("Ordered", (OrderedDict,), {})(a=1),
+        "counts": collections.Counter("aab"),
+        "list": Labels([1, Labels([2])]),
+        "pair": Pair(1, torch.zeros(2)),
+    }
+    assert [line.partition(": ")[0] for line in harmless_copy(content, tmp_path / "new.pth")] == ["state.0.odd"]
+    found = read_foreign_checkpoint(tmp_path / "new.pth")
+    assert [type(each) for each in found.values()] == [dict, OrderedDict, dict, list, tuple]
+    assert found["state"] == {0: {"step": torch.ones(1)}}
+    assert found["ordered"] == {"a": 1}
+    assert found["counts"] == {"a": 2, "b": 1}
+    assert (found["list"], type(found["list"][1])) == ([1, [2]], list)
+    assert found["pair"][1].tolist() == [0, 0]
+
+
+def test_versions_beside_weights(tmp_path):
+    """By them, torch reads the weights of older layers."""
+    weights = nn.BatchNorm2d(2).state_dict()
+    assert weights._metadata[""] == {"version": 2}
+    assert harmless_copy({"network_weights": weights}, tmp_path / "a.pth") == []
+    assert read_foreign_checkpoint(tmp_path / "a.pth")["network_weights"]._metadata == weights._metadata
+    weights._metadata["odd"] = {"version": Path("a"), "more": Path("b")}
+    (line,) = harmless_copy({"network_weights": weights}, tmp_path / "b.pth")
+    assert line.startswith("network_weights._metadata.odd.version: pathlib")
+    assert not hasattr(read_foreign_checkpoint(tmp_path / "b.pth")["network_weights"], "_metadata")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -137,6 +138,79 @@ def test_the_state_dict_is_stock():
     assert has_lora(network)
     nested = nn.ModuleDict({"module": network}).state_dict()
     assert [name.removeprefix("module.") for name in nested] == list(state)
+
+
+def counted(network: nn.Module) -> list[int]:
+    """A list that grows with every weight that is computed."""
+    calls: list[int] = []
+    for module in network.modules():
+        if parametrize.is_parametrized(module, "weight"):
+            module.parametrizations.weight[0].register_forward_hook(lambda *_: calls.append(1))
+    return calls
+
+
+def test_a_weight_is_computed_once_until_something_changes():
+    """Aliases do not count, and nnU-Net's call for every key of a checkpoint costs nothing."""
+    network = trained_network()
+    calls = counted(network)
+    first = network.state_dict()
+    assert len(calls) == len(lora_state(network)) == 9
+    again = network.state_dict()
+    assert len(calls) == 9
+    assert all(torch.equal(again[name], tensor) for name, tensor in first.items())
+
+
+def changes() -> dict[str, Any]:
+    def step(network):
+        optimizer = torch.optim.SGD([each for each in network.parameters() if each.requires_grad], 0.1)
+        sum(scale.square().sum() for scale in network(IMAGE)).backward()
+        optimizer.step()
+
+    def moved(network):
+        for module in layers(network):
+            module.parametrizations.weight.original.data = torch.randn(module.weight.shape)
+
+    return {
+        "step": step,
+        "load_state_dict": lambda network: network.load_state_dict(small_unet().state_dict()),
+        "load_lora_state": lambda network: load_lora_state(network, lora_state(trained(trained_network()))),
+        "a": lambda network: [state["a"].mul_(2) for state in lora_state(network).values()],
+        "b": lambda network: [state["b"].mul_(2) for state in lora_state(network).values()],
+        "weight": lambda network: [state["weight"].mul_(2) for state in lora_state(network).values()],
+        "data": moved,
+        "double": lambda network: network.double(),
+        "what was given": lambda network: [tensor.mul_(2) for tensor in network.state_dict().values()],
+    }
+
+
+def layers(network: nn.Module) -> list[Any]:
+    return [module for module in network.modules() if parametrize.is_parametrized(module, "weight")]
+
+
+@pytest.mark.parametrize("change", list(changes()))
+def test_a_weight_is_never_out_of_date(change):
+    network = trained_network()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    changes()[change](network)
+    state = network.state_dict()
+    for name, module in network.named_modules(remove_duplicate=False):
+        if parametrize.is_parametrized(module, "weight"):
+            assert torch.equal(state[f"{name}.weight"], module.weight), name
+            same = torch.allclose(state[f"{name}.weight"].float(), before[f"{name}.weight"], atol=1e-6)
+            assert same == (change in ("double", "what was given")), name
+
+
+def test_a_copy_gives_its_own_weights():
+    network = trained_network()
+    network.state_dict()
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        for module in layers(other):
+            module.parametrizations.weight[0].b.mul_(3)
+    state = other.state_dict()
+    assert all(
+        torch.equal(state[f"{name}.weight"], m.weight) for name, m in other.named_modules() if m in layers(other)
+    )
 
 
 def test_loading_stock_weights():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from collections.abc import Callable
@@ -10,9 +11,11 @@ import nibabel
 import numpy as np
 import pytest
 import tifffile
+from nibabel.nifti1 import header_dtype
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from nnunet_ext.quality import assessment
 from nnunet_ext.quality.case_quality import suspicious_first
 from nnunet_ext.quality.grid import Grid
 from nnunet_ext.quality.picture import picture, picture_side
@@ -145,6 +148,59 @@ def test_what_is_missing_or_damaged_is_a_reason_and_the_others_go_on(torsos, cap
     assert failed["new_01"].picture is None
     assert failed["new_00"].picture is not None
     assert not any(case.is_suspicious for case in found.values() if not case.failed)
+
+
+def with_header(file, **fields):
+    """Spoil a NIfTI file's header."""
+    content = bytearray(gzip.decompress(file.read_bytes()))
+    header = np.frombuffer(content[:348], header_dtype).copy()
+    for name, value in fields.items():
+        header[name] = value
+    file.write_bytes(gzip.compress(header.tobytes() + content[348:]))
+
+
+@pytest.mark.parametrize("reader", ["SimpleITKIO", "NibabelIO"])
+def test_damaged_headers_are_reasons_and_the_others_go_on(torsos, reader):
+    plans = torsos.model / "plans.json"
+    plans.write_text(json.dumps(json.loads(plans.read_text()) | {"image_reader_writer": reader}))
+    parallel = {"sform_code": 1, "srow_x": (1, 1, 0, 0), "srow_y": (0, 0, 0, 0), "srow_z": (0, 0, 1, 0)}
+    with_header(torsos.image("new_00"), qform_code=0, sform_code=1, **{f"srow_{each}": 0 for each in "xyz"})
+    with_header(torsos.prediction("new_01"), qform_code=0, sform_code=1, srow_x=np.nan)
+    with_header(torsos.image("new_02"), qform_code=0, **parallel)
+    with_header(torsos.prediction("new_03"), qform_code=0, **parallel)
+    with_header(torsos.image("new_04"), vox_offset=np.inf)
+    with_header(torsos.prediction("new_05"), vox_offset=np.inf)
+    damaged = [torsos.image(f"new_0{number}") for number in (0, 2, 4)]
+    damaged += [torsos.prediction(f"new_0{number}") for number in (1, 3, 5)]
+    found = torsos.look()
+    assert len(found) == 22
+    failed = {name: case for name, case in found.items() if case.failed}
+    texts = [reason.text for case in failed.values() for reason in case.reasons if reason.kind == "file"]
+    if reader == "NibabelIO":
+        assert list(failed) == [f"new_0{number}" for number in range(6)]
+        assert sorted(text.split(":")[0] for text in texts) == sorted(map(str, damaged))
+    else:  # SimpleITK mends some
+        assert {"new_04", "new_05"} <= failed.keys() <= {f"new_0{number}" for number in range(6)}
+    assert not any("\n" in text for text in texts)
+
+
+@pytest.mark.parametrize("where", ["class_reasons", "image_reasons"])
+def test_any_error_is_a_reason_and_the_others_go_on(torsos, monkeypatch, caplog, where):
+    """As in prediction: nobody loses a run over 21 cases because of one."""
+    calls = iter(range(22))
+    works = getattr(assessment, where)
+
+    def fails_at_first(*arguments, **options):
+        if next(calls) == 0:
+            raise IndexError("index 0 is out of bounds\nfor axis 0")
+        return works(*arguments, **options)
+
+    monkeypatch.setattr(assessment, where, fails_at_first)
+    found = torsos.look()
+    assert [name for name, case in found.items() if case.failed] == ["new_00"]
+    assert [reason.text for reason in found["new_00"].reasons] == ["index 0 is out of bounds"]
+    assert caplog.messages == ["case new_00: index 0 is out of bounds"]
+    assert all(case.picture and case.sizes for name, case in found.items() if name != "new_00")
 
 
 def test_values_that_are_no_label_and_headers_that_differ(torsos):

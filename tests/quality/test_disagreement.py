@@ -14,6 +14,7 @@ from nnunet_ext import sockets
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.errors import UserError
 from nnunet_ext.prediction import Predictor
+from nnunet_ext.quality import disagreement
 from nnunet_ext.quality.disagreement import Repetition
 
 CLASSES = {"organ": 1, "wall": 2, "both": (1, 2)}
@@ -99,3 +100,21 @@ def test_a_damaged_image_is_a_reason_and_the_others_go_on(tmp_path, cases, caplo
     assert {reason.kind for reason in reasons["b"]} == {"disagreement"}
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith("case a was not predicted again: ")
+
+
+@pytest.mark.parametrize("where", ["predict_files", "_disagreements"])
+def test_any_error_is_a_reason_and_the_others_go_on(tmp_path, cases, caplog, monkeypatch, where):
+    model = write_small_model(tmp_path / "results", folds=(0, 1))
+    owner = Predictor if where == "predict_files" else disagreement
+    works, calls = getattr(owner, where), iter(range(100))
+
+    def fails_at_first(*arguments, **options):
+        if next(calls) == 0:
+            raise IndexError("index 0 is out of bounds\nfor axis 0")
+        return works(*arguments, **options)
+
+    monkeypatch.setattr(owner, where, fails_at_first)
+    reasons = found(model, cases, tmp_path)
+    assert [(reason.kind, reason.text) for reason in reasons["a"]] == [("file", "index 0 is out of bounds")]
+    assert {reason.kind for reason in reasons["b"]} == {"disagreement"}
+    assert caplog.messages == ["case a was not predicted again: index 0 is out of bounds"]

@@ -11,6 +11,7 @@ import pytest
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReorient
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
+from nnunet_ext.errors import UserError
 from nnunet_ext.quality.grid import Grid
 
 # voxel sizes along left-right, front-back and foot-head; a mark at the patient's right, front and foot
@@ -65,6 +66,40 @@ def test_a_grid_without_a_place():
     assert (grid.unit, grid.voxel_size) == ("cm²", 0.02)
     grid = Grid((2, 4, 5), (4.0, 1.0, 2.0))
     assert (grid.unit, grid.voxel_size) == ("ml", 0.008)
+
+
+def space(*axes, origin=(0, 0, 0)):
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = np.transpose(axes), origin
+    return affine
+
+
+@pytest.mark.parametrize(
+    "affine",
+    [
+        space((0, 0, 0), (0, 0, 0), (0, 0, 0)),
+        space((1, 0, 0), (0, 0, 0), (0, 0, 1)),
+        space((1, 0, 0), (2, 0, 0), (0, 0, 1)),
+        space((0.1, 0.2, 0), (0.3, 0.4, 0), (0.5, 0.6, 0)),
+        space((np.nan, 0, 0), (0, 1, 0), (0, 0, 1)),
+        space((1, 0, 0), (0, 1, 0), (0, 0, 1), origin=(np.inf, 0, 0)),
+    ],
+)
+def test_axes_that_do_not_span_space(affine):
+    with pytest.raises(UserError, match=r"^a.nii.gz: expected three axes that span space in the header .* Correct the"):
+        Grid.of((2, 3, 4), {"spacing": (1, 1, 1), "nibabel_stuff": {"original_affine": affine}}, "a.nii.gz")
+
+
+def test_small_and_sheared_voxels_span_space():
+    affine = space((1e-3, 0, 0), (0.9e-3, 1e-4, 0), (0, 0, 1e-3))
+    grid = Grid.of((2, 3, 4), {"spacing": (1, 1, 1), "nibabel_stuff": {"original_affine": affine}})
+    assert grid.canonical(np.zeros((2, 3, 4))).shape == (2, 3, 4)
+
+
+@pytest.mark.parametrize("step", [0, np.nan, np.inf])
+def test_voxel_sizes_that_are_none(step):
+    with pytest.raises(UserError, match=r"^a.tif: expected voxel sizes above 0 in the header, found \(1.0, "):
+        Grid.of((2, 3, 4), {"spacing": (1, step, 1)}, "a.tif")
 
 
 def test_differences():

@@ -105,6 +105,33 @@ def test_damaged_and_partly_annotated_cases_are_left_out(few, caplog):
     ]
 
 
+def test_any_error_leaves_out_one_case(few, caplog, monkeypatch):
+    first, *_ = labels_of(few)
+    works = MeasuredMap.of
+
+    def fails(labels, *arguments):
+        if np.array_equal(labels, np.asarray(nibabel.load(first).dataobj).T):
+            raise IndexError("index 0 is out of bounds")
+        return works(labels, *arguments)
+
+    monkeypatch.setattr(MeasuredMap, "of", fails)
+    assert len(measure(few)) == 2
+    assert caplog.messages == [f"a training label is left out: {first}: index 0 is out of bounds"]
+
+
+def test_an_affine_of_zeros_leaves_out_one_case(few, caplog):
+    plans = few.model / "plans.json"
+    plans.write_text(json.dumps(json.loads(plans.read_text()) | {"image_reader_writer": "NibabelIO"}))
+    first, *_ = labels_of(few)
+    stored = nibabel.load(first)
+    spoiled = nibabel.Nifti1Image(np.asarray(stored.dataobj), None, stored.header)
+    spoiled.header.set_sform(np.zeros((4, 4)), 1)
+    spoiled.header["qform_code"] = 0
+    nibabel.save(nibabel.Nifti1Image(np.asarray(stored.dataobj), np.diag([0, 0, 0, 1]), spoiled.header), first)
+    assert len(measure(few)) == 2
+    assert caplog.messages[0].startswith(f"a training label is left out: {first}: expected three axes that span space")
+
+
 def test_classes_that_were_not_annotated_in_a_case(few):
     description = json.loads((few.model / "dataset.json").read_text())
     description["annotated"] = {"case_001": ["liver"]}

@@ -186,6 +186,24 @@ def test_head_first_then_all():
     torch.testing.assert_close(trainer.optimizer.state[rest]["momentum_buffer"], expected)
 
 
+@pytest.mark.parametrize(
+    ("strategy", "factors"), [("head_first", [0.01, 0.505, 1, 0.01, 0.505, 1]), ("all", [0.01, 0.505, 1, 1, 1, 1])]
+)
+def test_what_head_first_releases_warms_up(strategy, factors, tmp_path):
+    """Also in a training that is resumed in the second warm-up."""
+    knobs = {"warm_up": 0.2, "initial_lr": 0.5, "fine_tune": {"head_epochs": 0.3}}
+    trainer = make(strategy, **knobs)
+    train(trainer, *range(4))
+    file = tmp_path / "checkpoint.pth"
+    trainer.logger.log("epoch_end_timestamps", 0, 0)
+    trainer.save_checkpoint(str(file))
+    resumed = make(strategy, **knobs)
+    resumed.load_checkpoint(str(file))
+    train(resumed, 4, 5)
+    rates = resumed.logger.get_value("lrs", step=None)
+    assert rates == pytest.approx([0.5 * factor * (1 - epoch / 10) ** 0.9 for epoch, factor in enumerate(factors)])
+
+
 @pytest.mark.parametrize(("share", "epochs", "expected"), [(0.1, 100, 10), (0.001, 100, 1), (0.99, 3, 2), (0.5, 1, 1)])
 def test_head_epochs(share, epochs, expected):
     assert make("head_first", fine_tune={"head_epochs": share}, num_epochs=epochs).head_epochs == expected
@@ -278,6 +296,29 @@ def test_a_second_optimizer_of_head_first_has_all(monkeypatch):
     assert all(parameter.requires_grad for parameter in trainer.network.parameters())
 
 
+def test_a_second_optimizer_lets_ddp_know_what_is_released(monkeypatch):
+    """Resumed at the epoch in which pseudo-labels begin: DDP wrapped the network while the rest was frozen."""
+
+    class Wrapped(nn.Module):
+        def __init__(self, module: nn.Module, device_ids: Any = None) -> None:
+            super().__init__()
+            self.module, self.device_ids = module, device_ids
+            self.known = {id(each) for each in module.parameters() if each.requires_grad}
+
+    monkeypatch.setattr("nnunet_ext.strategies.fine_tunes.DistributedDataParallel", Wrapped)
+    trainer = make("head_first", fine_tune={"head_epochs": 0.2})
+    wrapped = trainer.network = Wrapped(trainer.network)
+    trainer.current_epoch = 1
+    trainer.configure_optimizers()
+    assert trainer.network is wrapped  # the same parts train
+    trainer.current_epoch = 5
+    trainer.configure_optimizers()
+    assert trainer.network.known == {id(each) for each in trainer.network.parameters()}
+    again = trainer.network
+    trainer.configure_optimizers()
+    assert trainer.network is again
+
+
 def test_what_a_method_adds_trains_and_what_it_froze_stays_frozen():
     trainer = make("frozen_encoder", BANetTrainer)
     names = [name for name, parameter in trainer.network.named_parameters() if parameter.requires_grad]
@@ -340,6 +381,9 @@ def test_no_model_to_start_from(strategy):
         FineTunes.on_train_start(make(strategy))
 
 
+RENEWED = "head_first again"
+
+
 def rank(out: Path, number: int) -> None:
     """What one of two processes does: steps on its own batches, in every strategy."""
     from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as stock_module
@@ -347,9 +391,13 @@ def rank(out: Path, number: int) -> None:
     torch.set_num_threads(1)
     wrap = stock_module.DDP
     stock_module.DDP = lambda network, device_ids: wrap(network)
-    trainers = {strategy: built(strategy, fine_tune={"head_epochs": 0.2}) for strategy in STRATEGIES}
+    trainers = {
+        strategy: built(strategy.removesuffix(" again"), fine_tune={"head_epochs": 0.2})
+        for strategy in (*STRATEGIES, RENEWED)
+    }
     distributed.init_process_group("gloo", init_method=f"file://{out / 'store'}", rank=number, world_size=2)
     for strategy, trainer in trainers.items():
+        renewed = strategy == RENEWED
         trainer.is_ddp, trainer.local_rank = True, number
         trainer._set_batch_size_and_oversample = lambda: None
         torch.manual_seed(number)  # DDP takes the first rank's weights, LoRA's factors too
@@ -357,6 +405,8 @@ def rank(out: Path, number: int) -> None:
         trainer.loss.loss.dc.ddp = False
         for epoch in (0, 1, 2, 3):
             trainer.current_epoch = epoch
+            if renewed and epoch == 2:  # as pseudo-labels do when they begin
+                trainer.optimizer, trainer.lr_scheduler = trainer.configure_optimizers()
             trainer.on_train_epoch_start()
             trainer.train_step(batch(10 * epoch + number))
         torch.save(parameters(trainer.bare_network), out / f"{strategy}{number}.pth")
@@ -371,10 +421,10 @@ def test_two_ranks_stay_equal(tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     processes = [subprocess.Popen([sys.executable, "-c", code.format(number)], env=environment) for number in (0, 1)]
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
-    for strategy in STRATEGIES:
+    for strategy in (*STRATEGIES, RENEWED):
         first, second = (torch.load(tmp_path / f"{strategy}{number}.pth") for number in (0, 1))
         for name, tensor in first.items():
             assert torch.equal(tensor, second[name]), (strategy, name)
-        start = make(strategy)
+        start = make(strategy.removesuffix(" again"))
         moved = [name for name, tensor in parameters(start.network).items() if not torch.equal(tensor, first[name])]
         assert len(moved) > 3

@@ -52,6 +52,7 @@ class PlanFinetune(PlanAndPreprocess):
     batch_size: int | None = None
     normalization: str | None = None
     transpose: list[str] | None = None
+    mirror_axes: list[str] | None = None
     dry_run: bool = False
     json: Path | None = None
     _model: SourceModel | None = field(default=None, init=False, repr=False)
@@ -84,6 +85,7 @@ class PlanFinetune(PlanAndPreprocess):
         add("--batch_size", type=options.whole(1), help="samples of a batch")
         add("--normalization", choices=SIDES, help="of all channels: the model's, or that of your own plans")
         add("--transpose", nargs="+", metavar="AXIS", help=f"{sides}: the image's axes in the order of the plans")
+        add("--mirror_axes", nargs="*", metavar="AXIS", help=f"{sides}: axes of a patch, in the order of the plans")
         add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="knobs to write into the plans")
         add("--dry_run", action="store_true", help="print the table only: no plans, no preprocessing")
         add("--json", type=options.new_or_file, help="also write the decisions to this file")
@@ -108,6 +110,7 @@ class PlanFinetune(PlanAndPreprocess):
                 self.source, Path(unpacked), fold=self.fold, checkpoint=self.chk, trust=self.trust
             )
             SourceNetwork(self._model)  # refused before images are read
+            self._check_trained()
             self.no_pp |= self.dry_run
             code = super().run()
         print("\nNext:", *self._next, sep="\n  ")
@@ -115,10 +118,9 @@ class PlanFinetune(PlanAndPreprocess):
 
     def _check_options(self) -> None:
         check_plans_name(self.plans_name, "-p")
-        if any(word.startswith("init_from=") for word in self.set):
-            raise UserError(
-                "--set init_from: expected other knobs, because the model after --from is it. Leave it out."
-            )
+        for knob, why in (("init_from", "the model after --from is it"), ("mirror_axes", "--mirror_axes decides it")):
+            if any(word.startswith(f"{knob}=") for word in self.set):
+                raise UserError(f"--set {knob}: expected other knobs, because {why}. Leave it out.")
         raw = folders.dataset("nnUNet_raw", self.d[0])
         if plan_collection.read(raw) is not None:
             raise UserError(
@@ -138,6 +140,23 @@ class PlanFinetune(PlanAndPreprocess):
                 f"{plans.get('experiment_planner_used', 'another command')}, which would be lost. Choose another name."
             )
 
+    def _check_trained(self) -> None:
+        """Refuse another source for plans that a fold was trained with: it would be resumed with another start."""
+        from nnunet_ext.fine_tuning.source_copy import NAME, is_copy_of
+
+        assert self._model is not None
+        dataset = folders.dataset("nnUNet_raw", self.d[0]).name
+        copy = folders.folder("nnUNet_preprocessed") / dataset / f"{self.plans_name}_source"
+        if self.dry_run or not (copy / NAME).is_file():
+            return
+        results = folders.folder("nnUNet_results") / dataset
+        trained = sorted(results.glob(f"*__{self.plans_name}__*/fold_*/checkpoint_*.pth"))
+        if trained and not is_copy_of(copy, self._model):
+            raise UserError(
+                f"-p {self.plans_name}: expected the source that {trained[0].parent} was trained from, found other "
+                f"weights. Give another -p, or delete these results."
+            )
+
     def _wanted(self) -> Wanted:
         """Read what the options decide."""
         from nnunet_ext.fine_tuning.fine_tuning_plans import Wanted
@@ -149,6 +168,7 @@ class PlanFinetune(PlanAndPreprocess):
             batch_size=self.batch_size,
             normalization=self.normalization,
             transpose=_choice("--transpose", self.transpose, options.whole(0, 2), (3,)),
+            mirror_axes=_choice("--mirror_axes", self.mirror_axes, options.whole(0, 2), (0, 1, 2, 3)),
         )
 
     def _plan(self, number: int, planner: type, place: Path, block: dict[str, Any], members: list[Path]) -> str:
@@ -165,7 +185,7 @@ class PlanFinetune(PlanAndPreprocess):
         self._next = self._commands(number, made.configuration)
         self._report(made)
         if not self.dry_run:
-            self._write(made, place, block)
+            self._write(made, place, block, number)
         return self.plans_name
 
     def _report(self, made: FineTuningPlans) -> None:
@@ -186,7 +206,7 @@ class PlanFinetune(PlanAndPreprocess):
             }
             write_json(self.json, content)
 
-    def _write(self, made: FineTuningPlans, place: Path, block: dict[str, Any]) -> None:
+    def _write(self, made: FineTuningPlans, place: Path, block: dict[str, Any], number: int) -> None:
         from nnunet_ext.base import knobs
         from nnunet_ext.base.method import methods
         from nnunet_ext.fine_tuning.source_copy import NAME, write_source_copy
@@ -203,7 +223,12 @@ class PlanFinetune(PlanAndPreprocess):
         strategy = {METHOD: {"strategy": "all"}} if METHOD in methods() else {}
         carried = plans.get(knobs.BLOCK, {}).get(METHOD, {})
         knobs.put(plans, {} if "strategy" in carried else strategy)
-        knobs.put(plans, {"init_from": str((folder / NAME).absolute()), **block})
+        decided = {"init_from": str((folder / NAME).absolute()), "mirror_axes": made.mirror_axes}
+        knobs.put(plans, decided | block)
+        if self._trainer(number) != TRAINER and METHOD in methods():  # FineTuneTrainer has the recipe itself
+            card, named = methods()[METHOD], plans[knobs.BLOCK].get("optimizer")
+            recipe = card.recipe if named is None else card.recipe_with[named]
+            knobs.put(plans, {name: value for name, value in recipe.items() if name not in plans[knobs.BLOCK]})
         for configuration in plans["configurations"]:
             knobs.resolve(plans, configuration)
         write_source_copy(self._model, folder)
@@ -220,7 +245,7 @@ class PlanFinetune(PlanAndPreprocess):
         ]
 
     def _trainer(self, number: int) -> str:
-        """Return the trainer that continues the model: its own if that is ours and the data are what it takes."""
+        """Return the trainer that continues the model: its own if it has another network and what else it needs."""
         from nnunet_ext.base.method import methods
         from nnunet_ext.collection.training.trainer import MultiTaskTrainer
         from nnunet_ext.semi_supervised.raw_images import has_unlabelled
@@ -228,7 +253,8 @@ class PlanFinetune(PlanAndPreprocess):
         assert self._model is not None
         general = TRAINER if TRAINER in sockets.names("trainers") else CONTROL
         name = self._model.trainer
-        if name not in sockets.names("trainers") or issubclass(sockets.load("trainers", name), MultiTaskTrainer):
+        kind: Any = sockets.load("trainers", name) if name in sockets.names("trainers") else None
+        if kind is None or issubclass(kind, MultiTaskTrainer) or not kind.has_own_network():
             return general
         needs_more = any("unlabelled images" in card.supports for card in methods().values() if name in card.trainers)
         return general if needs_more and not has_unlabelled(folders.dataset("nnUNet_raw", number)) else name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nnunet_ext.base.method import Knob, Method, integer, number, one_of
 
 STRATEGIES = (None, "all", "head_first", "frozen_encoder", "layer_wise", "lora")
+LENGTH = {"warm_up": 0.1, "num_epochs": 150}
 
 CARD = Method(
     key="fine_tune",
@@ -67,5 +68,10 @@ CARD = Method(
             "true or false",
         ),
     ),
-    recipe={"optimizer": "SGD", "initial_lr": 1e-3, "warm_up": 0.1, "num_epochs": 150},
+    recipe={"optimizer": "SGD", "initial_lr": 1e-3, **LENGTH},
+    recipe_with={
+        "SGD": {"initial_lr": 1e-3, **LENGTH},
+        "PlainSGD": {"initial_lr": 1e-3, **LENGTH},
+        "AdamW": {"initial_lr": 1e-4, **LENGTH},  # nnU-Net's rate for pretrained Primus networks, with AdamW
+    },
 )

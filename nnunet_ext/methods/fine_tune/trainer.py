@@ -27,9 +27,10 @@ KEY = "start"  # of the guard in the trainer's own part of a checkpoint
 class FineTuneTrainer(ExtTrainer):
     """Stock network and loss, from the checkpoint of the knob ``init_from``; by default a short, careful training.
 
-    If the plans name no optimizer: SGD at 1e-3, 150 epochs, a warm-up in the first 15. That is nnU-Net's own recipe for
-    pretrained networks [0] (lr 1e-3 instead of 1e-2, 15 epochs of warm-up in its schedule of 150); UniSeg fine-tunes in
-    100 epochs. What is trained is the knob ``fine_tune.strategy``.
+    What the plans do not set: SGD at 1e-3, or AdamW at 1e-4 if they name it; 150 epochs, a warm-up in the first 15.
+    That is nnU-Net's own recipe for pretrained networks [0] (lr 1e-3 instead of 1e-2, 15 epochs of warm-up in its
+    schedule of 150; its Primus networks have AdamW at 1e-4); UniSeg fine-tunes in 100 epochs. What is trained is the
+    knob ``fine_tune.strategy``.
 
     Before the first epoch the start is scored as after an epoch: nnU-Net's pseudo Dice on as many validation batches,
     with the knob ``seed`` the very ones of the first epoch. If the source knows a class, the start is kept as
@@ -45,6 +46,7 @@ class FineTuneTrainer(ExtTrainer):
 
     method: ClassVar = "fine_tune"
     recipe: ClassVar = CARD.recipe
+    recipe_with: ClassVar = CARD.recipe_with
     default_strategy: ClassVar = "all"
     dataloader_train: Any
     dataloader_val: Any
@@ -63,9 +65,9 @@ class FineTuneTrainer(ExtTrainer):
         heads = [fate for fate in done.fates if ".seg_layers." in fate.tensor and fate.tensor.endswith("weight")]
         filled = [fate.kind in ("loaded", "mapped") for fate in heads if fate.kind != "unused"]
         theirs = self._source_roles.outputs
-        names = {name.casefold() for name in theirs} if theirs is not None else None
+        names = {name.casefold() for name in theirs or ()}  # rows by position may be those of other classes
         classes = tuple(foreground_classes(self.dataset_json))
-        known = (name for name in classes if names is None or name.casefold() in names)
+        known = (name for name in classes if name.casefold() in names)
         self._known = tuple(known) if filled and filled[-1] else ()
 
     def on_train_start(self) -> None:

@@ -9,7 +9,7 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_ext.base.checkpoints import read_checkpoint
+from nnunet_ext.base.checkpoints import read_trained
 from nnunet_ext.base.knobs import resolve
 from nnunet_ext.collection.task_table import BLOCK, TaskTable
 from nnunet_ext.errors import UserError, is_write_error, one_line
@@ -32,12 +32,13 @@ def export_backbone(source: Path, target: Path, channels: int) -> None:
         channels: Number of image channels.
 
     Raises:
-        UserError: Another trainer's checkpoint, no such stem, or decoder kernels that stock nnU-Net does not have.
+        UserError: Another trainer's checkpoint, no such stem, decoder kernels that stock nnU-Net does not have, or
+            plans that may run code.
     """
-    checkpoint = read_checkpoint(source)
-    if checkpoint.get("trainer_name") != TRAINER:
+    checkpoint = read_trained(source)
+    if checkpoint["trainer_name"] != TRAINER:
         raise UserError(
-            f"{source}: expected a checkpoint of {TRAINER}, found one of {checkpoint.get('trainer_name')}. Give one of "
+            f"{source}: expected a checkpoint of {TRAINER}, found one of {checkpoint['trainer_name']}. Give one of "
             f"{TRAINER}; stock checkpoints need no export."
         )
     arguments = checkpoint["init_args"]

@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import shutil
+import time
+import zipfile
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from types import SimpleNamespace
@@ -157,6 +159,26 @@ def test_decisions_as_json(root):
     assert found["next"][0].endswith("-p Other")
 
 
+def mirrored(root: Path, *axes: int) -> None:
+    file = root / "elsewhere" / MODEL / "fold_0/checkpoint_final.pth"
+    torch.save(torch.load(file, weights_only=False) | {"inference_allowed_mirroring_axes": axes or None}, file)
+
+
+def test_the_mirroring_of_the_source_is_a_knob_of_the_plans(root, capsys):
+    """Also when planned again: what is decided now counts."""
+    assert main(words(root, "--no_pp")) == 0
+    assert plans_of(root)["nnunet_ext"]["mirror_axes"] is None
+    mirrored(root, 0, 1)
+    assert main(words(root, "--no_pp")) == 0
+    assert plans_of(root)["nnunet_ext"]["mirror_axes"] == [0, 1]
+    assert "along 0, 1" in capsys.readouterr().out
+    for flag, expected in (("", []), ("2 0", [0, 2]), ("target", None), ("source", [0, 1])):
+        assert main(words(root, f"--no_pp --mirror_axes {flag}")) == 0
+        assert plans_of(root)["nnunet_ext"]["mirror_axes"] == expected
+    assert main(words(root, "--no_pp")) == 0
+    assert plans_of(root)["nnunet_ext"]["mirror_axes"] == [0, 1]
+
+
 def test_warnings_are_lines(root, capsys):
     assert main(words(root, "--dry_run --spacing 5 1 1")) == 0
     assert "\nWARNING: spacing: structures have 0.4 x 1 x 1 times the voxels" in capsys.readouterr().out
@@ -207,6 +229,29 @@ def test_other_plans_are_not_lost(root, mistake):
         "-p LitePlans: expected a new name, or that of plans of plan_finetune, found plans of LitePlan"
     )
     assert plans_of(root, "LitePlans") == before
+
+
+def test_another_source_for_plans_that_were_trained(root, mistake):
+    """The same source again is fine, and so is another one for plans that nobody has trained with."""
+    assert main(words(root, "--no_pp")) == 0
+    trained = root / "results" / TARGET / "FineTuneTrainer__FineTunePlans__3d_fullres/fold_1/checkpoint_best.pth"
+    trained.parent.mkdir(parents=True)
+    trained.write_bytes(b"of a training")
+    assert main(words(root, "--no_pp --set seed=1")) == 0
+    file = root / "elsewhere" / MODEL / "fold_0/checkpoint_final.pth"
+    content = torch.load(file, weights_only=False)
+    content["network_weights"]["encoder.stages.1.0.convs.0.norm.bias"] += 1
+    torch.save(content, file)
+    before = plans_of(root), files(root)
+    assert mistake(words(root, "--no_pp")) == (
+        f"-p FineTunePlans: expected the source that {trained.parent} was trained from, found other weights. Give "
+        f"another -p, or delete these results."
+    )
+    assert (plans_of(root), files(root)) == before
+    assert main(words(root, "--dry_run")) == 0
+    assert main(words(root, "--no_pp -p Other")) == 0
+    trained.unlink()
+    assert main(words(root, "--no_pp")) == 0
 
 
 def test_plans_that_were_cut_short_are_written_again(root):
@@ -287,6 +332,9 @@ def test_two_at_once_are_refused(root, mistake):
             "-pl CollectionLitePlanner: expected another planner, because Dataset902_Target is",
         ),
         ("--set num_epoch=3", "--set: unknown knob 'num_epoch'. Did you mean 'num_epochs'?"),
+        ("--mirror_axes 0 3", "--mirror_axes: expected a number from 0 to 2, got 3"),
+        ("--mirror_axes 0 0", "--mirror_axes 0 0: expected axes from 0 to 2, each at most once"),
+        ("--set mirror_axes=[0]", "--set mirror_axes: expected other knobs, because --mirror_axes decides it"),
         ("--set init_from=x", "--set init_from: expected other knobs, because the model after --from is it."),
     ],
 )
@@ -297,6 +345,33 @@ def test_wrong_words_write_nothing(root, mistake, more, text):
         f"preprocessed/{TARGET}/dataset.json",
         f"preprocessed/{TARGET}/.nnunet_ext_checked.json",
     }
+
+
+def trained_by(root: Path, trainer: str) -> None:
+    file = root / "elsewhere" / MODEL / "fold_0/checkpoint_final.pth"
+    torch.save(torch.load(file, weights_only=False) | {"trainer_name": trainer}, file)
+
+
+def recipe_of(root: Path) -> list:
+    block = plans_of(root)["nnunet_ext"]
+    return [block.get(name) for name in ("optimizer", "initial_lr", "warm_up", "num_epochs")]
+
+
+def test_other_trainers_than_fine_tune_trainer_get_its_recipe(root):
+    """In the plans, where the user has not said otherwise, now or earlier."""
+    assert main(words(root, "--no_pp")) == 0
+    assert recipe_of(root) == [None] * 4  # FineTuneTrainer has it itself
+    trained_by(root, "BANetTrainer")
+    assert main(words(root, "--no_pp")) == 0
+    assert recipe_of(root) == ["SGD", 1e-3, 0.1, 150]
+    assert main(words(root, "--no_pp --set optimizer=AdamW")) == 0
+    assert recipe_of(root) == ["AdamW", 1e-4, 0.1, 150]
+    assert main(words(root, "--no_pp -p Other --set num_epochs=7 optimizer=PlainSGD")) == 0
+    block = plans_of(root, "Other")["nnunet_ext"]
+    assert (block["num_epochs"], block["optimizer"], block["initial_lr"]) == (7, "PlainSGD", 1e-3)
+    assert main(words(root, "--no_pp -p Other --set warm_up=0.2")) == 0
+    block = plans_of(root, "Other")["nnunet_ext"]
+    assert (block["num_epochs"], block["optimizer"], block["warm_up"]) == (7, "PlainSGD", 0.2)
 
 
 def test_no_such_dataset_or_a_collection(root, mistake):
@@ -334,14 +409,59 @@ def test_images_smaller_than_the_bottleneck(root, mistake):
         ("nnUNetTrainerDA5", False, "FineTuneTrainer"),
         ("BANetTrainer", False, "BANetTrainer"),
         ("UniSegTrainer", False, "FineTuneTrainer"),
-        ("MeanTeacherTrainer", False, "FineTuneTrainer"),
-        ("MeanTeacherTrainer", True, "MeanTeacherTrainer"),
+        ("NNUNetBaselineTrainer", False, "FineTuneTrainer"),
+        ("MeanTeacherTrainer", True, "FineTuneTrainer"),
+        ("MCNetPlusTrainer", False, "FineTuneTrainer"),
+        ("MCNetPlusTrainer", True, "MCNetPlusTrainer"),
     ],
 )
 def test_who_continues_the_training(root, capsys, trainer, unlabelled, expected):
-    file = root / "elsewhere" / MODEL / "fold_0/checkpoint_final.pth"
-    torch.save(torch.load(file, weights_only=False) | {"trainer_name": trainer}, file)
+    trained_by(root, trainer)
     if unlabelled:
         shutil.copytree(root / "raw" / TARGET / "imagesTs", root / "raw" / TARGET / "imagesUn")
     assert main(words(root, "--dry_run")) == 0
     assert f"nnunet_ext train 902 3d_fullres 0 -tr {expected} -p FineTunePlans" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["folder", "zip", "checkpoint in its folder", "checkpoint", "checkpoint and plans"])
+def test_plans_that_would_start_a_program(root, capsys, place):
+    """Refused before nnU-Net builds the network that they describe; with --trust, it is built."""
+    model, marker = root / "elsewhere" / MODEL, root / "marker"
+
+    def hostile(plans: dict) -> None:
+        architecture = plans["configurations"]["3d_fullres"]["architecture"]
+        program = {"nonlin": "subprocess.Popen", "nonlin_kwargs": {"args": ["touch", str(marker)]}}
+        architecture["arch_kwargs"].update(program)
+        architecture["_kw_requires_import"] = sorted({*architecture["_kw_requires_import"], "nonlin"})
+
+    edit(model / "plans.json", hostile)
+    checkpoint, alone, archive = model / "fold_0/checkpoint_final.pth", root / "alone.pth", root / "model.zip"
+    plans, description = (json.loads((model / name).read_text()) for name in ("plans.json", "dataset.json"))
+    content = torch.load(checkpoint, weights_only=False)
+    arguments = {"plans": plans, "configuration": "3d_fullres", "dataset_json": description}
+    torch.save(content | ({"init_args": arguments} if place == "checkpoint" else {}), alone)
+    with zipfile.ZipFile(archive, "w") as written:
+        for path in model.rglob("*.*"):
+            written.write(path, path.relative_to(model.parents[1]))
+    given = {
+        "folder": [model],
+        "zip": [archive],
+        "checkpoint in its folder": [checkpoint],
+        "checkpoint": [alone],
+        "checkpoint and plans": [alone, model / "plans.json", model / "dataset.json"],
+    }[place]
+    command = [*words(root)[:3], "--from", *map(str, given), *f"{QUICK} --dry_run".split()]
+    assert main(command) == 2
+    shown = checkpoint if place == "folder" else given[0]
+    assert f"{shown}: expected classes of networks, but configuration '3d_fullres' names 'subprocess.Popen'" in (
+        capsys.readouterr().err
+    )
+    time.sleep(0.2)  # a program that was started would have written it
+    assert not marker.exists()
+    assert main([*command, "--trust"]) == 2  # what Popen returns is no layer
+    assert "expected classes of networks" not in capsys.readouterr().err
+    for _ in range(100):
+        if marker.exists():
+            break
+        time.sleep(0.05)
+    assert marker.exists()

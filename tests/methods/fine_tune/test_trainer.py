@@ -12,6 +12,8 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_ext.base.checkpoints import EXTRA
+from nnunet_ext.base.knobs import resolve
+from nnunet_ext.base.method import methods
 from nnunet_ext.data.classes import foreground_classes
 from nnunet_ext.errors import UserError
 from nnunet_ext.methods.baseline.trainer import NNUNetBaselineTrainer
@@ -68,6 +70,21 @@ def checkpoint(trainer: Any, name: str = "checkpoint_final.pth") -> dict[str, An
 
 def scores(trainer: Any) -> list[list[float]]:
     return trainer.logger.get_value("dice_per_class_or_region", step=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "rate"),
+    [({}, 1e-3), ({"optimizer": "SGD"}, 1e-3), ({"optimizer": "PlainSGD"}, 1e-3), ({"optimizer": "AdamW"}, 1e-4)],
+)
+def test_a_named_optimizer_does_not_end_the_careful_training(given: dict[str, str], rate: float) -> None:
+    """AdamW at the rate of nnU-Net's pretrained Primus networks; what the plans set counts."""
+    card = methods()["fine_tune"]
+    for own in ({}, {"num_epochs": 5}, {"initial_lr": 0.2}, {"warm_up": 0.3}):
+        plans = {"nnunet_ext": {**given, **own}, "configurations": {"2d": {}}}
+        found = resolve(plans, "2d", FineTuneTrainer.recipe, FineTuneTrainer.recipe_with)
+        expected = {"optimizer": "SGD", "initial_lr": rate, "num_epochs": 150, "warm_up": 0.1, **given, **own}
+        assert {name: found[name] for name in expected} == expected
+    assert FineTuneTrainer.recipe_with == card.recipe_with
 
 
 @pytest.mark.parametrize("strategy", [None, "head_first", "frozen_encoder", "layer_wise", "lora"])
@@ -177,6 +194,20 @@ def test_classes_that_the_source_does_not_know(half_labelled: Make, source: Any,
     assert not any(row["known"] for row in rows)
     assert not (fold(trainer) / "checkpoint_start.pth").exists()
     assert "WARNING: checkpoint_" not in log_of(trainer)
+
+
+def test_rows_by_position_are_no_known_classes(half_labelled: Make, source: Any) -> None:
+    """Of a source whose classes nobody can tell; the log says what was done, and nothing is compared."""
+    file = source()
+    content = torch.load(file, weights_only=False)
+    del content["init_args"]["dataset_json"]
+    torch.save(content, file)
+    trainer = half_labelled(FineTuneTrainer, "2d", init_from=str(file), num_epochs=1)
+    trainer.run_training()
+    rows = json.loads((fold(trainer) / "fine_tuning.json").read_text())["classes"]
+    assert not any(row["known"] for row in rows)
+    assert not (fold(trainer) / "checkpoint_start.pth").exists()
+    assert "labels of the file unknown, rows by position" in log_of(trainer)
 
 
 def test_validated_again(half_labelled: Make, source: Any) -> None:

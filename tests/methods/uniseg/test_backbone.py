@@ -195,3 +195,23 @@ def test_no_room(untrained, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"backbone.pth: expected to write a checkpoint, got "):
         export_backbone(source, tmp_path / "backbone.pth", 1)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_plans_that_would_run_code(untrained, tmp_path):
+    """Refused before the network is built, which would call it."""
+    content = torch.load(checkpoint(untrained), weights_only=False)
+    architecture = content["init_args"]["plans"]["configurations"]["3d_fullres"]["architecture"]
+    program = {"nonlin": "subprocess.Popen", "nonlin_kwargs": {"args": ["touch", str(tmp_path / "marker")]}}
+    architecture["arch_kwargs"] |= program
+    architecture["_kw_requires_import"] = sorted({*architecture["_kw_requires_import"], "nonlin"})
+    torch.save(content, tmp_path / "evil.pth")
+    with pytest.raises(UserError, match=r"evil\.pth: expected classes of networks, .* names 'subprocess\.Popen'"):
+        export_backbone(tmp_path / "evil.pth", tmp_path / "backbone.pth", 1)
+
+
+def test_a_file_that_names_no_trainer(untrained, tmp_path):
+    content = torch.load(checkpoint(untrained), weights_only=False)
+    del content["trainer_name"]
+    torch.save(content, tmp_path / "odd.pth")
+    with pytest.raises(UserError, match=r"odd\.pth: expected a checkpoint of a training, found one without 'trainer_n"):
+        export_backbone(tmp_path / "odd.pth", tmp_path / "backbone.pth", 1)

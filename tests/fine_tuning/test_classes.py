@@ -1,0 +1,71 @@
+"""The row of the classes says what the transfer does to the segmentation head."""
+
+import pytest
+import torch
+
+from nnunet_ext.fine_tuning.classes import decide_classes
+from nnunet_ext.weights.heads import fitted_rows
+from nnunet_ext.weights.roles import roles_of
+
+REGIONS = {"background": 0, "whole": [1, 2], "vessel": 2}
+
+
+def decide(source, own, **settings):
+    return decide_classes(source, own(**settings), "3d_fullres")
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ({"background": 0, "Organ": 1, "lesion": 2}, "rows by name: background, Organ; new: lesion; not taken: vessel"),
+        ({"background": 0, "organ": 1, "vessel": 2}, "rows by name: background, organ, vessel"),
+        ({"background": 0, "vessel": 1, "ignore": 2}, "rows by name: background, vessel; not taken: organ"),
+    ],
+)
+def test_rows_by_name_in_any_case_of_letters(source, own, labels, told):
+    decision = decide(source(), own, labels=labels)
+    assert decision.why == f"labels have them; of the source's heads, {told}"
+    assert decision.warning == ""
+    assert decision.value == [name for name in labels if name not in ("background", "ignore")]
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        (REGIONS, "labels (softmax) in the file, regions (sigmoid) here"),
+        ({"background": 0, "lesion": 1}, "no label in common with the file"),
+    ],
+)
+def test_no_head_is_taken(source, own, labels, why):
+    decision = decide(source(), own, labels=labels)
+    assert decision.why == f"labels have them; none of the source's heads is taken: {why}"
+    assert decision.warning == f"classes: no segmentation head of the source is taken ({why}); all start at random"
+
+
+def test_a_view_s_rows_are_those_of_its_collection(source, own):
+    """Names mean nothing there: by position if the numbers are equal, else nothing."""
+    model = source()
+    model.plans["collection"] = {"format": 1, "task": "a", "tasks": []}
+    mine = own(labels={"background": 0, "organ": 1, "vessel": 2})
+    assert decide_classes(model, mine, "3d_fullres").why.endswith("labels of the file unknown, rows by position")
+    few = {name: tensor[:2] if "seg_layers" in name else tensor for name, tensor in model.weights.items()}
+    other = source(weights=few)
+    other.plans["collection"] = model.plans["collection"]
+    decision = decide_classes(other, mine, "3d_fullres")
+    assert "2 outputs in the file, 3 here, and the labels of the file are unknown" in decision.warning
+
+
+def test_a_source_without_heads(source, own):
+    none = {name: tensor for name, tensor in source().weights.items() if "seg_layers" not in name}
+    decision = decide(source(weights=none), own)
+    assert "the source has no segmentation heads of nnU-Net's" in decision.warning
+
+
+def test_as_the_transfer(source, own):
+    """The same function, on the head of full resolution."""
+    model, mine = source(), own(labels={"background": 0, "vessel": 1, "lesion": 2})
+    head = model.weights["decoder.seg_layers.2.weight"]
+    theirs, ours = roles_of(model.dataset_json), roles_of(mine.planner.dataset_json)
+    rows, told = fitted_rows(torch.zeros_like(head), head, theirs, ours)
+    assert rows is not None
+    assert decide_classes(model, mine, "3d_fullres").why.endswith(told)
