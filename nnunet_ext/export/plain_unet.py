@@ -14,6 +14,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor, nn
 
 from nnunet_ext.errors import UserError, one_line
+from nnunet_ext.foreign.class_names import check_class_names
 
 
 class NotPlainError(UserError):
@@ -42,8 +43,9 @@ def plain_unet(
 
     Raises:
         NotPlainError: The network of the plans is not in the trainer's, or predicts otherwise.
-        UserError: The weights are not those of the trainer's network.
+        UserError: The weights are not those of the trainer's network, or the plans name anything but parts of networks.
     """
+    check_class_names(plans, file)
     manager = PlansManager(deepcopy(dict(plans)))
     of = manager.get_configuration(configuration)
     channels = determine_num_input_channels(manager, of, dict(dataset_json))

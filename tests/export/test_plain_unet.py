@@ -72,3 +72,16 @@ def test_the_random_image_is_small_where_the_network_says_how_small(write_model:
     network = nnUNetTrainer.build_network_architecture(plans, plans.get_configuration("3d_fullres"), 1, 4)
     assert module._size(network, [32, 64, 48]) == [4, 8, 8]
     assert module._size(nn.Identity(), [32, 64, 48]) == [32, 64, 48]
+
+
+def test_plans_that_would_start_a_program(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    architecture = {
+        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+        "arch_kwargs": {"nonlin": "subprocess.Popen", "nonlin_kwargs": {"args": ["touch", str(marker)]}},
+        "_kw_requires_import": ["nonlin"],
+    }
+    plans = {"plans_name": "Evil", "configurations": {"3d_fullres": {"architecture": architecture}}}
+    with pytest.raises(UserError, match=r"names 'subprocess\.Popen', which nnU-Net would call"):
+        plain_unet(nnUNetTrainer, plans, "3d_fullres", {}, {}, FILE)
+    assert not marker.exists()

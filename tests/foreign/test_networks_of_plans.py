@@ -17,7 +17,6 @@ EXCEPTIONS = {
     "networks/unet.py": "of a trainer or planner, on plans that are trained here",
     "base/planner.py": "on plans that it writes itself",
     "import_v1/v1_method.py": "on plans that it writes itself, from v1's numbers",
-    "export/plain_unet.py": "is given the plans of a checkpoint that read_trained has read",
     "fine_tuning/source_network.py": "is given a SourceModel, whose plans read_source has checked",
     "prediction/parity/sides.py": "TrainedModel.load has read the model before both sides start",
 }

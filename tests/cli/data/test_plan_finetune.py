@@ -389,7 +389,8 @@ def test_a_model_that_cannot_be_a_source(root, mistake):
     )
     file = root / "elsewhere" / MODEL / "plans.json"
     edit(file, lambda plans: plans["configurations"]["3d_fullres"]["architecture"].update(network_class_name="a.b.Net"))
-    assert "expected the network class a.b.Net of its plans, found none" in mistake(words(root))
+    assert "names 'a.b.Net', which nnU-Net would call" in mistake(words(root))
+    assert "expected the network class a.b.Net of its plans, found none" in mistake(words(root, "--trust"))
 
 
 def test_images_smaller_than_the_bottleneck(root, mistake):
