@@ -72,6 +72,10 @@ NAMES = (
         "_BatchNorm",
         "halves of a batch that are computed one after the other cannot share batch norm",
     ),
+    PrivateName("torch:Tensor", "_version", "whether a weight was written to since it was adapted by LoRA"),
+    PrivateName(
+        "torch.nn:Module", "_metadata", "a copy of a checkpoint keeps the versions of layers that a state dict carries"
+    ),
 )
 OF_NAMED_TUPLES = ("_asdict", "_field_defaults", "_fields", "_make", "_replace")  # public, for all their underscores
 # attributes of these classes are taken for theirs, even if a class of ours has one of the same name
