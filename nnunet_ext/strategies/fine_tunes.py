@@ -27,7 +27,7 @@ class FineTunes:
 
     * ``all``: as without the knob.
     * ``head_first``: the heads alone in the first epochs, then all. There, the knob ``warm_up`` begins once more, and
-      with several GPUs DDP is wrapped anew.
+      with several GPUs the network is wrapped in DDP again.
     * ``frozen_encoder``: all but the encoder.
     * ``layer_wise``: all, at rates that fall with the distance from the output
       (:func:`nnunet_ext.networks.parts.levels_of`).

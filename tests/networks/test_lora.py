@@ -83,7 +83,7 @@ def test_nothing_changes_at_first(kind):
 
 
 def test_every_layer_is_used_and_learns(kind):
-    """With another B the output is another one, whichever layer it is of: the aliases do not lead around it."""
+    """Changing B of any layer changes the output: no alias of a layer bypasses its factors."""
     network = small_unet(kind)
     names = add_lora(network)
     assert len(names) == len(set(names))
