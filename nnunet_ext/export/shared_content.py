@@ -12,7 +12,7 @@ from torch import Tensor
 from nnunet_ext.base.knobs import BLOCK as KNOBS
 from nnunet_ext.collection.task_table import BLOCK as COLLECTION
 from nnunet_ext.fine_tuning.fine_tuning_plans import BLOCK as ORIGIN
-from nnunet_ext.fine_tuning.plain_json import plain_json
+from nnunet_ext.fine_tuning.source.plain_json import plain_json
 
 NEEDED = ("channel_names", "modality", "labels", "regions_class_order", "numTraining", "file_ending")  # dataset.json
 READER = "overwrite_image_reader_writer"

@@ -10,7 +10,7 @@ from nnunet_ext.base.init_from import roles_in
 from nnunet_ext.data.classes import foreground_classes
 from nnunet_ext.fine_tuning.decision import Decision
 from nnunet_ext.fine_tuning.own_plans import OwnPlans
-from nnunet_ext.fine_tuning.source_model import SourceModel
+from nnunet_ext.fine_tuning.source.source_model import SourceModel
 from nnunet_ext.weights.heads import fitted_rows
 
 HEAD = re.compile(r"(.+\.)?decoder\.seg_layers\.(\d+)\.weight")

@@ -15,7 +15,7 @@ from nnunet_ext.fine_tuning.mirroring import decide_mirroring
 from nnunet_ext.fine_tuning.normalization import INTENSITIES, decide_normalization, match_channels
 from nnunet_ext.fine_tuning.own_plans import OwnPlans
 from nnunet_ext.fine_tuning.patch_size import decide_patch_size
-from nnunet_ext.fine_tuning.source_model import SourceModel
+from nnunet_ext.fine_tuning.source.source_model import SourceModel
 from nnunet_ext.fine_tuning.source_network import SourceNetwork
 from nnunet_ext.fine_tuning.spacing import decide_spacing
 from nnunet_ext.fine_tuning.transposition import decide_transposition

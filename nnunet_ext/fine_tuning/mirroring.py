@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nnunet_ext.errors import UserError
 from nnunet_ext.fine_tuning.decision import Decision, Origin
-from nnunet_ext.fine_tuning.source_model import SourceModel
+from nnunet_ext.fine_tuning.source.source_model import SourceModel
 
 WHAT, FLAG = "mirroring", "--mirror_axes"
 

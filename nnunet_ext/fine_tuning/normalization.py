@@ -9,7 +9,7 @@ from typing import Any
 from nnunet_ext.errors import UserError
 from nnunet_ext.fine_tuning.decision import Decision, Origin
 from nnunet_ext.fine_tuning.own_plans import OwnPlans
-from nnunet_ext.fine_tuning.source_model import SourceModel
+from nnunet_ext.fine_tuning.source.source_model import SourceModel
 
 CT = "CTNormalization"
 INTENSITIES = "foreground_intensity_properties_per_channel"

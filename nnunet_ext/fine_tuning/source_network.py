@@ -17,7 +17,7 @@ from torch import nn
 from nnunet_ext import sockets
 from nnunet_ext.errors import UserError, one_line
 from nnunet_ext.fine_tuning.own_plans import OwnPlans
-from nnunet_ext.fine_tuning.source_model import SourceModel
+from nnunet_ext.fine_tuning.source.source_model import SourceModel
 
 
 class SourceNetwork:

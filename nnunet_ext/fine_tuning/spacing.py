@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nnunet_ext.fine_tuning.decision import Decision, Origin, in_words
 from nnunet_ext.fine_tuning.own_plans import OwnPlans
-from nnunet_ext.fine_tuning.source_model import SourceModel
+from nnunet_ext.fine_tuning.source.source_model import SourceModel
 
 FACTOR = 1.5  # along each axis: within it, structures look alike to the weights
 FINER = 1.05  # voxels that resampling adds, as a factor, which go without saying

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nnunet_ext.errors import UserError
 from nnunet_ext.fine_tuning.decision import Decision, Origin, in_words
 from nnunet_ext.fine_tuning.own_plans import OwnPlans
-from nnunet_ext.fine_tuning.source_model import SourceModel
+from nnunet_ext.fine_tuning.source.source_model import SourceModel
 
 WHAT = "transposition"
 FACTOR = 1.5  # between ratios of spacings that count as alike

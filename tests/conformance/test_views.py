@@ -29,7 +29,7 @@ from stock import (
     variant,
 )
 
-from nnunet_ext.cli.models.predict import Predict
+from nnunet_ext.cli.predictions.predict import Predict
 from nnunet_ext.collection.task_table import member_plans_name
 from nnunet_ext.errors import UserError
 

@@ -13,7 +13,7 @@ from small_model import LINEAR
 from small_unet import planned_unet
 
 from nnunet_ext.fine_tuning.own_plans import OwnPlans
-from nnunet_ext.fine_tuning.source_model import SourceModel
+from nnunet_ext.fine_tuning.source.source_model import SourceModel
 
 STRIDES = [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 2, 2]]  # divisor 4 x 8 x 8
 ALL = (-1,)  # axes of mirroring

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK
 from small_model import assert_labels_of, phantom, stock, write_image, write_small_model
 
-from nnunet_ext.cli.models.predict_onnx import PACKAGES
+from nnunet_ext.cli.predictions.predict_onnx import PACKAGES
 from nnunet_ext.export.onnx_model import export_onnx
 
 pytestmark = pytest.mark.slow

@@ -23,7 +23,7 @@ from nnunet_ext.stock import folders
 
 if TYPE_CHECKING:
     from nnunet_ext.fine_tuning.fine_tuning_plans import FineTuningPlans, Wanted
-    from nnunet_ext.fine_tuning.source_model import SourceModel
+    from nnunet_ext.fine_tuning.source.source_model import SourceModel
 
 SIDES = ("source", "target")
 TRAINER, CONTROL = "FineTuneTrainer", "NNUNetBaselineTrainer"
@@ -100,7 +100,7 @@ class PlanFinetune(PlanAndPreprocess):
 
     def run(self) -> int:
         """Read the model, decide, write the plans and a copy of the weights, preprocess."""
-        from nnunet_ext.fine_tuning.read_source import read_source
+        from nnunet_ext.fine_tuning.source.read_source import read_source
         from nnunet_ext.fine_tuning.source_network import SourceNetwork
 
         self._wanted()
@@ -142,7 +142,7 @@ class PlanFinetune(PlanAndPreprocess):
 
     def _check_trained(self) -> None:
         """Refuse another source for plans that a fold was trained with: it would be resumed with another start."""
-        from nnunet_ext.fine_tuning.source_copy import NAME, is_copy_of
+        from nnunet_ext.fine_tuning.source.source_copy import NAME, is_copy_of
 
         assert self._model is not None
         dataset = folders.dataset("nnUNet_raw", self.d[0]).name
@@ -209,7 +209,7 @@ class PlanFinetune(PlanAndPreprocess):
     def _write(self, made: FineTuningPlans, place: Path, block: dict[str, Any], number: int) -> None:
         from nnunet_ext.base import knobs
         from nnunet_ext.base.method import methods
-        from nnunet_ext.fine_tuning.source_copy import NAME, write_source_copy
+        from nnunet_ext.fine_tuning.source.source_copy import NAME, write_source_copy
 
         assert self._model is not None
         file, folder = place / f"{self.plans_name}.json", place / f"{self.plans_name}_source"

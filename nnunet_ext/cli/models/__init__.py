@@ -1,1 +1,1 @@
-"""Commands that train, predict, compare and export."""
+"""Commands that train, compare and hand over models."""

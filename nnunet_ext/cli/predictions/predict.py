@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.common.output import shown_logs
-from nnunet_ext.cli.models.predict_dicom import add_dicom_arguments, predict_dicom, wants_dicom
+from nnunet_ext.cli.predictions.predict_dicom import add_dicom_arguments, predict_dicom, wants_dicom
 from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_object

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.fine_tuning.source_copy import write_source_copy
+from nnunet_ext.fine_tuning.source.source_copy import write_source_copy
 
 
 def test_only_tensors_and_json(source, tmp_path):

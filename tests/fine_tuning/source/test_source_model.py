@@ -4,7 +4,7 @@ import pytest
 from small_unet import planned_unet
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.fine_tuning.source_model import SourceModel, trained_configuration
+from nnunet_ext.fine_tuning.source.source_model import SourceModel, trained_configuration
 
 
 def changed(model, plans=None, **fields):

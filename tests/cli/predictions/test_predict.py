@@ -16,7 +16,7 @@ from small_model import phantom, write_image, write_small_model
 
 from nnunet_ext import sockets
 from nnunet_ext.cli.main import main
-from nnunet_ext.cli.models.predict import Predict
+from nnunet_ext.cli.predictions.predict import Predict
 from nnunet_ext.collection.task_table import Task, TaskTable
 
 MODEL = "results/Dataset901_Phantom/BANetTrainer__LitePlans__3d_fullres"
@@ -408,7 +408,7 @@ def test_the_options_of_the_network(small, monkeypatch):
     made, threads = [], []
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
     monkeypatch.setattr("os.cpu_count", lambda: 7)
-    monkeypatch.setattr("nnunet_ext.cli.models.predict.check_device", lambda _: None)
+    monkeypatch.setattr("nnunet_ext.cli.predictions.predict.check_device", lambda _: None)
 
     class MadeError(Exception):
         """The predictor would have been made."""

@@ -14,8 +14,8 @@ from nnunet_ext.data.dataset_json import read_dataset_json
 from nnunet_ext.data.plans_file import read_plans
 from nnunet_ext.errors import UserError, one_line
 from nnunet_ext.files.json_file import read_object
-from nnunet_ext.fine_tuning.plain_json import plain_json
-from nnunet_ext.fine_tuning.source_model import SourceModel, trained_configuration
+from nnunet_ext.fine_tuning.source.plain_json import plain_json
+from nnunet_ext.fine_tuning.source.source_model import SourceModel, trained_configuration
 from nnunet_ext.foreign.checkpoint import read_foreign_checkpoint
 from nnunet_ext.foreign.class_names import check_class_names
 from nnunet_ext.prediction.model_zip import unpack_model

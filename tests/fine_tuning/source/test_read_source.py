@@ -10,7 +10,7 @@ import torch
 from small_model import write_small_model
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.fine_tuning.read_source import read_source
+from nnunet_ext.fine_tuning.source.read_source import read_source
 
 
 @pytest.fixture

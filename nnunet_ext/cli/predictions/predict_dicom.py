@@ -16,7 +16,7 @@ from nnunet_ext.stock.lookup import check_trainer
 from nnunet_ext.stock.models import model_folder
 
 if TYPE_CHECKING:
-    from nnunet_ext.cli.models.predict import Predict
+    from nnunet_ext.cli.predictions.predict import Predict
     from nnunet_ext.prediction.cases import CaseResult
 
 AXES = ("LR", "PA", "IS")

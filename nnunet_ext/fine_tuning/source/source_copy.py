@@ -12,8 +12,8 @@ from torch import Tensor
 
 from nnunet_ext.errors import UserError, is_write_error, one_line
 from nnunet_ext.files.json_file import whole_file
-from nnunet_ext.fine_tuning.plain_json import plain_json
-from nnunet_ext.fine_tuning.source_model import SourceModel
+from nnunet_ext.fine_tuning.source.plain_json import plain_json
+from nnunet_ext.fine_tuning.source.source_model import SourceModel
 from nnunet_ext.foreign.checkpoint import read_foreign_checkpoint
 from nnunet_ext.weights.places import same
 

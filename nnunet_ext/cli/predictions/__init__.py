@@ -1,0 +1,1 @@
+"""Commands that predict with trained models, and those that check predictions."""
