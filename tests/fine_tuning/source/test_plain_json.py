@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nnunet_ext.fine_tuning import plain_json as module
+from nnunet_ext.fine_tuning.source import plain_json as module
 from nnunet_ext.fine_tuning.source.plain_json import plain_json
 from nnunet_ext.foreign import admitted_values
 
