@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -61,6 +61,7 @@ def _method(method: Method) -> dict[str, Any]:
         "supports": list(method.supports),
         "knobs": [_knob(knob) for knob in method.knobs],
         "recipe": dict(method.recipe),
+        "recipe_with": {optimizer: dict(recipe) for optimizer, recipe in method.recipe_with.items()},
     }
 
 
@@ -76,12 +77,16 @@ def _card(key: str, method: Method) -> str:
         *_row("supports", [", ".join(method.supports)]),
         *_row("papers", method.papers),
     ]
-    if method.recipe:
-        settings = " ".join(f"{name}={json.dumps(value)}" for name, value in method.recipe.items())
-        lines += _row("recipe", [f"{settings}; if the plans name no optimizer"])
+    recipes = [f"{_settings(method.recipe)}; if the plans name no optimizer"] if method.recipe else []
+    recipes += [f"{_settings(recipe)}; if they name {optimizer}" for optimizer, recipe in method.recipe_with.items()]
+    lines += _row("recipe", recipes)
     if method.knobs:
         lines += ["  knobs", _knob_lines(f"{key}.", method.knobs)]
     return "\n".join(lines)
+
+
+def _settings(recipe: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={json.dumps(value)}" for name, value in recipe.items())
 
 
 def _row(title: str, values: Iterable[str]) -> list[str]:

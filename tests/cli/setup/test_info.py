@@ -39,6 +39,7 @@ def test_json(capsys):
     assert [knob["name"] for knob in ba_net["knobs"]][:2] == ["boundary_loss_weight", "boundary_width"]
     assert len(ba_net["papers"]) == 3
     assert "ignore label" in ba_net["supports"]
+    assert found["methods"]["fine_tune"]["recipe_with"]["AdamW"]["initial_lr"] == 1e-4
 
 
 def test_methods_for_unlabelled_images_say_so():
@@ -58,3 +59,4 @@ def test_text(capsys):
         assert [word for word in words if word not in text] == []
     assert "    optimizer=\"SGD\"                  'SGD', 'PlainSGD' or 'AdamW'; SGD is nnU-Net's own" in text
     assert "    ba_net.boundary_width=3          an odd integer >= 3; " in text
+    assert "            initial_lr=0.0001 warm_up=0.1 num_epochs=150; if they name AdamW\n" in text
