@@ -24,6 +24,8 @@ from nnunet_ext.methods.lefed.loss import LeFeDLoss, LeFeDStep
 from nnunet_ext.methods.mc_net_plus.architecture import MCNetPlus
 from nnunet_ext.methods.mc_net_plus.loss import MCNetPlusLoss, MCNetPlusStep
 from nnunet_ext.methods.multi_head.architecture import MultiHead
+from nnunet_ext.methods.sequential_fine_tuning.architecture import Features, FeatureUNet
+from nnunet_ext.methods.sequential_fine_tuning.loss import RetentionLoss, RetentionStep
 from nnunet_ext.methods.transdodnet.architecture import TransDoDNet
 from nnunet_ext.methods.uniseg.architecture import UniSeg
 
@@ -90,6 +92,11 @@ def lefed_loss(output: LeFeDOutput, **options: Any) -> Tensor:
     return LeFeDLoss(Supervised(), regions=False, **options)(output, LeFeDStep(target_of(output.first)))
 
 
+def features_loss(output: Features) -> Tensor:
+    step = RetentionStep(torch.empty(0), [torch.ones_like(stage) for stage in output.stages], [], 1.0)
+    return RetentionLoss(Supervised())(output, step)
+
+
 def with_feedback(form: str, images: Tensor) -> Fed:
     size, feedback = list(images.shape[2:]), []
     for features, strides in zip(FORMS[form]["features"], FORMS[form]["strides"], strict=True):
@@ -127,6 +134,7 @@ ROWS: dict[str, Row] = {
         lambda form: MCNetPlus(unet(form, deep_supervision=False)),
         lambda output: MCNetPlusLoss(Supervised(), regions=False)(output, MCNetPlusStep(target_of(output.logits[0]))),
     ),
+    "sequential fine-tuning": (lambda form: FeatureUNet(unet(form)), features_loss),
     "UniSeg": (lambda form: of_tasks(UniSeg, form, patch_size=FORMS[form]["patch"]), supervised),
     "DoDNet": (lambda form: of_tasks(DoDNet, form, HEAD_WIDTH), supervised),
     "TransDoDNet": (lambda form: of_tasks(TransDoDNet, form), supervised),
@@ -144,6 +152,7 @@ NETWORK_OF = {
     "MultiHeadTrainer": "multi-head",
     "NNUNetBaselineTrainer": "stock",
     "PseudoLabelTrainer": "stock",
+    "SequentialFineTuningTrainer": "sequential fine-tuning",
     "TransDoDNetTrainer": "TransDoDNet",
     "UniSegTrainer": "UniSeg",
 }

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.foreign.checkpoint import read_foreign_checkpoint
-from nnunet_ext.weights.roles import Roles, roles_of
+from nnunet_ext.nnssl.encoder_weights import KEY, EncoderWeights
+from nnunet_ext.weights.class_matching import BY_NAME, FRESH, ClassMatching, matched_roles
+from nnunet_ext.weights.roles import roles_in
+from nnunet_ext.weights.source_checkpoint import source_checkpoint
 from nnunet_ext.weights.transfer import Transfer, transfer
-from nnunet_ext.weights.unwrapped import unwrapped
 
-COLLECTION = "collection"  # key in plans: heads belong to tasks there, not to the labels of dataset.json
-TASK = "task"  # key in that block: a view, whose channels are those of dataset.json
+PLACE = "knob 'init_from_classes'"
 
 
 def init_from(
@@ -26,6 +23,7 @@ def init_from(
     checkpoint_file: str,
     weights_of: Callable[[dict[str, Any]], Mapping[str, Any]] = itemgetter("network_weights"),
     init_args: Mapping[str, Any] | None = None,
+    classes: ClassMatching = BY_NAME,
 ) -> Transfer:
     """Fill a network, in place, with what fits of a checkpoint (:func:`nnunet_ext.weights.transfer.transfer`).
 
@@ -34,31 +32,40 @@ def init_from(
 
     Args:
         network: The bare network (not wrapped by DDP or torch.compile).
-        checkpoint_file: A checkpoint of nnU-Net, stock or ours, or a file with nothing but weights: tensors by name,
-            alone or under the key ``state_dict``. ``~`` and ``$VARIABLES`` are expanded. No code in it is run.
+        checkpoint_file: A checkpoint of nnU-Net, stock or ours; one of nnssl, of which encoder and stem are taken; or a
+            file with nothing but weights: tensors by name, alone or under the key ``state_dict``. ``~`` and
+            ``$VARIABLES`` are expanded. No code in it is run.
         weights_of: Takes the weights from the checkpoint, may change their shapes to the network's, and may leave out
             what would not work there.
         init_args: Arguments of the network's trainer, with ``plans``, ``configuration`` and ``dataset_json``; None: the
             network's channels and labels are unknown.
+        classes: Which rows of the heads are taken (:mod:`nnunet_ext.weights.class_matching`).
 
     Returns:
         Every tensor's fate.
 
     Raises:
-        UserError: The file is missing or broken, holds no weights or two values of one tensor, or no tensor fits.
+        UserError: The file is missing or broken, holds no weights or two values of one tensor, or no tensor fits; or
+            ``classes`` names unknown classes, or the network is that of a collection, whose heads belong to tasks.
     """
-    file = Path(os.path.expandvars(checkpoint_file)).expanduser()
-    if not file.is_file():
-        raise UserError(
-            f"knob 'init_from': expected an nnU-Net checkpoint, found no file {str(file)!r}. Give its path."
-        )
-    checkpoint = _checkpoint(read_foreign_checkpoint(file), file)
+    file, checkpoint = source_checkpoint(checkpoint_file)
+    encoder = None
+    if KEY in checkpoint:
+        encoder = EncoderWeights.read(checkpoint[KEY], checkpoint["network_weights"], file)
+        checkpoint |= {"network_weights": encoder.weights}
     in_file = checkpoint["network_weights"]
     offered = weights_of(checkpoint)
-    source, target = roles_in(checkpoint.get("init_args")), roles_in(init_args)
     adopted = None if offered is in_file else offered
+    if classes != BY_NAME and adopted is not None:
+        raise UserError(
+            f"{PLACE}: expected {BY_NAME!r} for a collection, whose heads go by the names of its tasks, got "
+            f"{classes!r}. Leave it out."
+        )
+    target = roles_in(init_args)
+    source = matched_roles(roles_in(checkpoint.get("init_args")), target, classes, PLACE)
+    heads = "fresh" if classes == FRESH else "match"
     try:
-        done = transfer(network, in_file, source=source, target=target, adopted=adopted)
+        done = transfer(network, in_file, source=source, target=target, adopted=adopted, head_rule=heads)
     except ValueError as error:
         raise UserError(f"{file}: {error}.") from error
     if not done.took_anything:
@@ -66,44 +73,4 @@ def init_from(
         raise UserError(
             f"{file}: expected tensors that fit the network, found none ({reason}). Use a checkpoint of similar plans."
         )
-    return done
-
-
-def roles_in(init_args: Any) -> Roles:
-    """Return the roles that the arguments of a trainer tell; what they do not tell is unknown.
-
-    Args:
-        init_args: As nnU-Net keeps them in a checkpoint, with ``plans``, ``configuration`` and ``dataset_json``.
-    """
-    arguments = init_args if isinstance(init_args, Mapping) else {}
-    plans, dataset_json = arguments.get("plans"), arguments.get("dataset_json")
-    if not isinstance(plans, Mapping) or not isinstance(dataset_json, Mapping):
-        return Roles()
-    roles = roles_of(dataset_json, cascade=_is_cascade(plans, arguments.get("configuration")))
-    if COLLECTION in plans:
-        return Roles(channels=roles.channels if TASK in plans[COLLECTION] else None)
-    return roles
-
-
-def _is_cascade(plans: Mapping[str, Any], configuration: Any) -> bool:
-    """Whether a configuration, or one that it inherits from, has a previous stage."""
-    configurations, seen = plans.get("configurations", {}), set()
-    while configuration in configurations and configuration not in seen:
-        seen.add(configuration)
-        block = configurations[configuration]
-        if "previous_stage" in block:
-            return block["previous_stage"] is not None
-        configuration = block.get("inherits_from")
-    return False
-
-
-def _checkpoint(content: Any, file: Path) -> dict[str, Any]:
-    """Return a checkpoint whose weights have the network's names, also for a file with nothing but weights."""
-    checkpoint = content if isinstance(content, dict) else {}
-    weights = checkpoint.get("network_weights", checkpoint.get("state_dict", checkpoint))
-    if not isinstance(weights, Mapping) or not any(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise UserError(
-            f"{file}: expected a checkpoint with 'network_weights', or tensors by name, found neither. Give the "
-            f"checkpoint of a training."
-        )
-    return checkpoint | {"network_weights": unwrapped(weights)}
+    return done if encoder is None else encoder.told(done)

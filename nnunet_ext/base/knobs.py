@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_ext.base.method import Knob, distinct, integer, methods, number, one_of, optional
 from nnunet_ext.errors import UserError, nearest
+from nnunet_ext.weights.class_matching import BY_NAME, EXPECTED, is_class_matching
 
 if TYPE_CHECKING:
     from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
@@ -37,13 +38,7 @@ GENERAL = (
         "an integer >= 1",
     ),
     Knob("num_val_iterations_per_epoch", 50, "validation steps per epoch", integer(1), "an integer >= 1"),
-    Knob(
-        "initial_lr",
-        1e-2,
-        "initial learning rate of the optimizer, before its decay",
-        number(0, exclusive=True),
-        "a number > 0",
-    ),
+    Knob("initial_lr", 1e-2, "initial learning rate, before its decay", number(0, exclusive=True), "a number > 0"),
     Knob("weight_decay", 3e-5, "weight decay of the optimizer", number(0), "a number >= 0"),
     Knob(
         "optimizer",
@@ -83,6 +78,14 @@ GENERAL = (
         "log reports what happened to each tensor",
         optional(lambda value: isinstance(value, str) and value != ""),
         "a path, or null",
+    ),
+    Knob(
+        "init_from_classes",
+        BY_NAME,
+        "with init_from: which rows of its segmentation heads are taken: by_name, fresh (none), or the source's names "
+        'by yours, as {"Leber": "liver"}; classes that are not mentioned go by name',
+        is_class_matching,
+        EXPECTED,
     ),
     Knob(
         "mirror_axes",
@@ -129,7 +132,7 @@ def resolve(
     knobs.update((recipe_with or {}).get(named[-1], {}) if named else recipe or {})
     for _, block in found:
         for key, value in block.items():
-            if isinstance(value, dict):
+            if key in methods():
                 knobs[key].update(value)
             elif key != "format":
                 knobs[key] = value
@@ -207,7 +210,7 @@ def put(plans: dict, block: dict[str, Any]) -> None:
     if block.get("optimizer", target.get("optimizer")) != target.get("optimizer"):
         _drop_recipe(target)
     for key, value in block.items():
-        if isinstance(value, dict):
+        if key in methods():
             target.setdefault(key, {}).update(value)
         else:
             target[key] = value

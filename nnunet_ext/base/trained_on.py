@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_ext.base.knobs import BLOCK, changed, resolve
+from nnunet_ext.base.method import methods
 from nnunet_ext.data.preprocessed.data_hash import OF_PLANS
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_json
@@ -42,7 +43,7 @@ def recorded(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def of_methods(knobs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the knobs of methods, which shape networks, without the general ones."""
-    return {key: value for key, value in knobs.items() if isinstance(value, dict)}
+    return {key: value for key, value in knobs.items() if key in methods()}
 
 
 def check_trained_on(

@@ -38,11 +38,14 @@ from nnunet_ext.processes.run_lock import release_lock
 from nnunet_ext.seeding.seeded_training import SeededTraining
 from nnunet_ext.seeding.seeds import Purpose
 from nnunet_ext.strategies.fine_tunes import FineTunes
+from nnunet_ext.strategies.keeps_classes import KeepsClasses
 from nnunet_ext.strategies.mirrors import Mirrors
 from nnunet_ext.weights.transfer import Transfer
 
 
-class ExtTrainer(FineTunes, Mirrors, CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer):
+class ExtTrainer(
+    KeepsClasses, FineTunes, Mirrors, CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer
+):
     """Stock nnU-Net plus the plans' knobs (:mod:`nnunet_ext.base.knobs`) and :class:`SafeCheckpoints`.
 
     With no knob set it trains exactly as ``nnUNetTrainer`` does; only checkpoints are written more often
@@ -197,7 +200,8 @@ class ExtTrainer(FineTunes, Mirrors, CheckedData, SafeCheckpoints, SeededTrainin
         self.my_init_kwargs.setdefault(KEY, self.data_record())
         source = self.knobs["init_from"]
         if source is not None and not self._starts_from_checkpoint:
-            done = init_from(self.bare_network, source, self.weights_to_start_from, self.my_init_kwargs)
+            own = self.my_init_kwargs, self.knobs["init_from_classes"]
+            done = init_from(self.bare_network, source, self.weights_to_start_from, *own)
             told = "\n".join(done.lines())
             self.print_to_log_file(f"Weights from {source}:\n{told}", also_print_to_console=False)
             if Ranks.now().is_first:
@@ -215,6 +219,7 @@ class ExtTrainer(FineTunes, Mirrors, CheckedData, SafeCheckpoints, SeededTrainin
 
     def train_step(self, batch: dict) -> dict:
         """Stock step; a method's loss gets a :class:`TrainingStep`, and its terms are added to what is returned."""
+        batch = self.with_kept_classes(batch)
         if not isinstance(self.loss, MethodLoss):
             return super().train_step(batch)
         step = self.training_step(batch)

@@ -17,17 +17,20 @@ from nnunet_ext.cli.data.plan_and_preprocess import PlanAndPreprocess
 from nnunet_ext.cli.data.plan_finetune import PlanFinetune
 from nnunet_ext.cli.data.preprocess import Preprocess
 from nnunet_ext.cli.data.preprocess_unlabelled import PreprocessUnlabelled
+from nnunet_ext.cli.data.select_similar import SelectSimilar
 from nnunet_ext.cli.models.compare import Compare
 from nnunet_ext.cli.models.export import Export
 from nnunet_ext.cli.models.export_backbone import ExportBackbone
 from nnunet_ext.cli.models.export_onnx import ExportOnnx
 from nnunet_ext.cli.models.import_v1 import ImportV1
 from nnunet_ext.cli.models.inspect import Inspect
+from nnunet_ext.cli.models.interpolate import Interpolate
 from nnunet_ext.cli.models.strip import Strip
 from nnunet_ext.cli.models.task_views import TaskViews
 from nnunet_ext.cli.models.train import Train
 from nnunet_ext.cli.models.variant import Variant
 from nnunet_ext.cli.predictions.check_parity import CheckParity
+from nnunet_ext.cli.predictions.next_cases import NextCases
 from nnunet_ext.cli.predictions.predict import Predict
 from nnunet_ext.cli.predictions.predict_onnx import PredictOnnx
 from nnunet_ext.cli.predictions.predict_tasks import PredictTasks
@@ -50,11 +53,13 @@ COMMANDS: dict[str, type[Command]] = {
         PlanFinetune,
         Preprocess,
         PreprocessUnlabelled,
+        SelectSimilar,
         Train,
         Predict,
         PredictTasks,
         CheckParity,
         Qa,
+        NextCases,
         TaskViews,
         Export,
         ExportBackbone,
@@ -62,6 +67,7 @@ COMMANDS: dict[str, type[Command]] = {
         PredictOnnx,
         ImportV1,
         Inspect,
+        Interpolate,
         Strip,
         Variant,
         Compare,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_ext.base import knobs
+from nnunet_ext.base.method import methods
 from nnunet_ext.collection.task_table import TaskTable, member_plans_name
 from nnunet_ext.data.plans_file import check_plans_name
 from nnunet_ext.errors import UserError
@@ -87,7 +88,7 @@ def _write_new(file: Path, plans: dict[str, Any]) -> None:
 def _check_effect(block: dict[str, Any], resolved: dict[str, Any], configuration: str) -> None:
     """Refuse a knob that the configuration's own block overrides with another value."""
     for key, value in block.items():
-        wanted = {(key, name): inner for name, inner in value.items()} if isinstance(value, dict) else {(key,): value}
+        wanted = {(key, name): inner for name, inner in value.items()} if key in methods() else {(key,): value}
         for path, setting in wanted.items():
             kept = resolved[path[0]][path[1]] if len(path) == 2 else resolved[key]
             if kept != setting:

@@ -19,7 +19,12 @@ from nnunet_ext.fine_tuning.source.source_model import SourceModel
 from nnunet_ext.fine_tuning.source_network import SourceNetwork
 from nnunet_ext.fine_tuning.spacing import decide_spacing
 from nnunet_ext.fine_tuning.transposition import decide_transposition
+from nnunet_ext.weights.class_matching import BY_NAME, ClassMatching
 
+LONG_RECIPE = (
+    "decoder and heads start at random; the 150 epochs of FineTuneTrainer, 15 of them a warm-up, are nnU-Net's short "
+    "recipe for such weights, and its long one is --set num_epochs=1000 warm_up=0.05"
+)
 BLOCK = "fine_tuned_from"  # of the plans: the source and the decisions
 
 
@@ -35,6 +40,7 @@ class Wanted:
         normalization: ``source`` or ``target``.
         transpose: ``source``, ``target``, or ``transpose_forward``.
         mirror_axes: ``source``, ``target``, or axes of a patch in the order of the plans.
+        classes: Value of the knob ``init_from_classes``.
     """
 
     configuration: str | None = None
@@ -44,6 +50,7 @@ class Wanted:
     normalization: str | None = None
     transpose: str | Sequence[int] | None = None
     mirror_axes: str | Sequence[int] | None = None
+    classes: ClassMatching = BY_NAME
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,7 @@ class FineTuningPlans:
             batch,
             *(each.decision for each in channels),
         ]
-        decisions += [mirroring, _channels(source, own), decide_classes(source, own, name), _files(own)]
+        decisions += [mirroring, _channels(source, own), decide_classes(source, own, name, wanted.classes), _files(own)]
         plans = own.plans | {
             "plans_name": plans_name,
             "transpose_forward": order,
@@ -133,6 +140,12 @@ def _network(source: SourceModel, network: SourceNetwork) -> Decision:
     features = kwargs.get("features_per_stage")
     shown = kind if features is None else f"{kind}, {len(features)} stages, {features[0]} to {features[-1]} features"
     name, why = architecture["network_class_name"], "its weights are tensors of it"
+    if source.pretraining is not None:
+        why = (
+            f"its encoder and stem were pre-trained without labels (by nnssl's {source.trainer or 'unknown trainer'}); "
+            f"decoder and heads start at random, as in nnU-Net's own fine-tuning of such weights"
+        )
+        return Decision("network", name, "source", why, shown, f"network: {LONG_RECIPE}")
     misfits, warning = network.misfits, ""
     if misfits:
         warning = (
@@ -146,6 +159,11 @@ def _channels(source: SourceModel, own: OwnPlans) -> Decision:
     theirs, mine = source.channel_names, own.channels
     matches = match_channels(theirs, mine, len(source.configuration["normalization_schemes"]))
     new = [name for name, match in zip(mine, matches, strict=True) if match is None]
+    if source.pretraining is not None and len(source.configuration["normalization_schemes"]) == 1:
+        why = "images have them; the pre-training had one of any kind" + (
+            f", whose kernels each of yours gets, divided by {len(mine)}" if len(mine) > 1 else ""
+        )
+        return Decision("channels", mine, "target", why, ", ".join(mine))
     known = "in its own order" if theirs is None else ", ".join(theirs)
     why = f"images have them; the source's ({known}) are matched by name" + (f"; new: {', '.join(new)}" if new else "")
     return Decision("channels", mine, "target", why, ", ".join(mine))

@@ -52,8 +52,11 @@ def decide_normalization(
     Raises:
         UserError: ``source``, and it has no channel for one of the data's.
     """
-    matches = match_channels(source.channel_names, own.channels, len(source.configuration["normalization_schemes"]))
-    if wanted == "source":
+    number = len(source.configuration["normalization_schemes"])
+    matches = match_channels(source.channel_names, own.channels, number)
+    if source.pretraining is not None and number == 1:  # every channel gets its kernels
+        matches = [0] * len(own.channels)
+    elif wanted == "source":
         matches = _all_matched(source, own, matches)
     channels = []
     for number, (name, match) in enumerate(zip(own.channels, matches, strict=True)):
@@ -64,6 +67,7 @@ def decide_normalization(
         unlike = not known and theirs is not None and theirs[0] != mine[0] and wanted is None
         warning = f"normalization of {name!r}: {why}; --normalization source takes it" if unlike else ""
         taken = theirs if theirs is not None and _is_theirs(origin, wanted) else mine
+        taken = (*taken[:2], taken[2] or mine[2])  # a pre-training has no numbers, and its schemes need none
         shown = taken[0].removesuffix("Normalization") + (" of voxels that are not zero" if taken[1] else "")
         if taken[0] == CT:
             numbers = {key: taken[2].get(key) for key in ("percentile_00_5", "percentile_99_5", "mean", "std")}

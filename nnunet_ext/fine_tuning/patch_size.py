@@ -57,6 +57,8 @@ def decide_patch_size(
         why += f", rounded to multiples of {in_words(divisor)}, which the source's strides divide"
     if taken != rounded:
         why += f", and {in_words(rounded)} with the source's network needs more memory than planned for"
+    if source.pretraining is not None:
+        why += f"; the pre-training recommends {in_words(source.patch_size)}, which --patch_size source takes"
     if wanted == "target":
         return Decision(WHAT, taken, "flag", f"--patch_size target; {why}")
     return Decision(WHAT, taken, "target", why)

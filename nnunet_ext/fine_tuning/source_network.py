@@ -18,6 +18,7 @@ from nnunet_ext import sockets
 from nnunet_ext.errors import UserError, one_line
 from nnunet_ext.fine_tuning.own_plans import OwnPlans
 from nnunet_ext.fine_tuning.source.source_model import SourceModel
+from nnunet_ext.nnssl.encoder_weights import KEY
 
 
 class SourceNetwork:
@@ -27,7 +28,8 @@ class SourceNetwork:
         source: The model.
 
     Raises:
-        UserError: Its class is not installed or takes other arguments, or none of the weights are in such a network.
+        UserError: Its class is not installed or takes other arguments, or none of the weights are in such a network, or
+            not all of an encoder that was pre-trained.
     """
 
     def __init__(self, source: SourceModel) -> None:
@@ -40,6 +42,22 @@ class SourceNetwork:
                 f"{source.file}: expected weights of the network in its plans, "
                 f"{source.architecture['network_class_name']}, found none of its tensors: trainer "
                 f"{source.trainer or 'unknown'} builds another network. Take a model whose plans describe its network."
+            )
+        if source.pretraining is not None:
+            self._check_encoder()
+
+    def _check_encoder(self) -> None:
+        """Refuse weights that are not those of the whole encoder: what was pre-trained would not work in another."""
+        own, weights = self.network.state_dict(), self.source.weights
+        lacking = [name for name in self.misfits if name.startswith("encoder.")]
+        if odd := lacking + [name for name in weights if name not in own]:
+            shapes = ", ".join(
+                f"{tuple(there[odd[0]].shape) if odd[0] in there else 'nothing'} in {where}"
+                for there, where in ((weights, "the file"), (own, "the network"))
+            )
+            raise UserError(
+                f"{self.source.file}: expected the encoder of the network that {KEY} describes, found {odd[0]} with "
+                f"{shapes}. Take the checkpoint as nnssl wrote it."
             )
 
     @property

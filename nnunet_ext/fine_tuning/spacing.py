@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_ext.errors import UserError
 from nnunet_ext.fine_tuning.decision import Decision, Origin, in_words
 from nnunet_ext.fine_tuning.own_plans import OwnPlans
 from nnunet_ext.fine_tuning.source.source_model import SourceModel
@@ -35,20 +36,30 @@ def decide_spacing(
     Returns:
         The decision, whose value is in the order of the plans and has the axes of a patch; and the spacing of all three
         axes of the images, in their order.
+
+    Raises:
+        UserError: ``source``, whose images had no common spacing.
     """
     order, axes = list(transpose), source.dimensions
     planned = own.image_spacing(base)
-    mine, theirs = planned[order][-axes:], np.asarray(source.spacing)
+    known = source.spacing is not None
+    mine = planned[order][-axes:]
+    theirs = np.asarray(source.spacing if known else mine)
     ratio = np.maximum(mine / theirs, theirs / mine)
     origin: Origin = "flag"
-    if wanted is None:
+    if wanted in (None, "source") and not known:
+        unknown = "the source's adaptation plan names no spacing that all its images were resampled to"
+        if wanted == "source":
+            raise UserError(f"--spacing source: {unknown}. Leave it out, or give target or three numbers.")
+        origin, taken, why = "target", mine, unknown
+    elif wanted is None:
         near = bool(np.all(ratio <= FACTOR))
         origin, taken = ("source", theirs) if near else ("target", mine)
         relation = f"yours, {in_words(mine.tolist())}, is within a factor of {FACTOR:g} of it along each axis"
         why = (
             f"{relation}, and the weights know structures at this scale"
             if near
-            else f"the source's, {in_words(source.spacing)}, differs by a factor of {ratio.max():.2g} along an axis"
+            else f"the source's, {in_words(theirs.tolist())}, differs by a factor of {ratio.max():.2g} along an axis"
         )
     elif isinstance(wanted, str):
         taken, why = theirs if wanted == "source" else mine, f"--spacing {wanted}"
@@ -61,7 +72,7 @@ def decide_spacing(
         [float(step) for step in taken],
         origin,
         why + _resampled(own.median_spacing[order][-axes:], taken),
-        warning=_other_scale(taken, theirs),
+        warning=_other_scale(taken, theirs) if known else "",
     )
     return decision, full.tolist()
 

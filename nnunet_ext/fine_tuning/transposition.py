@@ -84,7 +84,7 @@ def _spacing_in_its_order(
 ) -> NDArray[np.float64]:
     """Return the spacing that will be used, in the source's order of axes: as planned, unless the user decided it."""
     found = own.image_spacing(base)[list(source.transpose)]
-    if spacing == "source":
+    if spacing == "source" and source.spacing is not None:
         found[-source.dimensions :] = source.spacing
     elif spacing is not None and not isinstance(spacing, str):
         asked = np.asarray(spacing, dtype=float)[list(source.transpose)]

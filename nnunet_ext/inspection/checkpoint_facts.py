@@ -12,10 +12,12 @@ from torch import Tensor
 
 from nnunet_ext import sockets
 from nnunet_ext.base.method import methods
-from nnunet_ext.base.trained_on import KEY
+from nnunet_ext.base.trained_on import KEY as DATA
 from nnunet_ext.foreign.pickle_file import read_foreign_pickle
+from nnunet_ext.inspection.nnssl_facts import nnssl_facts
 from nnunet_ext.inspection.plain_values import at, known, plain
 from nnunet_ext.inspection.plans_facts import plans_facts
+from nnunet_ext.nnssl.encoder_weights import KEY
 from nnunet_ext.stock.lookup import trainer_names
 
 V2, V1, NNSSL, WEIGHTS = "nnU-Net v2 checkpoint", "nnU-Net v1 checkpoint", "nnssl checkpoint", "weights"
@@ -41,8 +43,11 @@ def checkpoint_facts(content: Any, file: Path, *, trust: bool = False) -> dict[s
     facts: dict[str, Any] = {"kind": kind}
     if kind == V1:
         facts |= _of_v1(content, file, trust)
-    elif kind in (V2, NNSSL):
+    elif kind == V2:
         facts |= _of_v2(content)
+    elif kind == NNSSL:
+        facts |= _of_v2(content) | nnssl_facts(content)
+        facts.pop("trainer_is_installed", None)  # nnssl's trainers are not nnU-Net's, whatever their names
     return known(plain(facts | {"parameters_in_millions": _millions(weights)}))
 
 
@@ -68,7 +73,7 @@ def _kind(content: Any) -> tuple[str, Any]:
     if not isinstance(content, Mapping):
         return "no checkpoint", None
     if "network_weights" in content:
-        return NNSSL if "nnssl_adaptation_plan" in content else V2, content["network_weights"]
+        return NNSSL if KEY in content else V2, content["network_weights"]
     if isinstance(content.get("state_dict"), Mapping):
         is_v1 = "plot_stuff" in content or "optimizer_state_dict" in content
         return V1 if is_v1 else WEIGHTS, content["state_dict"]
@@ -85,7 +90,7 @@ def _of_v2(content: Mapping[str, Any]) -> dict[str, Any]:
         "epochs": content.get("current_epoch"),
         "mirroring_axes": content.get("inference_allowed_mirroring_axes"),
         "made_from": origin,
-        "records_its_data": True if at(arguments, KEY) is not None else None,
+        "records_its_data": True if at(arguments, DATA) is not None else None,
         "resumable": "optimizer_state" in content,
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,7 @@ class Predictor:
         images: str | Path,
         output: str | Path,
         *,
+        only: Collection[str] | None = None,
         overwrite: bool = True,
         parts: int = 1,
         part: int = 0,
@@ -141,6 +142,7 @@ class Predictor:
         Args:
             images: Folder of images named CASE_0000.nii.gz and so on.
             output: Folder for the label maps; made if it is not there.
+            only: Names of the cases to predict; None: all.
             overwrite: Predict cases again that have a label map.
             parts: Of how many calls, which share the cases, this is one.
             part: Which of them, from 0.
@@ -160,7 +162,8 @@ class Predictor:
             raise UserError(f"part: expected a number from 0 to {parts - 1}, got {part}. Correct it.")
         images, output = Path(images), Path(output)
         channels = len(self.model.dataset_json.get("channel_names", self.model.dataset_json.get("modality", ())))
-        cases = list_images(images, self.model.file_ending, channels)[part::parts]
+        cases = list_images(images, self.model.file_ending, channels)
+        cases = [case for case in cases if only is None or case.name in only][part::parts]
         check_writable(output, str(output))
         self._describe(images, output, overwrite=overwrite, parts=parts, part=part, record=record or {})
 

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,12 +62,15 @@ class Assessment:
         self._classes = foreground_classes(model.dataset_json)
         self._legal = (0, *map_names(model.dataset_json))
 
-    def of_folder(self, images: Path, predictions: Path, *, show_progress: bool = True) -> list[CaseQuality]:
+    def of_folder(
+        self, images: Path, predictions: Path, *, only: Collection[str] | None = None, show_progress: bool = True
+    ) -> list[CaseQuality]:
         """Look at all cases that have an image or a prediction.
 
         Args:
             images: Folder of images named CASE_0000.nii.gz and so on.
             predictions: Folder of label maps named CASE.nii.gz and so on.
+            only: Names of the cases to look at; None: all.
             show_progress: Show a progress bar.
 
         Returns:
@@ -80,7 +83,7 @@ class Assessment:
         by_name = {case.name: case for case in list_images(images, ending, self._model.channels)}
         mapped = {file.name.removesuffix(ending): file for file in sorted(predictions.glob(f"*{ending}"))}
         mapped = {name: file for name, file in mapped.items() if not file.name.startswith(DOUBLE)}
-        names = sorted({*by_name, *mapped})
+        names = sorted(name for name in {*by_name, *mapped} if only is None or name in only)
         side = picture_side(len(names))
         found = [
             self._look_at(name, by_name.get(name), mapped.get(name), side)

@@ -37,6 +37,8 @@ class Repetition:
         checkpoint: Name of the checkpoint.
         device: ``cpu``, ``cuda`` or ``mps``.
         trust: Let the model run the code that its files name; only for models whose maker you know.
+        step_size: Step of the sliding window in patches.
+        mirrored: Folder of label maps that the first fold alone predicted with mirroring; None: they are predicted.
     """
 
     model: Path
@@ -44,6 +46,8 @@ class Repetition:
     checkpoint: str = "checkpoint_final.pth"
     device: str = "cuda"
     trust: bool = False
+    step_size: float = 0.5
+    mirrored: Path | None = None
 
     def check(self) -> None:
         """Refuse, before anything takes long, folds that are not trained; those in a zip file are found later.
@@ -66,6 +70,7 @@ class Repetition:
         classes: Mapping[str, int | tuple[int, ...]],
         scratch: Path,
         *,
+        at_least: float = SHOWN,
         show_progress: bool = True,
     ) -> dict[str, list[Reason]]:
         """Predict cases by each fold alone without mirroring, and by the first fold with it; compare.
@@ -74,6 +79,7 @@ class Repetition:
             cases: The cases, with the files of their images.
             classes: For each class its label, or the labels of its region.
             scratch: An empty folder for label maps and, of a zip file, the model.
+            at_least: Reasons of less suspicion are left out.
             show_progress: Show a progress bar.
 
         Returns:
@@ -96,7 +102,7 @@ class Repetition:
                 f"{self.model}: expected several folds or a training with mirroring to compare predictions, found one "
                 f"fold without mirroring. Leave out --disagreement."
             )
-        runs = [(fold, False) for fold in folds] + [(folds[0], True)] * mirrors
+        runs = [(fold, False) for fold in folds] + [(folds[0], True)] * (mirrors and self.mirrored is None)
         failed: dict[str, list[Reason]] = {}
         with tqdm(total=len(runs) * len(cases), desc="again", unit="case", disable=not show_progress) as bar:
             for number, (fold, mirroring) in enumerate(runs):
@@ -111,15 +117,34 @@ class Repetition:
         for case in cases:
             if case.name not in failed:
                 with _noting(case, failed):
-                    maps = [
-                        read_image(reader, _file(scratch, number, case, first), label=True)[0][0]
-                        for number in range(len(runs))
-                    ]
-                    found[case.name] = _disagreements(maps[: len(folds)], folds, maps[len(folds) :], classes)
+                    files = self.label_maps(scratch, case, first.model.file_ending)
+                    maps = [read_image(reader, file, label=True)[0][0] for file in files]
+                    reasons = _disagreements(maps[: len(folds)], folds, maps[len(folds) :], classes)
+                    found[case.name] = [reason for reason in reasons if reason.suspicion >= at_least]
         return failed | found
 
+    def label_maps(self, scratch: Path, case: Case, ending: str) -> list[Path]:
+        """Return the label maps of a case that :meth:`reasons` compared: of each fold, then the mirrored one.
+
+        Args:
+            scratch: The folder that :meth:`reasons` wrote them into.
+            case: The case.
+            ending: File ending of label maps.
+        """
+        runs = sorted(int(place.name) for place in scratch.iterdir() if place.name.isdecimal())
+        folders = [*(scratch / str(run) for run in runs), *filter(None, [self.mirrored])]
+        return [folder / f"{case.name}{ending}" for folder in folders]
+
     def _predictor(self, model: Path, folds: Sequence[str] | None, *, mirroring: bool) -> Predictor:
-        return Predictor(model, folds, self.checkpoint, device=self.device, mirroring=mirroring, trust=self.trust)
+        return Predictor(
+            model,
+            folds,
+            self.checkpoint,
+            device=self.device,
+            step_size=self.step_size,
+            mirroring=mirroring,
+            trust=self.trust,
+        )
 
 
 @contextlib.contextmanager
@@ -158,7 +183,7 @@ def _disagreements(
             dice = _dice(masks[0], np.isin(labels, value))
             text = f"{name}: with and without mirroring overlap by a Dice of {dice:.2f} only"
             reasons.append(_reason(text, dice, name))
-    return [reason for reason in reasons if reason.suspicion >= SHOWN]
+    return reasons
 
 
 def _reason(text: str, dice: float, name: str) -> Reason:

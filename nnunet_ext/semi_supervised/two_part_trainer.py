@@ -23,6 +23,7 @@ class TwoPartTrainer(ExtTrainer):
     """
 
     checkpoints_halves = False
+    keeps_no_classes = "whose batches have unlabelled images"
     memory_remedy = (
         "Set the knob unlabelled.checkpoint_halves=true or a smaller unlabelled.batch_size, or plan with a smaller "
         "-gpu_memory_target, by a planner that counts this method's memory (-pl)."

@@ -6,6 +6,8 @@ from torch import Tensor
 
 from nnunet_ext.weights.roles import BACKGROUND, Roles
 
+HEAD_RULES = ("match", "fresh")
+
 
 def fitted_rows(fresh: Tensor, old: Tensor, theirs: Roles, ours: Roles) -> tuple[Tensor | None, str]:
     """Return a head's weight or bias with the rows of the labels or regions that the file knows, and what was done.

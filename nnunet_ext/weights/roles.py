@@ -9,6 +9,8 @@ from typing import Any
 BACKGROUND = "background"
 IGNORE = "ignore"
 PREVIOUS = "previous stage: "  # a channel of a cascade: one label that the stage before has predicted
+COLLECTION = "collection"  # key in plans: heads belong to tasks there, not to the labels of dataset.json
+TASK = "task"  # key in that block: a view, whose channels are those of dataset.json
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,34 @@ def roles_of(dataset_json: Mapping[str, Any], *, cascade: bool = False) -> Roles
     if cascade and channels is not None:
         channels = None if labels is None else (*channels, *(PREVIOUS + name for name in _label_names(labels)[1:]))
     return Roles(channels, None if labels is None else _outputs(labels))
+
+
+def roles_in(init_args: Any) -> Roles:
+    """Return the roles that the arguments of a trainer tell; what they do not tell is unknown.
+
+    Args:
+        init_args: As nnU-Net keeps them in a checkpoint, with ``plans``, ``configuration`` and ``dataset_json``.
+    """
+    arguments = init_args if isinstance(init_args, Mapping) else {}
+    plans, dataset_json = arguments.get("plans"), arguments.get("dataset_json")
+    if not isinstance(plans, Mapping) or not isinstance(dataset_json, Mapping):
+        return Roles()
+    roles = roles_of(dataset_json, cascade=_is_cascade(plans, arguments.get("configuration")))
+    if COLLECTION in plans:
+        return Roles(channels=roles.channels if TASK in plans[COLLECTION] else None)
+    return roles
+
+
+def _is_cascade(plans: Mapping[str, Any], configuration: Any) -> bool:
+    """Whether a configuration, or one that it inherits from, has a previous stage."""
+    configurations, seen = plans.get("configurations", {}), set()
+    while configuration in configurations and configuration not in seen:
+        seen.add(configuration)
+        block = configurations[configuration]
+        if "previous_stage" in block:
+            return block["previous_stage"] is not None
+        configuration = block.get("inherits_from")
+    return False
 
 
 def _channels(names: Any) -> tuple[str, ...] | None:

@@ -57,6 +57,7 @@ class Rules:
         source: Roles in the file's network.
         target: Roles in the network.
         channel_rule: One of :data:`nnunet_ext.weights.channels.CHANNEL_RULES`.
+        head_rule: One of :data:`nnunet_ext.weights.heads.HEAD_RULES`.
     """
 
     def __init__(
@@ -67,8 +68,10 @@ class Rules:
         source: Roles,
         target: Roles,
         channel_rule: str,
+        head_rule: str = "match",
     ) -> None:
         self.theirs = theirs
+        self._head_rule = head_rule
         self._ours, self._source, self._target, self._channel_rule = ours, source, target, channel_rule
         self._modules = dict(network.named_modules())
         self._our_names = {place.name for place in ours}
@@ -205,6 +208,8 @@ class Rules:
         """Fit the rows of a segmentation head."""
         if "seg_layers" not in entry.place.name.split(".") or value.ndim == 0:
             return value, ""
+        if self._head_rule == "fresh":
+            return None, "the rule for segmentation heads is 'fresh'"
         return fitted_rows(entry.value, value, self._source, self._target)
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.weights.channels import CHANNEL_RULES
+from nnunet_ext.weights.heads import HEAD_RULES
 from nnunet_ext.weights.places import Entry, Place, entries_of_file, entries_of_network
 from nnunet_ext.weights.roles import Roles
 from nnunet_ext.weights.rules import Decision, Rules, shape_of
@@ -94,6 +95,7 @@ def transfer(
     target: Roles | None,
     channel_rule: str = "match",
     adopted: Mapping[str, Any] | None = None,
+    head_rule: str = "match",
 ) -> Transfer:
     """Fill a network, in place, with what fits of another one's weights; docs/weights.md has the rules.
 
@@ -106,12 +108,13 @@ def transfer(
             (:func:`nnunet_ext.weights.channels.fitted_channels`).
         adopted: What :meth:`TaskNetwork.adopt` made of the weights. What it changed is taken first, what it left out is
             not offered at all.
+        head_rule: What segmentation heads do: "match" (:func:`nnunet_ext.weights.heads.fitted_rows`) or "fresh".
 
     Returns:
         Every tensor's fate.
 
     Raises:
-        UserError: No such ``channel_rule``.
+        UserError: No such ``channel_rule`` or ``head_rule``.
         ValueError: The weights have different values under two names of one tensor.
 
     Example:
@@ -132,10 +135,13 @@ def transfer(
     if channel_rule not in CHANNEL_RULES:
         legal = nearest(channel_rule, CHANNEL_RULES)
         raise UserError(f"channel_rule: expected a rule for input channels, got {channel_rule!r}. {legal}")
+    if head_rule not in HEAD_RULES:
+        legal = nearest(head_rule, HEAD_RULES)
+        raise UserError(f"head_rule: expected a rule for segmentation heads, got {head_rule!r}. {legal}")
     own = network.state_dict()
     ours = entries_of_network(own)
     theirs = entries_of_file(weights, ours)
-    rules = Rules(network, ours, theirs, source or Roles(), target or Roles(), channel_rule)
+    rules = Rules(network, ours, theirs, source or Roles(), target or Roles(), channel_rule, head_rule)
     decisions = {place: rules.decide(entry, adopted) for place, entry in ours.items()}
     filled: dict[str, Any] = {}
     fates: dict[str, Fate] = {}

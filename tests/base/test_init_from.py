@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from nnssl_checkpoint import adaptation_plan, network_of, write_nnssl
 from small_unet import small_unet
 from torch import nn
 
-from nnunet_ext.base.init_from import init_from, roles_in
+from nnunet_ext.base.init_from import init_from
 from nnunet_ext.errors import UserError
-from nnunet_ext.weights.roles import Roles
+from nnunet_ext.nnssl.encoder_weights import NOT_TAKEN
+from nnunet_ext.weights.roles import Roles, roles_in
 
 
 class Net(nn.Module):
@@ -162,6 +164,34 @@ def test_heads_and_channels_are_matched_by_the_names_in_both_trainers_arguments(
 
 
 @pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        ("by_name", "rows by name: background, b; new: Leber; not taken: a"),
+        ({"Leber": "a"}, ""),  # the very head
+        ("fresh", "the rule for segmentation heads is 'fresh'"),
+    ],
+)
+def test_which_class_is_which(classes, told, tmp_path):
+    old, new = small_unet(classes=3), small_unet(classes=3)
+    before = [tensor.clone() for tensor in (new.decoder.seg_layers[-1].bias, old.decoder.seg_layers[-1].bias)]
+    theirs = {"plans": PLANS, "configuration": "3d_fullres", "dataset_json": DATASET}
+    ours = theirs | {"dataset_json": DATASET | {"labels": {"background": 0, "Leber": 1, "b": 2}}}
+    torch.save({"network_weights": old.state_dict(), "init_args": theirs}, tmp_path / "old.pth")
+    done = init_from(new, str(tmp_path / "old.pth"), init_args=ours, classes=classes)
+    assert next(fate.reason for fate in done.fates if fate.tensor.endswith("seg_layers.1.bias")) == told
+    fresh, source = before
+    rows = {"fresh": fresh, "by_name": torch.stack((source[0], fresh[1], source[2]))}
+    assert torch.equal(new.decoder.seg_layers[-1].bias, rows.get(str(classes), source))
+
+
+def test_classes_of_a_collection_go_by_its_tasks(tmp_path):
+    network = small_unet()
+    torch.save({"network_weights": network.state_dict()}, tmp_path / "old.pth")
+    with pytest.raises(UserError, match=r"knob 'init_from_classes': expected 'by_name' for a collection.* got 'fresh'"):
+        init_from(network, str(tmp_path / "old.pth"), lambda content: dict(content["network_weights"]), None, "fresh")
+
+
+@pytest.mark.parametrize(
     ("configuration", "further"),
     [
         ("3d_fullres", 0),
@@ -188,3 +218,50 @@ def test_heads_of_a_collection_are_unknown_and_its_channels_are_those_of_a_view(
 @pytest.mark.parametrize("arguments", [None, [], {}, {"plans": PLANS}, {"plans": [], "dataset_json": DATASET}])
 def test_other_arguments_tell_nothing(arguments):
     assert roles_in(arguments) == Roles()
+
+
+def test_encoder_and_stem_of_a_network_that_nnssl_pre_trained(tmp_path):
+    """One channel for three; a decoder of the same shapes is not taken."""
+    old, new = network_of(), small_unet("resenc", convolutions=[1, 2, 2], channels=3)
+    before = {name: tensor.clone() for name, tensor in new.state_dict().items()}
+    done = init_from(new, str(write_nnssl(tmp_path / "nnssl.pth", old, adaptation_plan(old))))
+    stem = "encoder.stem.convs.0.conv.weight"
+    kinds = {fate.tensor: fate.kind for fate in done.fates if fate.kind != "unused"}
+    assert {kind for name, kind in kinds.items() if "encoder" in name and "stem" not in name} == {"loaded"}
+    assert {kind for name, kind in kinds.items() if "encoder" not in name} == {"fresh"}
+    assert (kinds[stem], new.state_dict()[stem].shape[1]) == ("mapped", 3)
+    assert torch.equal(new.state_dict()[stem], old.state_dict()[stem].repeat(1, 3, 1, 1, 1) / 3)
+    decoder = [name for name in kinds if "encoder" not in name]
+    assert all(torch.equal(new.state_dict()[name], before[name]) for name in decoder)
+    assert {fate.reason for fate in done.fates if fate.tensor in decoder} == {NOT_TAKEN}
+    counted = {fate.tensor for fate in done.fates} | {fate.source for fate in done.fates}
+    assert old.state_dict().keys() <= counted
+
+
+def test_more_channels_in_a_pre_training_than_here(tmp_path):
+    old, new = network_of(channels=2), small_unet("resenc", convolutions=[1, 2, 2])
+    init_from(new, str(write_nnssl(tmp_path / "nnssl.pth", old, adaptation_plan(old))))
+    stem = "encoder.stem.convs.0.conv.weight"
+    assert torch.equal(new.state_dict()[stem], old.state_dict()[stem].sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("kernel", [[1, 3, 3], [3, 3, 3]])
+def test_other_kernels_and_stages_than_those_of_a_pre_training(tmp_path, kernel):
+    old = network_of("plain", kernels=[kernel, [3, 3, 3], [3, 3, 3]])
+    new = small_unet(strides=[[1, 1, 1], [2, 2, 2]], features=(4, 6), convolutions=[1, 2])
+    done = init_from(new, str(write_nnssl(tmp_path / "nnssl.pth", old, adaptation_plan(old))))
+    kinds = {fate.tensor: fate.kind for fate in done.fates}
+    assert kinds["encoder.stages.0.0.convs.0.conv.weight"] == ("loaded" if kernel == [3, 3, 3] else "mapped")
+    assert (kinds["encoder.stages.1.0.convs.1.conv.weight"], kinds["encoder.stages.2.0.convs.0.conv.weight"]) == (
+        "loaded",
+        "unused",
+    )
+
+
+def test_a_transformer_of_nnssl_is_refused(tmp_path):
+    plan = {"key_to_encoder": "eva", "architecture_plans": {"arch_class_name": "PrimusM"}}
+    torch.save({"network_weights": {"eva.w": torch.zeros(1)}, "nnssl_adaptation_plan": plan}, tmp_path / "primus.pth")
+    with pytest.raises(
+        UserError, match=r"primus.pth: .* PrimusM, is no U-Net, and its weights fit none\. Take nnssl's "
+    ):
+        init_from(small_unet(), str(tmp_path / "primus.pth"))

@@ -8,6 +8,7 @@ import pytest
 
 from nnunet_ext.base import knobs
 from nnunet_ext.base.method import integer, methods, number, one_of, optional
+from nnunet_ext.base.trained_on import of_methods
 from nnunet_ext.errors import UserError
 
 pytestmark = pytest.mark.smoke
@@ -347,3 +348,20 @@ def test_changed():
 def test_legal_values(accepts, legal, illegal):
     assert [value for value in legal if not accepts(value)] == []
     assert [value for value in illegal if accepts(value)] == []
+
+
+def test_a_knob_whose_value_is_an_object_is_replaced_as_a_whole():
+    """It is no method's block, whose knobs are merged."""
+    p = plans(a={"nnunet_ext": {"init_from_classes": {"Leber": "liver"}}})
+    assert knobs.resolve(p, "a")["init_from_classes"] == {"Leber": "liver"}
+    p["nnunet_ext"] = {"init_from_classes": {"Milz": "spleen"}}
+    assert knobs.resolve(p, "a")["init_from_classes"] == {"Leber": "liver"}
+    knobs.put(p, {"init_from_classes": {"Niere": "kidney"}})
+    assert p["nnunet_ext"]["init_from_classes"] == {"Niere": "kidney"}
+    knobs.put(p, {"init_from_classes": "fresh"})
+    assert p["nnunet_ext"]["init_from_classes"] == "fresh"
+    assert of_methods({"init_from_classes": {"Leber": "liver"}, "ba_net": {}}) == {"ba_net": {}}
+    found = knobs.parse(['init_from_classes={"Leber": "liver"}'])
+    assert found == {"init_from_classes": {"Leber": "liver"}}
+    with pytest.raises(UserError, match=r"knob 'init_from_classes' expects 'by_name', 'fresh', or names of the source"):
+        knobs.parse(['init_from_classes={"Leber": 1}'])

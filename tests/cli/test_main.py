@@ -23,6 +23,7 @@ def test_overview_names_every_command(capsys, words):
         "check_parity",
         "plan_finetune",
         "qa",
+        "next_cases",
         "import_v1",
         "inspect",
     }

@@ -154,7 +154,7 @@ def ddp_steps(rank: int, store: str, words: list[str], given: str, out: str) -> 
     without_dropout(trainer.network)
     batch = start["batch"]
     half = batch | {
-        **{name: batch[name].chunk(2)[rank] for name in ("data", "unlabelled") if name in batch},
+        **{name: batch[name].chunk(2)[rank] for name in ("data", "unlabelled", "buffer") if name in batch},
         "target": _half(batch["target"], rank),
     }
     trainer.on_train_epoch_start()

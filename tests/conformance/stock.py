@@ -47,6 +47,7 @@ from nnunet_ext.collection.training.trainer import MultiTaskTrainer
 from nnunet_ext.foreign.checkpoint import read_foreign_checkpoint
 from nnunet_ext.methods.baseline.planner import CollectionLitePlanner, LitePlanner
 from nnunet_ext.methods.fine_tune.trainer import FineTuneTrainer
+from nnunet_ext.methods.sequential_fine_tuning.trainer import SequentialFineTuningTrainer
 from nnunet_ext.phantoms.dataset import write_phantom_dataset
 from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 
@@ -96,7 +97,8 @@ def trainers_of(kind: type) -> tuple[str, ...]:
 
 COLLECTION_TRAINERS = trainers_of(MultiTaskTrainer)
 SEMI_SUPERVISED_TRAINERS = trainers_of(SemiSupervisedTrainer)
-FINE_TUNING_TRAINERS = trainers_of(FineTuneTrainer)
+CHAIN_TRAINERS = trainers_of(SequentialFineTuningTrainer)  # they start from a model, and follow another one
+FINE_TUNING_TRAINERS = (*trainers_of(FineTuneTrainer), *CHAIN_TRAINERS)
 
 
 def dataset(data: str) -> str:
@@ -277,7 +279,8 @@ def train(trainer: str, data: str, configuration: str, fold: int | str = 0, *fla
 def source_named(trainer: str, data: str, configuration: str, plans: str, *flags: object) -> Iterator[None]:
     """``with source_named(...):`` plans name a model to start from, if the trainer demands one and they name none.
 
-    It is that of ``-pretrained_weights``, or nnU-Net's network of these plans with random weights.
+    It is that of ``-pretrained_weights``, or nnU-Net's network of these plans with random weights. A trainer of chains
+    follows another such network.
     """
     if trainer not in FINE_TUNING_TRAINERS:
         yield
@@ -289,6 +292,9 @@ def source_named(trainer: str, data: str, configuration: str, plans: str, *flags
     block = content.setdefault(knobs.BLOCK, {})
     if "init_from" not in block:
         block["init_from"] = str(given or _random_model(data, configuration, plans))
+    if trainer in CHAIN_TRAINERS:
+        task = {"task_model": str(_random_model(data, configuration, plans, seed=1))}
+        block["sequential_fine_tuning"] = task | block.get("sequential_fine_tuning", {})
     file.write_text(json.dumps(content))
     try:
         yield
@@ -297,7 +303,7 @@ def source_named(trainer: str, data: str, configuration: str, plans: str, *flags
 
 
 @functools.cache
-def _random_model(data: str, configuration: str, plans: str) -> Path:
+def _random_model(data: str, configuration: str, plans: str, seed: int = 0) -> Path:
     content = json.loads(_plans_file(dataset(data), plans).read_text())
     described = json.loads((folder("nnUNet_raw", data) / "dataset.json").read_text())
     manager = PlansManager(deepcopy(content))
@@ -305,9 +311,9 @@ def _random_model(data: str, configuration: str, plans: str) -> Path:
     channels = determine_num_input_channels(manager, of, described)
     heads = manager.get_label_manager(described).num_segmentation_heads
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         network = nnUNetTrainer.build_network_architecture(manager, of, channels, heads, True)
-    file = Path(os.environ["nnUNet_results"]).parent / "sources" / f"{data} {configuration} {plans}.pth"
+    file = Path(os.environ["nnUNet_results"]).parent / "sources" / f"{data} {configuration} {plans} {seed}.pth"
     file.parent.mkdir(exist_ok=True)
     arguments = {"plans": content, "configuration": configuration, "dataset_json": described}
     torch.save({"network_weights": network.state_dict(), "init_args": arguments}, file)
@@ -386,9 +392,14 @@ def initialized(
 ) -> tuple[nnUNetTrainer, dict[str, Any]]:
     """Return a trainer that is ready for a step, dropout apart, and a real batch."""
     number = str(prepare_for(trainer, data))
-    ready = get_trainer_from_args(number, configuration, 0, trainer, plans, False, torch.device("cpu"))
+    with source_named(trainer, data, configuration, plans):
+        ready = get_trainer_from_args(number, configuration, 0, trainer, plans, False, torch.device("cpu"))
     ready.initialize()
-    batch = next(batch for batch in ready.get_dataloaders()[0] if batch.get("task", 1) == 1)  # 0 is the companion's
+    loaders = ready.get_dataloaders()
+    batch = next(batch for batch in loaders[0] if batch.get("task", 1) == 1)  # 0 is the companion's
+    if "buffer" in batch:  # of other data, whose labels are not the network's
+        buffer = torch.cat((batch["data"], batch["buffer"]))
+        batch = {**next(loaders[1]), "buffer": buffer, "step": batch["step"]}
     ready.set_deep_supervision_enabled(ready.enable_deep_supervision)
     ready.network.train()
     without_dropout(ready.network)

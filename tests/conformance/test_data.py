@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from stock import (
+    CHAIN_TRAINERS,
     SEMI_SUPERVISED_TRAINERS,
     check_predicted_and_evaluate,
     check_trained,
@@ -103,7 +104,7 @@ def planned_by(planner: str, dataset: str) -> str:
 def test_cascade(trainer: str, labels: str, tmp_path: Path, refuses: Any) -> None:
     name = prepare_cascade(trainer, labels)
     check_trained(trained(trainer, labels, "3d_lowres", "all", plans=name))
-    if trainer in SEMI_SUPERVISED_TRAINERS:
+    if trainer in (*SEMI_SUPERVISED_TRAINERS, *CHAIN_TRAINERS):
         with refuses(UserError, match="expected a configuration of one stage"):
             train(trainer, labels, "3d_cascade_fullres", plans=name)
         return

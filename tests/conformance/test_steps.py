@@ -22,6 +22,7 @@ from stock import (
     prepare_for,
     read_checkpoint,
     read_plans,
+    source_named,
     variant,
     write_plans,
 )
@@ -68,18 +69,19 @@ def test_ddp(
     plans = variant(trainer, labels, "LiteOnePass", lefed={"passes": 1})  # rounding grows from step to step
     joined, batch = initialized(trainer, labels, configuration, plans)
     start, out = tmp_path / "start.pth", tmp_path / "out"
-    given = {name: batch[name] for name in ("data", "target", "task", "unlabelled", "step") if name in batch}
+    given = {name: batch[name] for name in ("data", "target", "task", "unlabelled", "buffer", "step") if name in batch}
     torch.save({"weights": joined.network.state_dict(), "batch": given}, start)
     loss = float(joined.train_step(batch)["loss"])
 
     words = [str(prepare_for(trainer, labels)), configuration, trainer, plans]
-    ranks = [
-        children.start(children.ddp_steps, rank, str(tmp_path / "store"), words, str(start), str(out))
-        for rank in (0, 1)
-    ]
-    for rank in ranks:
-        rank.join(120)
-        assert rank.exitcode == 0
+    with source_named(trainer, labels, configuration, plans):
+        ranks = [
+            children.start(children.ddp_steps, rank, str(tmp_path / "store"), words, str(start), str(out))
+            for rank in (0, 1)
+        ]
+        for rank in ranks:
+            rank.join(120)
+            assert rank.exitcode == 0
 
     found = [torch.load(f"{out}.{rank}") for rank in (0, 1)]
     assert sum(rank["loss"] for rank in found) / 2 == pytest.approx(loss, rel=1e-3), SPLIT

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from nnssl_checkpoint import adaptation_plan, network_of, write_nnssl
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from small_model import LINEAR
 from small_unet import planned_unet
 
 from nnunet_ext.fine_tuning.own_plans import OwnPlans
+from nnunet_ext.fine_tuning.source.read_source import read_source
 from nnunet_ext.fine_tuning.source.source_model import SourceModel
 
 STRIDES = [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 2, 2]]  # divisor 4 x 8 x 8
@@ -98,6 +100,19 @@ def source() -> Callable[..., SourceModel]:
         tensors = weights_of(plans, len(channels or (1,))) if weights is None else weights
         axes = tuple(range(len(plans["configurations"][name]["patch_size"]))) if mirroring is ALL else mirroring
         return SourceModel(Path("source.pth"), plans, name, description, tensors, trainer, axes)
+
+    return make
+
+
+@pytest.fixture
+def pretrained(tmp_path: Path) -> Callable[..., SourceModel]:
+    """Make a source of an encoder that nnssl pre-trained; arguments change its adaptation plan."""
+
+    def make(network: Any = None, **changes: Any) -> SourceModel:
+        network = network or network_of()
+        return read_source(
+            [write_nnssl(tmp_path / "nnssl.pth", network, adaptation_plan(network, **changes))], tmp_path
+        )
 
     return make
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from nnunet_ext.errors import UserError
 from nnunet_ext.fine_tuning.classes import decide_classes
 from nnunet_ext.weights.heads import fitted_rows
 from nnunet_ext.weights.roles import roles_of
@@ -40,6 +41,19 @@ def test_no_head_is_taken(source, own, labels, why):
     decision = decide(source(), own, labels=labels)
     assert decision.why == f"labels have them; none of the source's heads is taken: {why}"
     assert decision.warning == f"classes: no segmentation head of the source is taken ({why}); all start at random"
+
+
+def test_renamed_and_fresh(source, own):
+    """As asked, and without a warning."""
+    mine = own(labels={"background": 0, "Leber": 1, "lesion": 2})
+    decision = decide_classes(source(), mine, "3d_fullres", {"Leber": "organ"})
+    told = "rows by name: background, Leber; new: lesion; not taken: vessel; Leber is its organ"
+    assert decision.why == f"labels have them; of the source's heads, {told}"
+    decision = decide_classes(source(), mine, "3d_fullres", "fresh")
+    assert decision.row() == ("classes", "Leber, lesion", "as asked: no row of the source's heads is taken")
+    assert decision.warning == ""
+    with pytest.raises(UserError, match=r"--rename_classes: unknown class 'liver' of the source. Legal: organ, vessel"):
+        decide_classes(source(), mine, "3d_fullres", {"Leber": "liver"})
 
 
 def test_a_view_s_rows_are_those_of_its_collection(source, own):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from nnssl_checkpoint import network_of
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -136,3 +137,55 @@ def test_the_size_of_images_is_that_of_the_axes_in_order(source, own):
     mine = own(LitePlanner, spacing=(1.0, 1.0, 2.5), shape=(60, 50, 2))
     found = FineTuningPlans.make(source(), mine, "FineTunePlans", Wanted(spacing="target"))
     assert found.plans["configurations"]["3d_fullres"]["patch_size"][0] == 4
+
+
+def test_an_encoder_that_nnssl_pre_trained(made, pretrained):
+    """Every decision has its reason; nnU-Net builds the network that the encoder fits."""
+    model = pretrained()
+    found = made(model)
+    rows = {decision.what: decision for decision in found.decisions}
+    assert rows["network"].row() == (
+        "network",
+        "ResidualEncoderUNet, 3 stages, 4 to 8 features",
+        "kept from the source because its encoder and stem were pre-trained without labels (by nnssl's "
+        "BaseMAETrainer_BS8); decoder and heads start at random, as in nnU-Net's own fine-tuning of such weights",
+    )
+    assert rows["network"].warning.endswith(
+        "recipe for such weights, and its long one is --set num_epochs=1000 warm_up=0.05"
+    )
+    assert rows["patch size"].why.endswith(
+        "; the pre-training recommends 160 x 160 x 160, which --patch_size source takes"
+    )
+    assert rows["transposition"].value == [0, 1, 2]
+    assert rows["spacing (mm)"].why.startswith("the source's, 1 x 1 x 1, differs by a factor of 2.5 along an axis")
+    assert rows["channels"].why == (
+        "images have them; the pre-training had one of any kind, whose kernels each of yours gets, divided by 2"
+    )
+    assert (rows["classes"].warning, rows["classes"].why) == (
+        "",
+        "labels have them; a pre-training has no classes, so all heads start at random",
+    )
+    assert (rows["mirroring"].value, rows["mirroring"].origin) == ([0, 1, 2], "both")
+    assert found.plans[BLOCK]["dataset"] == "Dataset745_OpenMind"
+    plans = PlansManager(json.loads(json.dumps(found.plans)))
+    own = nnUNetTrainer.build_network_architecture(
+        plans, plans.get_configuration("3d_fullres"), 1, 3, True
+    ).state_dict()
+    assert all(own[name].shape == tensor.shape for name, tensor in model.weights.items())
+    entry = made(model, patch_size="source", spacing="source", normalization="source").plans["configurations"][
+        "3d_fullres"
+    ]
+    assert (entry["patch_size"], entry["spacing"]) == ([160] * 3, [1.0] * 3)
+    assert entry["normalization_schemes"] == ["ZScoreNormalization"] * 2
+
+
+def test_a_pre_training_of_two_channels(made, pretrained):
+    model = pretrained(network_of(channels=2), pretrain_num_input_channels=2)
+    rows = {decision.what: decision for decision in made(model).decisions}
+    assert "the source's (in its own order) are matched by name" in rows["channels"].why
+    assert rows["normalization of 'T2'"].origin == "both"
+
+
+def test_data_of_one_channel_for_a_pre_training(own, pretrained):
+    rows = {each.what: each for each in FineTuningPlans.make(pretrained(), own(), "FineTunePlans", Wanted()).decisions}
+    assert rows["channels"].why == "images have them; the pre-training had one of any kind"

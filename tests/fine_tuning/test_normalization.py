@@ -110,3 +110,12 @@ def test_what_the_user_says(source, own):
 )
 def test_matches(theirs, mine, number, expected):
     assert match_channels(theirs, mine, number) == expected
+
+
+def test_a_pre_training_of_one_channel_is_one_for_every_channel(pretrained, own):
+    mine = own(channels=("T1", "CT"))
+    one, ct = decide(pretrained(use_mask_for_norm=[True]), mine)
+    assert summary([one, ct]) == [(Z, True, 100.0, "source"), (CT, False, 100.0, "target")]
+    assert "ZScoreNormalization of its own is another scheme; --normalization source takes it" in ct.decision.warning
+    assert [each.scheme for each in decide(pretrained(), mine, "source")] == [Z, Z]
+    assert decide(pretrained(), mine)[0].decision.origin == "both"

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from nnssl_checkpoint import adaptation_plan, network_of, write_nnssl
 
 from nnunet_ext.errors import UserError
+from nnunet_ext.fine_tuning.source.read_source import read_source
 from nnunet_ext.fine_tuning.source_network import SourceNetwork
 
 
@@ -72,3 +74,52 @@ def test_memory_is_counted_with_the_network_channels_and_labels(source, own):
     flat = SourceNetwork(source(configuration="2d", spacing=(1.0, 1.0)))
     stock = mine.planner.static_estimate_VRAM_usage((32, 32), 1, 2, *flat._arguments)
     assert flat.samples((32, 32), mine) == pytest.approx(85_000_000 / 2 / stock * 12)
+
+
+def test_the_whole_encoder_of_a_pre_training(pretrained):
+    """The decoder is not expected in the weights."""
+    network = SourceNetwork(pretrained())
+    assert network.divisor == (4, 4, 4)
+    assert {name.split(".")[0] for name in network.misfits} == {"decoder"}
+    SourceNetwork(pretrained(network_of("plain")))
+    SourceNetwork(pretrained(network_of(channels=2), pretrain_num_input_channels=2))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (
+            {"features_per_stage": [4, 6, 9]},
+            "found encoder.stages.2.blocks.0.conv1.conv.weight with (8, 6, 3, 3, 3) in the",
+        ),
+        (
+            {"n_blocks_per_stage": [1, 2, 3]},
+            "found encoder.stages.2.blocks.2.conv1.conv.weight with nothing in the file, ",
+        ),
+        (
+            {"n_blocks_per_stage": [1, 2, 1]},
+            "found encoder.stages.2.blocks.1.conv1.conv.weight with (8, 8, 3, 3, 3) in the",
+        ),
+        (
+            {"n_stages": 4},
+            "expected a network that dynamic_network_architectures.architectures.unet.ResidualEncoderUNet can",
+        ),
+    ],
+)
+def test_an_adaptation_plan_of_another_network(pretrained, change, text):
+    network = network_of()
+    described = adaptation_plan(network)["architecture_plans"]
+    described["arch_kwargs"] |= change
+    with pytest.raises(UserError) as error:
+        SourceNetwork(pretrained(network, architecture_plans=described))
+    assert text in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_tensors_that_are_missing_in_a_pre_training(tmp_path):
+    network = network_of()
+    name = "encoder.stages.1.blocks.0.conv2.norm.weight"
+    weights = {key: value for key, value in network.state_dict().items() if key != name}
+    file = write_nnssl(tmp_path / "a.pth", network, adaptation_plan(network), network_weights=weights)
+    with pytest.raises(UserError, match=rf"found {name} with nothing in the file, \(6,\) in the network. Take"):
+        SourceNetwork(read_source([file], tmp_path))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from nnunet_ext.errors import UserError
 from nnunet_ext.fine_tuning.spacing import decide_spacing
 
 
@@ -62,3 +63,16 @@ def test_2d_leaves_the_distance_of_slices(source, own):
     flat = source(configuration="2d", spacing=(1.2, 0.9))
     decision, full = decide_spacing(flat, own(), "2d", (0, 1, 2))
     assert (decision.origin, decision.value, full) == ("source", [1.2, 0.9], [2.5, 1.2, 0.9])
+
+
+def test_a_pre_training_on_images_that_were_not_resampled(pretrained, own):
+    mine, model = own(), pretrained(spacing_style="noresample")
+    decision, full = decide_spacing(model, mine, "3d_fullres", (0, 1, 2))
+    assert (decision.origin, decision.value, full) == ("target", [2.5, 1.0, 1.0], [2.5, 1.0, 1.0])
+    assert decision.why == "the source's adaptation plan names no spacing that all its images were resampled to"
+    decision, _ = decide_spacing(model, mine, "3d_fullres", (0, 1, 2), [5.0, 2.0, 2.0])
+    assert (decision.origin, decision.value, decision.warning) == ("flag", [5.0, 2.0, 2.0], "")
+    with pytest.raises(
+        UserError, match="--spacing source: the source's adaptation plan names no spacing that all its images"
+    ):
+        decide_spacing(model, mine, "3d_fullres", (0, 1, 2), "source")

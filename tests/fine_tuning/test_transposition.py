@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nnunetv2.paths as paths
 import pytest
+from nnssl_checkpoint import network_of
 
 from nnunet_ext.errors import UserError
 from nnunet_ext.fine_tuning.transposition import decide_transposition
@@ -118,3 +119,15 @@ def test_another_order_than_the_source_s_is_a_warning(source, own):
 def test_an_axis_twice(source, own):
     with pytest.raises(UserError, match=r"--transpose 0 1 1: expected 0, 1 and 2 in some order"):
         decide_transposition(source(), own(), "3d_fullres", [0, 1, 1])
+
+
+def test_a_pre_training_whose_kernels_differ_between_axes_and_that_has_no_spacing(pretrained, own):
+    network = network_of(strides=[[1, 1, 1], [1, 2, 2], [2, 2, 2]])
+    model = pretrained(network, spacing_style="noresample", transpose_forward=[1, 0, 2])
+    mine = own(**THICK)
+    for spacing in (None, "source"):
+        decision = decide_transposition(model, mine, "3d_fullres", None, spacing)
+        assert (decision.value, decision.origin) == ([2, 0, 1], "target")
+        assert decision.why.endswith("and the source's was unknown")
+    equal = pretrained(transpose_forward=[1, 0, 2], spacing_style="noresample")
+    assert decide_transposition(equal, mine, "3d_fullres").value == [1, 0, 2]

@@ -121,6 +121,8 @@ def test_a_folder(write_model, tmp_path):
     assert list(json.loads(description)) == ["channel_names", "labels", "numTraining", "file_ending"]
     assert json.loads((out / "plans.json").read_text()) == json.loads((model / "plans.json").read_text())
     assert len(predictor.predict_folder(tmp_path / "images", out, show_progress=False)) == 3
+    results = predictor.predict_folder(tmp_path / "images", out, only=("c", "b"), parts=2, part=1, show_progress=False)
+    assert [result.name for result in results] == ["c"]
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nnunet_ext.quality import assessment
+from nnunet_ext.quality.assessment import Assessment
 from nnunet_ext.quality.case_quality import suspicious_first
 from nnunet_ext.quality.grid import Grid
+from nnunet_ext.quality.model_files import ModelFiles
 from nnunet_ext.quality.picture import picture, picture_side
 from nnunet_ext.quality.reason import THRESHOLD
 
@@ -102,6 +104,14 @@ def test_a_clean_set_has_no_reason_above_the_threshold(torsos):
     assert len(found) == 22
     assert {case.name: case.reasons for case in found.values() if case.is_suspicious} == {}
     assert all(case.sizes["liver"] > 1 and case.picture and not case.failed for case in found.values())
+
+
+def test_only_the_cases_that_are_named(torsos):
+    model = ModelFiles.read(torsos.model)
+    torsos.prediction("new_03").unlink()
+    folders = torsos.root / "images", torsos.root / "predictions"
+    found = Assessment(model, []).of_folder(*folders, only={"new_01", "new_03"}, show_progress=False)
+    assert [(case.name, case.failed) for case in found] == [("new_01", False), ("new_03", True)]
 
 
 def test_planted_faults_come_first_with_their_reasons(torsos):

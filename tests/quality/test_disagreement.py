@@ -70,6 +70,57 @@ def test_folds_and_mirroring(tmp_path, cases):
     assert {reason.text.split(":")[1][:6] for reason in chosen["b"]} == {" with "}
 
 
+def test_every_reason_where_all_are_asked_for(tmp_path, cases):
+    model = write_small_model(tmp_path / "results")
+    shutil.copytree(model / "fold_0", model / "fold_1")  # agrees with the first
+    scratch = tmp_path / "every"
+    scratch.mkdir()
+    repetition = Repetition(model, device="cpu")
+    reasons = repetition.reasons(cases, CLASSES, scratch, at_least=0, show_progress=False)
+    assert [reason.text for reason in reasons["a"]][::2] == [
+        f"{name}: folds 0 and 1 overlap by a Dice of 1.00 only" for name in CLASSES
+    ]
+    assert all(len(each) == 2 * len(CLASSES) for each in reasons.values())
+    strong = [reason for reason in reasons["a"] if reason.suspicion >= 0.25]
+    assert strong == found(model, cases, tmp_path)["a"]
+
+
+def test_the_label_maps_that_were_compared(tmp_path, cases):
+    model = write_small_model(tmp_path / "results", folds=range(11))
+    found(model, cases, tmp_path)
+    files = Repetition(model).label_maps(tmp_path / "scratch", cases[1], ".nii.gz")
+    # ten folds and one, then mirroring
+    assert files == [tmp_path / "scratch" / str(number) / "b.nii.gz" for number in range(12)]
+    assert all(file.is_file() for file in files)
+
+
+def test_mirrored_label_maps_that_are_there_are_taken(tmp_path, cases):
+    model = write_small_model(tmp_path / "results")
+    expected = found(model, cases, tmp_path)
+    mirrored = tmp_path / "mirrored"
+    (tmp_path / "scratch" / "1").rename(mirrored)
+    reasons = found(model, cases, tmp_path, mirrored=mirrored)
+    assert reasons == expected
+    assert any(reasons.values())
+    assert [place.name for place in (tmp_path / "scratch").iterdir()] == ["0"]
+    files = Repetition(model, mirrored=mirrored).label_maps(tmp_path / "scratch", cases[0], ".nii.gz")
+    assert files == [tmp_path / "scratch" / "0" / "a.nii.gz", mirrored / "a.nii.gz"]
+
+
+def test_the_step_of_the_window(tmp_path, cases, monkeypatch):
+    model = write_small_model(tmp_path / "results")
+    steps = []
+
+    class Noted(Predictor):
+        def __init__(self, *arguments, **options):
+            steps.append(options["step_size"])
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setattr(disagreement, "Predictor", Noted)
+    found(model, cases, tmp_path, step_size=0.7)
+    assert steps == [0.7, 0.7]
+
+
 def test_a_zip_file(tmp_path, cases):
     model = write_small_model(tmp_path / "results", folds=(0, 1))
     file = shutil.make_archive(str(tmp_path / "model"), "zip", tmp_path / "results")

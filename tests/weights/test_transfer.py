@@ -612,3 +612,10 @@ def test_the_examples_in_docstrings_run(module):
     failed, run = doctest.testmod(importlib.import_module(f"nnunet_ext.weights.{module}"))
     assert failed == 0
     assert run > 0
+
+
+def test_an_unknown_rule_for_heads_is_refused():
+    with pytest.raises(
+        UserError, match=r"head_rule: expected a rule for segmentation heads, got 'frsh'\. Did you mean"
+    ):
+        transfer(small_unet(), {}, source=None, target=None, head_rule="frsh")

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from nnunet_ext.errors import UserError
 
 DEVICES = ("cpu", "cuda", "mps")
+SIDES = ("source", "target")
 TRUST = "unpickle everything the checkpoint asks for; it may run code: only for files whose maker you know"
 
 
@@ -99,6 +100,55 @@ def folder(text: str) -> Path:
     if not path.exists():
         raise argparse.ArgumentTypeError(f"expected a folder, found none at {text}")
     return path
+
+
+def side_or_numbers(
+    flag: str, words: Sequence[str] | None, read: Callable[[str], Any], counts: Sequence[int]
+) -> str | list[Any] | None:
+    """Read ``source``, ``target`` or numbers.
+
+    Args:
+        flag: For messages.
+        words: What is after it; None: nothing.
+        read: The type of a number.
+        counts: How many numbers there may be.
+
+    Raises:
+        UserError: It is something else.
+    """
+    if words is None:
+        return None
+    if len(words) == 1 and words[0] in SIDES:
+        return words[0]
+    if len(words) not in counts or any(word in SIDES for word in words):
+        raise UserError(
+            f"{flag} {' '.join(words)}: expected source, target or {' or '.join(map(str, counts))} numbers. Correct it."
+        )
+    try:
+        return [read(word) for word in words]
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f"{flag}: {error}. Correct it.") from error
+
+
+def pairs(flag: str, words: Sequence[str]) -> dict[str, str]:
+    """Read ``NAME=OTHER``, each side once.
+
+    Args:
+        flag: For messages.
+        words: What is after it.
+
+    Raises:
+        UserError: It is something else.
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, other = word.partition("=")
+        if not (name and equals and other) or name in found or other in found.values():
+            raise UserError(
+                f"{flag} {' '.join(words)}: expected NAME=OTHER with each name once, got {word!r}. Correct it."
+            )
+        found[name] = other
+    return found
 
 
 def check_words(words: Sequence[str], kinds: Mapping[str, Callable[[str], Any]]) -> None:

@@ -6,13 +6,15 @@ cannot be read.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.files.json_file import read_json
+from nnunet_ext.files.json_file import read_json, whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,28 @@ def remove_broken_fingerprint(file: Path) -> None:
     if file.is_file() and not is_whole_fingerprint(file):
         logger.warning("%s was cut short and is extracted again.", file)
         file.unlink()
+
+
+@contextlib.contextmanager
+def unchanged(file: Path) -> Iterator[None]:
+    """``with unchanged(file):`` undo what planning does to a file, which need not exist."""
+    content = file.read_bytes() if file.is_file() else None
+    try:
+        yield
+    finally:
+        if content is None:
+            file.unlink(missing_ok=True)
+        else:
+            with whole_file(file) as partial:
+                partial.write_bytes(content)
+
+
+def descendants(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
+    """Return the configurations of a user's own that inherit from one, directly or not."""
+    found, entries = {configuration}, plans["configurations"]
+    while new := {name for name, entry in entries.items() if entry.get("inherits_from") in found} - found:
+        found |= new
+    return {name: entry for name, entry in entries.items() if name in found and name != configuration}
 
 
 def _read(file: Path) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,21 +12,26 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from nnunet_ext import sockets
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.data import plan_collection
-from nnunet_ext.cli.data.earlier_planning import earlier_plans
+from nnunet_ext.cli.data.earlier_planning import descendants, earlier_plans, unchanged
 from nnunet_ext.cli.data.plan_and_preprocess import PlanAndPreprocess
 from nnunet_ext.cli.data.preprocess import STOCK_RESAMPLING
 from nnunet_ext.data.plans_file import check_plans_name
 from nnunet_ext.errors import UserError
-from nnunet_ext.files.json_file import whole_file, write_json
+from nnunet_ext.files.json_file import write_json
 from nnunet_ext.stock import folders
 
 if TYPE_CHECKING:
     from nnunet_ext.fine_tuning.fine_tuning_plans import FineTuningPlans, Wanted
     from nnunet_ext.fine_tuning.source.source_model import SourceModel
+    from nnunet_ext.weights.class_matching import ClassMatching
 
-SIDES = ("source", "target")
 TRAINER, CONTROL = "FineTuneTrainer", "NNUNetBaselineTrainer"
 METHOD = "fine_tune"  # key of its card
+DECIDED = {
+    "init_from": "the model after --from is it",
+    "mirror_axes": "--mirror_axes decides it",
+    "init_from_classes": "--keep_classes and --rename_classes decide it",
+}
 
 
 @dataclass
@@ -53,6 +57,8 @@ class PlanFinetune(PlanAndPreprocess):
     normalization: str | None = None
     transpose: list[str] | None = None
     mirror_axes: list[str] | None = None
+    keep_classes: bool = True
+    rename_classes: list[str] = field(default_factory=list)
     dry_run: bool = False
     json: Path | None = None
     _model: SourceModel | None = field(default=None, init=False, repr=False)
@@ -83,9 +89,13 @@ class PlanFinetune(PlanAndPreprocess):
         add("--spacing", nargs="+", metavar="MM", help=f"{sides}: mm, three, in the axis order of your images")
         add("--patch_size", nargs="+", metavar="VOXELS", help=f"{sides}: one for each axis, in the order of the plans")
         add("--batch_size", type=options.whole(1), help="samples of a batch")
-        add("--normalization", choices=SIDES, help="of all channels: the model's, or that of your own plans")
+        add("--normalization", choices=options.SIDES, help="of all channels: the model's, or that of your own plans")
         add("--transpose", nargs="+", metavar="AXIS", help=f"{sides}: the image's axes in the order of the plans")
         add("--mirror_axes", nargs="*", metavar="AXIS", help=f"{sides}: axes of a patch, in the order of the plans")
+        keep = argparse.BooleanOptionalAction
+        add("--keep_classes", action=keep, default=True, help="take the model's head rows for classes of its names")
+        rename = "which of your classes is which of the model's, if names differ"
+        add("--rename_classes", nargs="+", default=[], metavar="YOURS=MODELS", help=rename)
         add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="knobs to write into the plans")
         add("--dry_run", action="store_true", help="print the table only: no plans, no preprocessing")
         add("--json", type=options.new_or_file, help="also write the decisions to this file")
@@ -118,7 +128,7 @@ class PlanFinetune(PlanAndPreprocess):
 
     def _check_options(self) -> None:
         check_plans_name(self.plans_name, "-p")
-        for knob, why in (("init_from", "the model after --from is it"), ("mirror_axes", "--mirror_axes decides it")):
+        for knob, why in DECIDED.items():
             if any(word.startswith(f"{knob}=") for word in self.set):
                 raise UserError(f"--set {knob}: expected other knobs, because {why}. Leave it out.")
         raw = folders.dataset("nnUNet_raw", self.d[0])
@@ -163,13 +173,23 @@ class PlanFinetune(PlanAndPreprocess):
 
         return Wanted(
             configuration=self.configuration,
-            spacing=_choice("--spacing", self.spacing, options.real(0), (3,)),
-            patch_size=_choice("--patch_size", self.patch_size, options.whole(1), (2, 3)),
+            spacing=options.side_or_numbers("--spacing", self.spacing, options.real(0), (3,)),
+            patch_size=options.side_or_numbers("--patch_size", self.patch_size, options.whole(1), (2, 3)),
             batch_size=self.batch_size,
             normalization=self.normalization,
-            transpose=_choice("--transpose", self.transpose, options.whole(0, 2), (3,)),
-            mirror_axes=_choice("--mirror_axes", self.mirror_axes, options.whole(0, 2), (0, 1, 2, 3)),
+            transpose=options.side_or_numbers("--transpose", self.transpose, options.whole(0, 2), (3,)),
+            mirror_axes=options.side_or_numbers("--mirror_axes", self.mirror_axes, options.whole(0, 2), (0, 1, 2, 3)),
+            classes=self._matching(),
         )
+
+    def _matching(self) -> ClassMatching:
+        """Return the value of the knob ``init_from_classes``."""
+        from nnunet_ext.weights.class_matching import BY_NAME, FRESH
+
+        if self.rename_classes and not self.keep_classes:
+            raise UserError("--rename_classes: expected --keep_classes, got --no-keep_classes. Leave one of them out.")
+        renamed = options.pairs("--rename_classes", self.rename_classes)
+        return renamed or (BY_NAME if self.keep_classes else FRESH)
 
     def _plan(self, number: int, planner: type, place: Path, block: dict[str, Any], members: list[Path]) -> str:
         """Decide, print the table, and write plans and weights; the name of the plans."""
@@ -178,7 +198,7 @@ class PlanFinetune(PlanAndPreprocess):
 
         assert self._model is not None
         memory = {} if self.gpu_memory_target is None else {"gpu_memory_target_in_gb": self.gpu_memory_target}
-        with _unchanged(place / "dataset.json") if self.dry_run else contextlib.nullcontext():
+        with unchanged(place / "dataset.json") if self.dry_run else contextlib.nullcontext():
             own = OwnPlans(place.name, planner, self.plans_name, preprocessor_name=self.preprocessor_name, **memory)
         made = FineTuningPlans.make(self._model, own, self.plans_name, self._wanted())
         self.c = [made.configuration]
@@ -218,12 +238,13 @@ class PlanFinetune(PlanAndPreprocess):
         plans = made.plans
         plans.pop(knobs.BLOCK, None)  # a planner's recipe is one for trainings from scratch
         if before is not None:
-            plans["configurations"] |= _descendants(before, made.configuration)
+            plans["configurations"] |= descendants(before, made.configuration)
             knobs.carry_over(before, plans)
         strategy = {METHOD: {"strategy": "all"}} if METHOD in methods() else {}
         carried = plans.get(knobs.BLOCK, {}).get(METHOD, {})
         knobs.put(plans, {} if "strategy" in carried else strategy)
-        decided = {"init_from": str((folder / NAME).absolute()), "mirror_axes": made.mirror_axes}
+        decided: dict[str, Any] = {"init_from": str((folder / NAME).absolute()), "mirror_axes": made.mirror_axes}
+        decided["init_from_classes"] = self._matching()
         knobs.put(plans, decided | block)
         if self._trainer(number) != TRAINER and METHOD in methods():  # FineTuneTrainer has the recipe itself
             card, named = methods()[METHOD], plans[knobs.BLOCK].get("optimizer")
@@ -234,6 +255,21 @@ class PlanFinetune(PlanAndPreprocess):
         write_source_copy(self._model, folder)
         write_json(file, plans)
         print(f"{file} written, with a copy of the weights in {folder}")
+
+    def _preprocess(self, number: int, plans_name: str) -> None:
+        """Preprocess, and tell of classes of the model that nobody annotated."""
+        from nnunet_ext.fine_tuning.missing_classes import missing_classes
+
+        super()._preprocess(number, plans_name)
+        assert self._model is not None
+        plans, place = folders.plans(number, plans_name), folders.dataset("nnUNet_preprocessed", number)
+        folder = place / plans["configurations"][self.c[0]]["data_identifier"]
+        description = folders.read_json(place / "dataset.json")
+        if names := missing_classes(self._model, plans, self.c[0], description, folder):
+            print(
+                f"WARNING: classes: the model knows {', '.join(names)}, not annotated (in all cases); training "
+                f"would unlearn them. To keep them, add --set {METHOD}.keep_unannotated=true"
+            )
 
     def _commands(self, number: int, configuration: str) -> list[str]:
         """Return the commands that train and predict."""
@@ -258,43 +294,3 @@ class PlanFinetune(PlanAndPreprocess):
             return general
         needs_more = any("unlabelled images" in card.supports for card in methods().values() if name in card.trainers)
         return general if needs_more and not has_unlabelled(folders.dataset("nnUNet_raw", number)) else name
-
-
-def _choice(
-    flag: str, words: Sequence[str] | None, read: Callable[[str], Any], counts: Sequence[int]
-) -> str | list[Any] | None:
-    """Read ``source``, ``target`` or numbers."""
-    if words is None:
-        return None
-    if len(words) == 1 and words[0] in SIDES:
-        return words[0]
-    if len(words) not in counts or any(word in SIDES for word in words):
-        raise UserError(
-            f"{flag} {' '.join(words)}: expected source, target or {' or '.join(map(str, counts))} numbers. Correct it."
-        )
-    try:
-        return [read(word) for word in words]
-    except argparse.ArgumentTypeError as error:
-        raise UserError(f"{flag}: {error}. Correct it.") from error
-
-
-@contextlib.contextmanager
-def _unchanged(file: Path) -> Iterator[None]:
-    """Undo what planning does to a file."""
-    content = file.read_bytes() if file.is_file() else None
-    try:
-        yield
-    finally:
-        if content is None:
-            file.unlink(missing_ok=True)
-        else:
-            with whole_file(file) as partial:
-                partial.write_bytes(content)
-
-
-def _descendants(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
-    """Return the configurations of a user's own that inherit from one, directly or not."""
-    found, entries = {configuration}, plans["configurations"]
-    while new := {name for name, entry in entries.items() if entry.get("inherits_from") in found} - found:
-        found |= new
-    return {name: entry for name, entry in entries.items() if name in found and name != configuration}

@@ -20,6 +20,8 @@ class TaskNetworkTrainer(ExtTrainer):
     A method builds its network in :meth:`task_network_on`.
     """
 
+    keeps_no_classes = "whose tasks are annotated each for its own classes"
+
     @classmethod
     def task_network_on(
         cls, unet: Any, knobs: Mapping[str, Any], table: TaskTable, patch_size: Sequence[int]

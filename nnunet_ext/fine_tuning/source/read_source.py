@@ -18,14 +18,19 @@ from nnunet_ext.fine_tuning.source.plain_json import plain_json
 from nnunet_ext.fine_tuning.source.source_model import SourceModel, trained_configuration
 from nnunet_ext.foreign.checkpoint import read_foreign_checkpoint
 from nnunet_ext.foreign.class_names import check_class_names
+from nnunet_ext.nnssl.adaptation_plan import AdaptationPlan
+from nnunet_ext.nnssl.encoder_weights import KEY, EncoderWeights
 from nnunet_ext.prediction.model_zip import unpack_model
 from nnunet_ext.prediction.trained_model import trained_folds
 from nnunet_ext.weights.unwrapped import unwrapped
 
 PLANS, DATASET = "plans.json", "dataset.json"
 MIRRORING = "inference_allowed_mirroring_axes"
-NNSSL = "nnssl_adaptation_plan"  # key of a checkpoint of nnssl
+ADAPTATION, SPARSE = "adaptation_plan.json", "spark_weights"  # a file and a key of a checkpoint of nnssl's
+ALL_AXES = (0, 1, 2)
 V1 = {"state_dict", "epoch"}  # keys of a checkpoint of nnU-Net v1
+KINDS = {"configurations": "plans", "labels": "dataset_json", "architecture_plans": "adaptation"}  # by a key of each
+READERS = {"plans": read_plans, "dataset_json": read_dataset_json, "adaptation": read_object}
 
 
 def read_source(
@@ -43,7 +48,8 @@ def read_source(
 
     Args:
         places: A model's folder ``TRAINER__PLANS__CONFIGURATION``; or a zip file with one; or a checkpoint, with its
-            plans and dataset.json after it if they are neither in it nor beside it.
+            plans and dataset.json after it if they are neither in it nor beside it; or a checkpoint of nnssl, with its
+            adaptation_plan.json after it if it is not in it, or the folder with both.
         unpacked: An empty folder, which a zip file is unpacked into and which must outlive the model.
         fold: The fold; by default ``all`` if it was trained, else 0. Scores do not choose: the fold with the best one
             had the easiest cases.
@@ -73,6 +79,7 @@ class _Descriptions:
 
     plans: dict[str, Any] | None = None
     dataset_json: dict[str, Any] | None = None
+    adaptation: dict[str, Any] | None = None  # of nnssl
 
 
 def _named(checkpoint: Path, files: Sequence[Path]) -> _Descriptions:
@@ -80,13 +87,13 @@ def _named(checkpoint: Path, files: Sequence[Path]) -> _Descriptions:
     found: dict[str, dict[str, Any]] = {}
     for file in files:
         content = read_object(file) if file.is_file() else {}
-        kind = "plans" if "configurations" in content else "dataset_json" if "labels" in content else None
+        kind = next((kind for key, kind in KINDS.items() if key in content), None)
         if kind is None or kind in found:
             raise UserError(
                 f"--from {checkpoint} {file}: expected its plans.json or dataset.json, each at most once, found "
                 f"{'another file' if file.is_file() else 'no file'}. Give --from CHECKPOINT PLANS [DATASET_JSON]."
             )
-        found[kind] = read_plans(file) if kind == "plans" else read_dataset_json(file)
+        found[kind] = READERS[kind](file)
     return _Descriptions(**found)
 
 
@@ -110,7 +117,8 @@ def _is_model_zip(file: Path) -> bool:
 
 
 def _of_folder(model: Path, fold: str | None, checkpoint: str, trust: bool, shown: Path | None = None) -> SourceModel:
-    if not all((model / name).is_file() for name in (PLANS, DATASET)):
+    of_nnssl = (model / ADAPTATION).is_file() and not (model / PLANS).is_file()
+    if not of_nnssl and not all((model / name).is_file() for name in (PLANS, DATASET)):
         inside = sorted(str(path.parent.relative_to(model)) for path in model.glob(f"*__*__*/{PLANS}"))
         remedy = f"Give one of the models in it: {', '.join(inside)}." if inside else "Give the folder with fold_0."
         raise UserError(f"--from {model}: expected a model's folder with {PLANS} and {DATASET}, found none. {remedy}")
@@ -124,7 +132,11 @@ def _of_folder(model: Path, fold: str | None, checkpoint: str, trust: bool, show
             else f"Give -chk {' or '.join(others) or 'of a finished fold'}."
         )
         raise UserError(f"--from {shown or model}: expected {checkpoint} of fold {chosen}, found none. {remedy}")
-    descriptions = _Descriptions(read_plans(model / PLANS), read_dataset_json(model / DATASET))
+    descriptions = (
+        _Descriptions(adaptation=read_object(model / ADAPTATION))
+        if of_nnssl
+        else _Descriptions(read_plans(model / PLANS), read_dataset_json(model / DATASET))
+    )
     return _of_checkpoint(model / f"fold_{chosen}" / checkpoint, descriptions, trust, shown)
 
 
@@ -138,10 +150,18 @@ def _of_checkpoint(file: Path, descriptions: _Descriptions, trust: bool, shown: 
     content = read_foreign_checkpoint(file, trust=trust)
     shown = shown or file
     _check(content, shown)
+    if (pretrained := content.get(KEY, descriptions.adaptation)) is not None:
+        return _of_nnssl(content, pretrained, shown, trust)
     found = content.get("init_args")
     arguments = _plain(found, shown) if isinstance(found, dict) else {}
     plans = descriptions.plans or arguments.get("plans")
     if not isinstance(plans, dict) or not isinstance(plans.get("configurations"), dict):
+        if SPARSE in content:
+            raise UserError(
+                f"--from {shown}: expected a checkpoint of nnssl with {KEY!r}, found one of a sparse network "
+                f"({SPARSE}) without it. Add it with nnssl's add_adaptation_plan, or give --from {file.name} "
+                f"{ADAPTATION}"
+            )
         raise UserError(
             f"--from {shown}: expected a checkpoint that holds its plans, found none. Give them after it: --from "
             f"{file.name} plans.json dataset.json"
@@ -161,6 +181,24 @@ def _of_checkpoint(file: Path, descriptions: _Descriptions, trust: bool, shown: 
     )
 
 
+def _of_nnssl(content: Mapping[str, Any], pretrained: Any, shown: Path, trust: bool) -> SourceModel:
+    """Take encoder and stem of a network that nnssl pre-trained; other parts are not known to help a segmentation."""
+    try:
+        described = plain_json(pretrained)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"--from {shown}: expected {KEY} of text and numbers, got {one_line(error)!r}. Take the checkpoint as "
+            f"nnssl wrote it."
+        ) from error
+    adaptation = AdaptationPlan.read(described, f"--from {shown}")
+    encoder = EncoderWeights.read(described, unwrapped(content["network_weights"]), f"--from {shown}")
+    plans = adaptation.plans(encoder, f"--from {shown}")
+    if not trust:
+        check_class_names(plans, shown)
+    name, trainer = adaptation.configuration, str(content.get("trainer_name", ""))
+    return SourceModel(shown, plans, name, None, encoder.weights, trainer, ALL_AXES, adaptation)
+
+
 def _plain(arguments: Mapping[str, Any], file: Path) -> dict[str, Any]:
     """Return what is needed of a trainer's arguments."""
     needed = {key: arguments[key] for key in ("plans", "configuration", "dataset_json") if key in arguments}
@@ -177,11 +215,6 @@ def _plain(arguments: Mapping[str, Any], file: Path) -> dict[str, Any]:
 def _check(content: Any, file: Path) -> None:
     """Refuse other checkpoints than those of nnU-Net v2, by name."""
     keys = content.keys() if isinstance(content, dict) else set()
-    if NNSSL in keys:
-        raise UserError(
-            f"--from {file}: expected a trained segmentation model, found weights that nnssl pre-trained ({NNSSL}), "
-            f"whose decoder is not one of nnU-Net's. Take a model of nnU-Net v2."
-        )
     if keys >= V1:
         raise UserError(
             f"--from {file}: expected a checkpoint of nnU-Net v2, found one of v1 (state_dict, epoch). Convert it "

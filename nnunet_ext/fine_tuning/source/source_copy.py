@@ -15,6 +15,7 @@ from nnunet_ext.files.json_file import whole_file
 from nnunet_ext.fine_tuning.source.plain_json import plain_json
 from nnunet_ext.fine_tuning.source.source_model import SourceModel
 from nnunet_ext.foreign.checkpoint import read_foreign_checkpoint
+from nnunet_ext.nnssl.encoder_weights import KEY
 from nnunet_ext.weights.places import same
 
 NAME = "checkpoint.pth"
@@ -37,12 +38,8 @@ def write_source_copy(source: SourceModel, folder: Path) -> Path:
         UserError: It cannot be written; a copy that was there is unchanged.
     """
     file = folder / NAME
-    arguments: dict[str, Any] = {"plans": source.plans, "configuration": source.configuration_name}
-    if source.dataset_json is not None:
-        arguments["dataset_json"] = source.dataset_json
-    content = {
+    content = _description(source) | {
         "network_weights": _compact(source.weights),
-        "init_args": plain_json(arguments),
         "trainer_name": source.trainer,
         "inference_allowed_mirroring_axes": source.mirroring_axes,
     }
@@ -79,6 +76,16 @@ def is_copy_of(folder: Path, source: SourceModel) -> bool:
     return theirs.keys() == source.weights.keys() and all(
         same(tensor.cpu(), theirs[name]) for name, tensor in source.weights.items()
     )
+
+
+def _description(source: SourceModel) -> dict[str, Any]:
+    """Return plans and dataset.json, or the adaptation plan of a pre-training, under the keys of a checkpoint."""
+    if source.pretraining is not None:
+        return {KEY: plain_json(source.pretraining.of_encoder_alone(source.architecture))}
+    arguments: dict[str, Any] = {"plans": source.plans, "configuration": source.configuration_name}
+    if source.dataset_json is not None:
+        arguments["dataset_json"] = source.dataset_json
+    return {"init_args": plain_json(arguments)}
 
 
 def _compact(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

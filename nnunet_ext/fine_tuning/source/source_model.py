@@ -15,6 +15,7 @@ from torch import Tensor
 from nnunet_ext.collection.task_table import TaskTable
 from nnunet_ext.data.dataset_json import is_collection
 from nnunet_ext.errors import UserError, nearest, one_line
+from nnunet_ext.nnssl.adaptation_plan import AdaptationPlan
 
 OF_PLANS = ("transpose_forward", "foreground_intensity_properties_per_channel")
 OF_CONFIGURATION = ("patch_size", "spacing", "batch_size", "normalization_schemes", "use_mask_for_norm", "architecture")
@@ -22,7 +23,7 @@ OF_CONFIGURATION = ("patch_size", "spacing", "batch_size", "normalization_scheme
 
 @dataclass(frozen=True)
 class SourceModel:
-    """A trained model of nnU-Net's, stock or ours.
+    """A trained model of nnU-Net's, stock or ours, or an encoder that nnssl pre-trained.
 
     Args:
         file: The checkpoint, or the zip file that it is in; for messages.
@@ -32,6 +33,7 @@ class SourceModel:
         weights: The network's tensors by name.
         trainer: Name of its trainer; empty if the checkpoint does not say it.
         mirroring_axes: Axes of a patch along which the training mirrored; None: none.
+        pretraining: Of a checkpoint of nnssl, whose weights are those of an encoder; None: it is a segmentation model.
 
     Raises:
         UserError: The plans have no such configuration; or it is one whose weights no other data can take: of a
@@ -45,6 +47,7 @@ class SourceModel:
     weights: Mapping[str, Tensor] = field(repr=False)
     trainer: str
     mirroring_axes: tuple[int, ...] | None
+    pretraining: AdaptationPlan | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a source."""
@@ -112,9 +115,10 @@ class SourceModel:
         return tuple(int(size) for size in self.configuration["patch_size"])
 
     @property
-    def spacing(self) -> tuple[float, ...]:
-        """In mm, of each axis of a patch, in the order of the plans."""
-        return tuple(float(step) for step in self.configuration["spacing"])
+    def spacing(self) -> tuple[float, ...] | None:
+        """In mm, of each axis of a patch, in the order of the plans; None: it was pre-trained without a common one."""
+        found = self.configuration["spacing"]
+        return None if found is None and self.pretraining else tuple(float(step) for step in found)
 
     @property
     def transpose(self) -> tuple[int, ...]:
@@ -127,7 +131,7 @@ class SourceModel:
         median = self.plans.get("original_median_spacing_after_transp")
         if self.dimensions == 3:
             return self.spacing
-        return None if median is None else (float(median[0]), *self.spacing)
+        return None if median is None or self.spacing is None else (float(median[0]), *self.spacing)
 
     @property
     def channel_names(self) -> list[str] | None:

@@ -67,6 +67,14 @@ CARD = Method(
             one_of(True, False),
             "true or false",
         ),
+        Knob(
+            "keep_unannotated",
+            False,
+            "in trainers of labelled images of one dataset: classes that the source (init_from) knows and your labels "
+            "do not have are filled into the background by the source's network",
+            one_of(True, False),
+            "true or false",
+        ),
     ),
     recipe={"optimizer": "SGD", "initial_lr": 1e-3, **LENGTH},
     recipe_with={

@@ -11,6 +11,7 @@ import numpy as np
 
 FORMAT = 1  # of the JSON
 MEASURE = "pseudo Dice"
+AGREEMENT = "agreement with the source"  # of a class that nobody annotated
 START = "checkpoint_start.pth"
 REMEDY = (
     "Predict with the start (-chk checkpoint_start.pth), or train again with a smaller initial_lr, more cases, or "
@@ -38,12 +39,15 @@ class Guard:
         classes: Names of all classes.
         known: Those of them whose rows in the segmentation head came from the source.
         before: Pseudo Dice of each class; NaN if it did not occur.
+        kept: Classes whose labels the source's network has filled in: their scores say how much the networks agree, so
+            no warning counts them.
     """
 
     source: str
     classes: tuple[str, ...]
     known: tuple[str, ...]
     before: tuple[float, ...]
+    kept: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the content for a checkpoint: what :meth:`from_json` takes."""
@@ -52,7 +56,7 @@ class Guard:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Guard:
         """Return what :meth:`as_json` was made from."""
-        names = {key: tuple(content[key]) for key in ("classes", "known", "before")}
+        names = {key: tuple(content.get(key, ())) for key in ("classes", "known", "before", "kept")}
         return cls(source=content["source"], **names)
 
     def report(self, best: Sequence[float], final: Sequence[float]) -> Report:
@@ -127,13 +131,14 @@ class Report:
         return list(zip(self.guard.classes, self.guard.before, self.best, self.final, strict=True))
 
     def _pairs(self, after: Sequence[float]) -> dict[str, tuple[float, float]]:
-        """Return before and after of the known classes that occurred both times."""
+        """Return before and after of the known classes that were annotated and occurred both times."""
         rows = zip(self.guard.classes, self.guard.before, after, strict=True)
-        return {
-            name: (b, a) for name, b, a in rows if name in self.guard.known and not (math.isnan(b) or math.isnan(a))
-        }
+        scored = set(self.guard.known).difference(self.guard.kept)
+        return {name: (b, a) for name, b, a in rows if name in scored and not (math.isnan(b) or math.isnan(a))}
 
     def _word(self, name: str, after: float) -> str:
+        if name in self.guard.kept:
+            return AGREEMENT
         if name not in self.guard.known:
             return "new"
         before = self.guard.before[self.guard.classes.index(name)]

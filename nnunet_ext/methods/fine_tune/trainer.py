@@ -10,14 +10,14 @@ import torch
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 from tqdm import tqdm
 
-from nnunet_ext.base.init_from import roles_in
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.data.classes import foreground_classes
 from nnunet_ext.files.json_file import write_json
 from nnunet_ext.methods.fine_tune.card import CARD
-from nnunet_ext.methods.fine_tune.guard import START, Guard, dice_of
+from nnunet_ext.methods.fine_tune.guard import AGREEMENT, START, Guard, dice_of
 from nnunet_ext.processes.ranks import Ranks
-from nnunet_ext.weights.roles import Roles
+from nnunet_ext.weights.class_matching import matched_roles
+from nnunet_ext.weights.roles import Roles, roles_in
 from nnunet_ext.weights.transfer import Transfer
 
 FILE = "fine_tuning.json"
@@ -36,7 +36,8 @@ class FineTuneTrainer(ExtTrainer):
     with the knob ``seed`` the very ones of the first epoch. If the source knows a class, the start is kept as
     ``checkpoint_start.pth``. At the end, the log and ``fine_tuning.json`` say for each class what it was before, and
     what it is in the final and in the best checkpoint; a warning tells if either is worse than the start, in the mean
-    over the classes that the source knew. ``checkpoint_best`` itself is chosen as in stock nnU-Net.
+    over the classes that the source knew. Classes that the knob ``fine_tune.keep_unannotated`` fills in are marked, and
+    no warning counts them. ``checkpoint_best`` itself is chosen as in stock nnU-Net.
 
     Raises:
         UserError: The knob ``init_from`` is not set.
@@ -56,7 +57,8 @@ class FineTuneTrainer(ExtTrainer):
 
     def weights_to_start_from(self, checkpoint: dict[str, Any]) -> Mapping[str, torch.Tensor]:
         """Return the checkpoint's weights, and remember which classes it has."""
-        self._source_roles = roles_in(checkpoint.get("init_args"))
+        theirs, ours = roles_in(checkpoint.get("init_args")), roles_in(self.my_init_kwargs)
+        self._source_roles = matched_roles(theirs, ours, self.knobs["init_from_classes"], "knob 'init_from_classes'")
         return super().weights_to_start_from(checkpoint)
 
     def on_weights_loaded(self, done: Transfer) -> None:
@@ -86,11 +88,9 @@ class FineTuneTrainer(ExtTrainer):
                 outputs.append(self.validation_step(next(self.dataloader_val)))
         outputs = [output for of_rank in Ranks.now().gather(outputs) for output in of_rank]
         classes = tuple(foreground_classes(self.dataset_json))
-        self._guard = Guard(str(self.knobs["init_from"]), classes, self._known, tuple(dice_of(outputs)))
-        told = ", ".join(
-            f"{name} {score:.3f}" if name in self._known else f"{name} {score:.3f} (new)"
-            for name, score in zip(classes, self._guard.before, strict=True)
-        )
+        scores = tuple(dice_of(outputs))
+        self._guard = Guard(str(self.knobs["init_from"]), classes, self._known, scores, self.kept_classes)
+        told = ", ".join(f"{name} {score:.3f}{self._remark(name)}" for name, score in zip(classes, scores, strict=True))
         self.print_to_log_file(f"Start, pseudo Dice before any step: {told}")
         if self._known:
             self._save_start()
@@ -99,6 +99,11 @@ class FineTuneTrainer(ExtTrainer):
                 if isinstance(loader, MultiThreadedAugmenter):
                     loader._finish()
             self.dataloader_train, self.dataloader_val = self.get_dataloaders()
+
+    def _remark(self, name: str) -> str:
+        if name in self.kept_classes:
+            return f" ({AGREEMENT})"
+        return "" if name in self._known else " (new)"
 
     def _save_start(self) -> None:
         """Write the checkpoint of epoch 0, before any step."""

@@ -10,13 +10,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import nibabel
+import numpy as np
 import pytest
 import torch
 from lock_holder import lock_holder
+from nnssl_checkpoint import adaptation_plan, network_of, write_nnssl
 from small_model import write_small_model
 
 from nnunet_ext.base.init_from import init_from
 from nnunet_ext.cli.main import main
+from nnunet_ext.methods.fine_tune.trainer import FineTuneTrainer
 from nnunet_ext.phantoms.dataset import write_phantom_dataset
 
 TARGET, MODEL = "Dataset902_Target", "Dataset901_Phantom/nnUNetTrainer__nnUNetPlans__3d_fullres"
@@ -179,6 +182,32 @@ def test_the_mirroring_of_the_source_is_a_knob_of_the_plans(root, capsys):
     assert plans_of(root)["nnunet_ext"]["mirror_axes"] == [0, 1]
 
 
+def test_which_class_is_which_is_a_knob_of_the_plans(root, capsys):
+    """Also when planned again."""
+    for flags, value, told in (
+        ("--rename_classes lesion=tumour", {"lesion": "tumour"}, "lesion is its tumour"),
+        ("--no-keep_classes", "fresh", "as asked: no row of the source's heads is taken"),
+        ("", "by_name", "rows by name: background, organ, wall; new: lesion; not taken: tumour"),
+    ):
+        assert main(words(root, f"--no_pp {flags}")) == 0
+        assert plans_of(root)["nnunet_ext"]["init_from_classes"] == value
+        assert told in capsys.readouterr().out
+
+
+def test_classes_that_nobody_annotated(root, capsys):
+    """The labels have no organ any more: a line says what to do, unless it was done."""
+    for file in (root / "raw" / TARGET / "labelsTr").glob("*.nii.gz"):
+        label = nibabel.load(file)
+        values = np.asarray(label.dataobj)
+        nibabel.save(nibabel.Nifti1Image(np.where(values == 1, 0, values), label.affine), file)
+    warning = "WARNING: classes: the model knows organ, not annotated (in all cases); training would unlearn them. To"
+    assert main(words(root)) == 0
+    assert f"{warning} keep them, add --set fine_tune.keep_unannotated=true" in capsys.readouterr().out
+    assert main(words(root, "--set fine_tune.keep_unannotated=true")) == 0
+    assert "WARNING: classes" not in capsys.readouterr().out
+    assert plans_of(root)["nnunet_ext"]["fine_tune"] == {"strategy": "all", "keep_unannotated": True}
+
+
 def test_warnings_are_lines(root, capsys):
     assert main(words(root, "--dry_run --spacing 5 1 1")) == 0
     assert "\nWARNING: spacing: structures have 0.4 x 1 x 1 times the voxels" in capsys.readouterr().out
@@ -335,6 +364,14 @@ def test_two_at_once_are_refused(root, mistake):
         ("--mirror_axes 0 3", "--mirror_axes: expected a number from 0 to 2, got 3"),
         ("--mirror_axes 0 0", "--mirror_axes 0 0: expected axes from 0 to 2, each at most once"),
         ("--set mirror_axes=[0]", "--set mirror_axes: expected other knobs, because --mirror_axes decides it"),
+        ("--rename_classes lesion", "--rename_classes lesion: expected NAME=OTHER with each name once, got 'lesion'"),
+        ("--rename_classes a=organ b=organ", "expected NAME=OTHER with each name once, got 'b=organ'"),
+        (
+            "--rename_classes lesion=tumor",
+            "--rename_classes: unknown class 'tumor' of the source. Did you mean 'tumour'",
+        ),
+        ("--no-keep_classes --rename_classes lesion=tumour", "--rename_classes: expected --keep_classes"),
+        ("--set init_from_classes=fresh", "because --keep_classes and --rename_classes decide it"),
         ("--set init_from=x", "--set init_from: expected other knobs, because the model after --from is it."),
     ],
 )
@@ -466,3 +503,66 @@ def test_plans_that_would_start_a_program(root, capsys, place):
             break
         time.sleep(0.05)
     assert marker.exists()
+
+
+def pretrained(root: Path, **changes) -> Path:
+    """A checkpoint of nnssl, of a small residual network and one channel."""
+    network = network_of()
+    return write_nnssl(root / "nnssl.pth", network, adaptation_plan(network, **changes))
+
+
+def test_a_pre_training_of_nnssl(root, capsys):
+    assert main(words(root, "--no_pp", pretrained(root))) == 0
+    text = capsys.readouterr().out
+    assert "nnssl's BaseMAETrainer_BS8); decoder and heads start at random, as in nnU-Net's own" in text
+    assert "\nWARNING: network: decoder and heads start at random; the 150 epochs of FineTuneTrainer, 15 of" in text
+    assert "WARNING: classes" not in text
+    assert "-tr FineTuneTrainer -p FineTunePlans" in text
+    plans = plans_of(root)
+    assert plans["configurations"]["3d_fullres"]["architecture"]["network_class_name"].endswith("ResidualEncoderUNet")
+    assert plans["nnunet_ext"]["mirror_axes"] is None
+    assert main(words(root, "--no_pp --set seed=3", pretrained(root))) == 0  # the same source again
+
+
+def test_a_network_of_nnssl_that_plans_cannot_describe(root, mistake):
+    file = pretrained(root, architecture_plans={"arch_class_name": "PrimusM"})
+    assert "found PrimusM. Take nnssl's weights of a ResEnc-L (ResEncL) instead." in mistake(words(root, source=file))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["ResEncL", None])
+def test_from_a_pre_training_of_nnssl_to_a_prediction(root, capsys, monkeypatch, preset):
+    """Two channels for one; two epochs, whose weights at the start are the encoder's, then label maps."""
+    file = pretrained(root, preset=preset)
+    knobs = "--set num_epochs=2 num_iterations_per_epoch=2 num_val_iterations_per_epoch=1"
+    assert main(words(root, knobs, file)) == 0
+    train, predict = capsys.readouterr().out.splitlines()[-2:]
+    theirs = torch.load(file, weights_only=False)["network_weights"]
+    file.unlink()  # the copy is enough
+    folds = [{"train": ["case_000", "case_001"], "val": ["case_002"]}]
+    (root / "preprocessed" / TARGET / "splits_final.json").write_text(json.dumps(folds))
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    starts = []
+
+    def score_start(trainer) -> None:
+        starts.append({name: tensor.clone() for name, tensor in trainer.bare_network.state_dict().items()})
+
+    monkeypatch.setattr(FineTuneTrainer, "_score_start", score_start)
+    assert main([*train.split()[1:], "-device", "cpu"]) == 0
+    (start,) = starts
+    stem = "encoder.stem.convs.0.conv.weight"
+    assert torch.equal(start[stem], theirs[stem].repeat(1, 2, 1, 1, 1) / 2)
+    deep = "encoder.stages.2.blocks.1.conv2.conv.weight"
+    assert torch.equal(start[deep], theirs[deep])
+    decoder = "decoder.stages.0.convs.0.conv.weight"
+    assert start[decoder].shape == theirs[decoder].shape
+    assert not torch.equal(start[decoder], theirs[decoder])
+    fold = root / "results" / TARGET / "FineTuneTrainer__FineTunePlans__3d_fullres/fold_0"
+    trained = torch.load(fold / "checkpoint_final.pth", weights_only=False)["network_weights"]
+    assert not torch.equal(trained[deep], theirs[deep])
+    counts = json.loads((fold / "init_from.json").read_text())["counts"]
+    assert (counts["unused"], counts["mapped"], counts["fresh"] > 0) == (0, 4, True)  # the stem under its four names
+    monkeypatch.chdir(root)
+    assert main([*predict.replace("IMAGES", f"raw/{TARGET}/imagesTs").split()[1:], "-device", "cpu"]) == 0
+    label = nibabel.load(root / "PREDICTIONS/unseen_000.nii.gz")
+    assert label.shape == nibabel.load(root / f"raw/{TARGET}/labelsTs/unseen_000.nii.gz").shape

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from nnssl_checkpoint import adaptation_plan, kwargs_of, network_of, write_nnssl
 from small_model import write_small_model
 
 from nnunet_ext.errors import UserError
@@ -122,7 +123,13 @@ def test_folders_that_hold_no_model(model, tmp_path):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ({"nnssl_adaptation_plan": {}, "network_weights": {}}, "found weights that nnssl pre-trained"),
+        ({"nnssl_adaptation_plan": {}, "network_weights": {}}, "for 'architecture_plans' of nnssl_adaptation_plan, fo"),
+        ({"nnssl_adaptation_plan": {"a": torch.zeros(1)}, "network_weights": {}}, "nnssl_adaptation_plan of text and "),
+        ({"nnssl_adaptation_plan": {}, "network_weights": [1]}, "expected tensors by name under 'network_weights'"),
+        (
+            {"spark_weights": {}, "network_weights": {}},
+            "with nnssl's add_adaptation_plan, or give --from file.pth adap",
+        ),
         ({"state_dict": {}, "epoch": 3, "plot_stuff": []}, "found one of v1"),
         ({"weights": {}}, "found no 'network_weights' in it"),
         ([1], "found no 'network_weights' in it"),
@@ -191,3 +198,46 @@ def test_weights_of_a_wrapped_network(model, prefix):
     found = read(model).weights
     assert list(found) == list(bare)
     assert all(torch.equal(found[name], bare[name]) for name in bare)
+
+
+@pytest.mark.parametrize("kind", ["resenc", "plain"])
+def test_a_network_that_nnssl_pre_trained(tmp_path, kind):
+    """Its encoder alone, with plans of nnU-Net; the decoder restored images."""
+    network = network_of(kind)
+    found = read(write_nnssl(tmp_path / "a.pth", network, adaptation_plan(network)))
+    encoder = {name for name in network.state_dict() if name.removeprefix("decoder.").startswith("encoder.")}
+    assert found.weights.keys() == encoder
+    assert all(torch.equal(found.weights[name], network.state_dict()[name]) for name in encoder)
+    assert (found.dataset_json, found.trainer, found.mirroring_axes) == (None, "BaseMAETrainer_BS8", (0, 1, 2))
+    assert (found.configuration_name, found.spacing, found.patch_size) == ("onemmiso", (1.0,) * 3, (160,) * 3)
+    assert found.architecture["arch_kwargs"] == kwargs_of(network)
+    assert found.pretraining.dataset == "Dataset745_OpenMind"
+
+
+def test_an_adaptation_plan_outside_of_the_checkpoint(tmp_path):
+    """As in nnssl's folder; a sparse network's checkpoint has none. Its own one wins."""
+    network = network_of()
+    folder = tmp_path / "SparkMAETrainer__nnsslPlans__onemmiso"
+    (folder / "fold_all").mkdir(parents=True)
+    file = write_nnssl(folder / "fold_all/checkpoint_final.pth", network, None, spark_weights={})
+    plan = folder / "adaptation_plan.json"
+    plan.write_text(json.dumps(adaptation_plan(network, spacing=[2.0, 2.0, 2.0])))
+    for places in ((folder,), (file, plan)):
+        assert read_source(places, tmp_path).spacing == (2.0, 2.0, 2.0)
+    write_nnssl(file, network, adaptation_plan(network))
+    assert read(folder).spacing == (1.0, 1.0, 1.0)
+    (folder / "plans.json").write_text("{}")  # nnU-Net's own folder needs a dataset.json
+    with pytest.raises(UserError, match=r"expected a model's folder with plans.json and dataset.json"):
+        read(folder)
+
+
+def test_code_that_an_adaptation_plan_names(tmp_path):
+    network = network_of()
+    plan = adaptation_plan(network)
+    plan["architecture_plans"]["arch_kwargs"]["nonlin"] = "subprocess.Popen"
+    file = write_nnssl(tmp_path / "a.pth", network, plan)
+    with pytest.raises(
+        UserError, match=r"expected classes of networks, but configuration 'onemmiso' names 'subprocess.Po"
+    ):
+        read(file)
+    assert read(file, trust=True).architecture["arch_kwargs"]["nonlin"] == "subprocess.Popen"

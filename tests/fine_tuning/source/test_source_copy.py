@@ -5,9 +5,11 @@ import errno
 import numpy as np
 import pytest
 import torch
+from nnssl_checkpoint import adaptation_plan, network_of, write_nnssl
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.fine_tuning.source.source_copy import write_source_copy
+from nnunet_ext.fine_tuning.source.read_source import read_source
+from nnunet_ext.fine_tuning.source.source_copy import is_copy_of, write_source_copy
 
 
 def test_only_tensors_and_json(source, tmp_path):
@@ -57,3 +59,17 @@ def test_a_full_disk(source, tmp_path, monkeypatch):
         write_source_copy(source(), tmp_path)
     assert file.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pth"]
+
+
+def test_the_copy_of_an_encoder_that_nnssl_pre_trained(tmp_path):
+    """Strides that only the decoder told, and names that the plan gave, are written out."""
+    network = network_of(strides=[[1, 1, 1], [1, 2, 2], [2, 2, 2]])
+    state = {name.replace("encoder.", "student.", 1): value for name, value in network.state_dict().items()}
+    plan = adaptation_plan(network, preset="ResEncL", key_to_encoder="student.stages", key_to_stem="student.stem")
+    model = read_source([write_nnssl(tmp_path / "a.pth", network, plan, network_weights=state)], tmp_path)
+    file = write_source_copy(model, tmp_path / "copy")
+    assert "init_args" not in torch.load(file, weights_only=True)
+    again = read_source([file], tmp_path)
+    assert (again.plans, again.trainer, again.mirroring_axes) == (model.plans, model.trainer, model.mirroring_axes)
+    assert again.weights.keys() == model.weights.keys()
+    assert is_copy_of(file.parent, model)

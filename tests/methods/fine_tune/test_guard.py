@@ -71,3 +71,17 @@ def test_nothing_known():
     report = guard.report([0.1], [0.1])
     assert report.warnings() == []
     assert report.lines()[-1] == "| new | 0.900 | 0.100 | 0.100 | new |"
+
+
+def test_classes_that_nobody_annotated_are_marked_and_never_warn():
+    """Their scores begin near 1, at the agreement of a network with itself."""
+    guard = Guard("source.pth", ("liver", "tumour"), ("liver", "tumour"), (0.99, 0.5), ("liver",))
+    report = guard.report(best=[0.5, 0.6], final=[0.5, 0.6])
+    assert report.lines()[2:] == [
+        "| liver | 0.990 | 0.500 | 0.500 | agreement with the source |",
+        "| tumour | 0.500 | 0.600 | 0.600 | better |",
+    ]
+    assert report.as_json()["classes"][0]["verdict"] == "agreement with the source"
+    assert Guard.from_json(json.loads(json.dumps(guard.as_json()))) == guard
+    older = {key: value for key, value in guard.as_json().items() if key != "kept"}
+    assert Guard.from_json(older).kept == ()

@@ -196,6 +196,25 @@ def test_classes_that_the_source_does_not_know(half_labelled: Make, source: Any,
     assert "WARNING: checkpoint_" not in log_of(trainer)
 
 
+@pytest.mark.parametrize(
+    ("classes", "known"),
+    [("by_name", [True, True, False]), ({"tumour": "other"}, [True] * 3), ("fresh", [False] * 3)],
+)
+def test_which_class_is_which(half_labelled: Make, source: Any, classes: Any, known: list[bool]) -> None:
+    """A class is known if the source's row became its own."""
+    file = source()
+    content = torch.load(file, weights_only=False)
+    described = content["init_args"]["dataset_json"]
+    described["labels"] = {"other" if name == "tumour" else name: v for name, v in described["labels"].items()}
+    torch.save(content, file)
+    trainer = half_labelled(FineTuneTrainer, "2d", init_from=str(file), init_from_classes=classes)
+    trainer.on_train_start()
+    assert [name in trainer._known for name in foreground_classes(trainer.dataset_json)] == known
+    heads = [name for name in content["network_weights"] if ".seg_layers." in name]
+    same = all(torch.equal(content["network_weights"][name], trainer.network.state_dict()[name]) for name in heads)
+    assert same == all(known)
+
+
 def test_rows_by_position_are_no_known_classes(half_labelled: Make, source: Any) -> None:
     """Of a source whose classes nobody can tell; the log says what was done, and nothing is compared."""
     file = source()

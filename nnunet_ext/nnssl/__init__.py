@@ -1,0 +1,1 @@
+"""Checkpoints of nnssl: networks that were pre-trained without labels."""

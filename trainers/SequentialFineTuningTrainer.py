@@ -1,0 +1,1 @@
+from nnunet_ext.methods.sequential_fine_tuning.trainer import SequentialFineTuningTrainer as SequentialFineTuningTrainer
