@@ -132,14 +132,13 @@ class SequentialFineTuningTrainer(ExtTrainer):
 
     def _network(self) -> Any:
         """Return a further network of these plans."""
-        with torch.random.fork_rng(devices=[]):  # the training's random numbers stay what they are
-            return self.build_network_architecture(
-                self.plans_manager,
-                self.configuration_manager,
-                self.num_input_channels,
-                self.label_manager.num_segmentation_heads,
-                self.enable_deep_supervision,
-            ).to(self.device)
+        return self.build_network_architecture(
+            self.plans_manager,
+            self.configuration_manager,
+            self.num_input_channels,
+            self.label_manager.num_segmentation_heads,
+            self.enable_deep_supervision,
+        ).to(self.device)
 
     def teachers(self) -> Teachers:
         """Return the two models whose features are followed; read from their files when they are first needed."""

@@ -82,6 +82,13 @@ def test_a_trainer_of_ours_with_nnunets_network_becomes_stock(tmp_path: Path) ->
         assert content["trainer_name"] == expected
 
 
+def test_ignore_stays_the_last_label(tmp_path: Path) -> None:
+    models = two(tmp_path, labels=OTHERS | {"ignore": 3})
+    assert main(["interpolate", *map(str, models), "-o", str(tmp_path / "model")]) == 0
+    labels = json.loads((tmp_path / "model" / "dataset.json").read_text())["labels"]
+    assert labels == {"background": 0, "organ": 1, "wall": 2, "tumour": 3, "vessel": 4, "ignore": 5}
+
+
 def test_mistakes(tmp_path: Path, mistake: Any) -> None:
     old, new = two(tmp_path)
     target = tmp_path / "target"

@@ -125,18 +125,31 @@ def test_it_takes_over_and_keeps(half_labelled: Make, models: Any) -> None:
 
 
 def test_a_large_weight_keeps_the_earlier_model(half_labelled: Make, models: Any) -> None:
-    """Rate times weight is the same: the new data then count 1e-6 times, and earlier features have nothing to gain."""
+    """Rate times weight is the same: the new data count a tenth, and earlier features have nothing to gain."""
     knobs = models()
     before = torch.load(knobs["init_from"], weights_only=False)["network_weights"]
     distances = []
-    for weight in (0.0, 1e6):
+    for weight, rate in ((0.0, 1e-2), (10.0, 1e-3)):
         own = knobs | {"sequential_fine_tuning": knobs["sequential_fine_tuning"] | {"retention_weight": weight}}
-        settings = {"optimizer": "PlainSGD", "initial_lr": 1e-3 if weight == 0 else 1e-9, "weight_decay": 0.0}
+        settings = {"optimizer": "PlainSGD", "initial_lr": rate, "weight_decay": 0.0, "num_epochs": 1}
         trainer = half_labelled(SequentialFineTuningTrainer, "2d", run=f"weight {weight}", **own, **settings)
         trainer.run_training()
         distances.append(moved(before, checkpoint(trainer)["network_weights"]))
-    assert distances[0] > 0
-    assert distances[1] < 1e-3 * distances[0]
+    assert 0 < distances[1] < 0.2 * distances[0]
+
+
+def test_each_sample_follows_its_own_model(half_labelled: Make, models: Any) -> None:
+    trainer = half_labelled(SequentialFineTuningTrainer, "2d", **models())
+    trainer.initialize()
+    images, count = torch.randn(3, 1, *trainer.configuration_manager.patch_size), 2
+    step = trainer.training_step({"data": images, "new": count})
+    teachers = trainer.teachers()
+    with torch.no_grad():
+        task, earlier = (each.features(images) for each in (teachers.task, teachers.earlier))
+    assert not torch.equal(task[0], earlier[0])
+    assert all(torch.equal(found, stage[:count]) for found, stage in zip(step.task, task, strict=True))
+    assert all(torch.equal(found, stage[count:]) for found, stage in zip(step.earlier, earlier, strict=True))
+    assert step.weight == 1.0
 
 
 def test_nothing_to_take_over_and_nothing_to_lose(half_labelled: Make, models: Any) -> None:
@@ -212,7 +225,7 @@ def test_killed_and_continued(half_labelled: Make, models: Any, monkeypatch: Any
     assert reports[0] == reports[1]
 
 
-@pytest.mark.parametrize("labels", ["plain", "regions ignore"])
+@pytest.mark.parametrize("labels", ["plain", "ignore", "regions ignore"])
 def test_the_earlier_task_is_scored(half_labelled: Make, models: Any, labels: str) -> None:
     """Without a step that moves anything, the first two networks are one; half of a network far away is another."""
     knobs = models(labels, noise=30.0) | {"optimizer": "PlainSGD", "initial_lr": 1e-15, "num_epochs": 1}
