@@ -74,8 +74,8 @@ def compare_predictions(
 ) -> Iterator[CaseParity | FailedComparison]:
     """Predict cases by both, each in a process of its own, and yield how the predictions differ.
 
-    All cases are predicted by ours before the first one is predicted by nnU-Net. A case that fails does not end the
-    comparison of others; nnU-Net does not predict what ours could not.
+    The two take turns, case by case, so that what else the machine does slows down both. A case that fails does not end
+    the comparison of others; nnU-Net does not predict what ours could not.
 
     Args:
         settings: The model and how it is used.
@@ -90,27 +90,16 @@ def compare_predictions(
     for side in files:
         (output / side).mkdir(parents=True, exist_ok=True)
     reader = model.plans_manager.image_reader_writer_class()
-    with tqdm(total=2 * len(cases), desc="predictions", unit="case", disable=None) as bar:
-        costs: list[Cost | FailedComparison] = []
-        with contextlib.closing(_Process(OURS)) as process:
-            for case, file in zip(cases, files[OURS], strict=True):
-                try:
-                    costs.append(process.result(case, predict_ours, settings, case, file))
-                except UserError as error:
-                    costs.append(FailedComparison(case.name, str(error)))
-                bar.update()
-        with contextlib.closing(_Process(STOCK)) as process:
-            for case, cost, *pair in zip(cases, costs, files[OURS], files[STOCK], strict=True):
-                if isinstance(cost, FailedComparison):
-                    yield cost
-                else:
-                    try:
-                        parity = _parity(process, settings, case, cost, pair, reader)
-                    except UserError as error:
-                        yield FailedComparison(case.name, str(error))
-                    else:
-                        yield parity
-                bar.update()
+    with contextlib.closing(_Process(OURS)) as ours, contextlib.closing(_Process(STOCK)) as stock:
+        pairs = zip(cases, files[OURS], files[STOCK], strict=True)
+        for case, *pair in tqdm(pairs, "comparing", len(cases), unit="case", disable=None):
+            try:
+                cost = ours.result(case, predict_ours, settings, case, pair[0])
+                parity = _parity(stock, settings, case, cost, pair, reader)
+            except UserError as error:
+                yield FailedComparison(case.name, str(error))
+            else:
+                yield parity
 
 
 def mean_dice(first: NDArray[Any], second: NDArray[Any]) -> float | None:
