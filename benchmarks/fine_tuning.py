@@ -30,15 +30,16 @@ HIPPOCAMPUS, ATRIUM = "Dataset004_Hippocampus", "Dataset020_LeftAtrium"
 COLLECTION, TARGET = "Dataset920_AtriumAndAnterior", "Dataset930_HippocampusFew"
 SOURCES = {"multi_head": "MultiHeadTrainer", "uniseg": "UniSegTrainer"}
 EPOCHS = 10
-RATE = "optimizer=AdamW initial_lr=3e-4 warm_up=0.1"  # a tenth of the rate from scratch, as in nnU-Net's own recipe
+RATE = "optimizer=AdamW initial_lr=3e-3 warm_up=0.1"
+TENTH = "optimizer=AdamW initial_lr=3e-4 warm_up=0.1"  # nnU-Net's recipe for pretrained networks lowers the rate so
 ARMS = {
     "scratch": "optimizer=AdamW initial_lr=3e-3 warm_up=0",
-    "all, rate of scratch": "fine_tune.strategy=all optimizer=AdamW initial_lr=3e-3 warm_up=0.1",
     "all": f"fine_tune.strategy=all {RATE}",
     "head_first": f"fine_tune.strategy=head_first {RATE}",
     "frozen_encoder": f"fine_tune.strategy=frozen_encoder {RATE}",
     "layer_wise": f"fine_tune.strategy=layer_wise {RATE}",
-    "lora": "fine_tune.strategy=lora optimizer=AdamW initial_lr=1e-3 warm_up=0.1",
+    "lora": f"fine_tune.strategy=lora {RATE}",
+    "all, a tenth of the rate": f"fine_tune.strategy=all {TENTH}",
 }
 TIMED = ("all", "frozen_encoder", "lora")  # the others' steps are those of all
 PLANS = "FineTunePlans"
@@ -184,8 +185,8 @@ def main() -> None:
     (work / "preprocessed" / TARGET / "splits_final.json").write_text(splits)
     ratios = time_steps(work, source)
     scores: dict[tuple[str, int], list[float]] = {}
-    for number, seed in enumerate(seeds):
-        for place, count in enumerate(arguments.labelled):
+    for place, count in enumerate(arguments.labelled):
+        for number, seed in enumerate(seeds):
             for arm in arguments.only:
                 steps = round(arguments.steps / ratios.get(arm, 1.0) / EPOCHS)
                 dice = train_arm(work, source, arm, place * len(seeds) + number, seed, steps)
