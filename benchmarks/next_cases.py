@@ -191,6 +191,8 @@ def main() -> None:
     parser.add_argument("--start", type=int, default=5, help="cases that are labelled from the start")
     parser.add_argument("--more", type=int, default=5, help="cases to choose")
     options = parser.parse_args()
+    if options.steps < EPOCHS or options.steps % EPOCHS:
+        parser.error(f"--steps: expected a multiple of {EPOCHS}, for as many epochs, got {options.steps}. Correct it.")
     work, source = options.work.resolve(), (options.raw / SOURCE).resolve()
     for kind in ("raw", "preprocessed", "results"):
         (work / kind).mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,7 @@ def init_from(
     """
     file, checkpoint = source_checkpoint(checkpoint_file)
     encoder = None
-    if KEY in checkpoint:
+    if checkpoint.get(KEY) is not None:
         encoder = EncoderWeights.read(checkpoint[KEY], checkpoint["network_weights"], file)
         checkpoint |= {"network_weights": encoder.weights}
     in_file = checkpoint["network_weights"]

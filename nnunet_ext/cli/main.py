@@ -7,6 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from nnunet_ext import __version__
+from nnunet_ext.cli.challenges.convert import Convert
+from nnunet_ext.cli.challenges.evaluate import Evaluate
+from nnunet_ext.cli.challenges.rank import Rank
 from nnunet_ext.cli.common import output
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.common.interruption import interruptible
@@ -47,6 +50,7 @@ COMMANDS: dict[str, type[Command]] = {
     for command in (
         Demo,
         Phantoms,
+        Convert,
         Collect,
         HideLabels,
         PlanAndPreprocess,
@@ -60,6 +64,8 @@ COMMANDS: dict[str, type[Command]] = {
         CheckParity,
         Qa,
         NextCases,
+        Evaluate,
+        Rank,
         TaskViews,
         Export,
         ExportBackbone,

@@ -18,6 +18,7 @@ from nnunet_ext.errors import UserError
 if TYPE_CHECKING:
     from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
+SKIP = " (--no_check skips this)"
 TOLERANCE = 0.1  # voxels between the corners of image and label; headers carry rounding errors
 
 
@@ -100,7 +101,7 @@ def _check_labels(file: Path, label: NDArray, legal: tuple[int, ...]) -> None:
 
 def _check_grid(file: Path, array: NDArray, properties: dict, other: Path, expected: NDArray, grid: dict) -> None:
     """Refuse a file whose voxel grid is not that of ``other``."""
-    remedy = "Resample it onto that image, or copy that header if only the header is wrong (--no_check skips this)."
+    remedy = f"Resample it onto that image, or copy that header if only the header is wrong{SKIP}."
     if array.shape[1:] != expected.shape[1:]:
         raise UserError(
             f"{file}: expected the shape {expected.shape[1:]} of {other.name}, got {array.shape[1:]}. {remedy}"

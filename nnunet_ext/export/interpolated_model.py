@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from nnunet_ext.base.init_from import roles_in
+from nnunet_ext.data.preprocessed.image_preparation import differing_preparation
 from nnunet_ext.errors import UserError
 from nnunet_ext.export.plain_unet import NotPlainError, plain_unet
 from nnunet_ext.export.stock_model import TRAINER
@@ -17,10 +18,10 @@ from nnunet_ext.import_v1.model_folder import ModelFolder, write_models
 from nnunet_ext.prediction.trained_model import TrainedModel
 from nnunet_ext.stock.lookup import ext_trainer
 from nnunet_ext.weights.interpolation import interpolate, joined_outputs
-from nnunet_ext.weights.roles import IGNORE, Roles
+from nnunet_ext.weights.roles import IGNORE, Roles, roles_in
+from nnunet_ext.weights.topology import moved_channel
 
 logger = logging.getLogger(__name__)
-OF_IMAGES = ("spacing", "normalization_schemes", "use_mask_for_norm", "patch_size")
 
 
 def write_interpolated(old: Path, new: Path, weight: float, target: Path, *, plans_of_old: bool = False) -> list[str]:
@@ -40,8 +41,8 @@ def write_interpolated(old: Path, new: Path, weight: float, target: Path, *, pla
         Names of the classes or regions in the order of the network's outputs.
 
     Raises:
-        UserError: A model cannot be read; their networks differ; they have different regions, or no fold in common;
-            ``target`` exists.
+        UserError: A model cannot be read; their networks differ; they have different regions, channels in another
+            order, or no fold in common; ``target`` exists.
     """
     models = [TrainedModel.load(model) for model in (old, new)]
     folds = [fold for fold in models[0].folds if fold in models[1].folds]
@@ -61,7 +62,7 @@ def write_interpolated(old: Path, new: Path, weight: float, target: Path, *, pla
         try:
             made = interpolate(before, after, weight, outputs)
         except ValueError as error:
-            raise UserError(f"{old} and {new}, fold {fold}: {error}. Take two models of one chain.") from error
+            raise UserError(f"{old} and {new}, fold {fold}: {error}. Take a model and one trained from it.") from error
         trainer, made = _stock_if_plain(kept, dataset_json, made, target)
         checkpoints[fold] = {
             "network_weights": made,
@@ -88,20 +89,31 @@ def _roles(model: TrainedModel) -> Roles:
 
 def _outputs(old: Path, new: Path, models: list[TrainedModel]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     roles = [_roles(model) for model in models]
-    found = []
+    if (moved := moved_channel(roles[0].channels, roles[1].channels)) is not None:
+        raise UserError(
+            f"{new}: expected the channels in the order of {old}, found {moved}. Train the later model on images whose "
+            f"channels are in the earlier model's order."
+        )
+    found: list[tuple[str, ...]] = []
     for model, role in zip((old, new), roles, strict=True):
         if role.outputs is None:
             raise UserError(
                 f"{model}: expected a model whose outputs are labels or regions of dataset.json, found another. Take "
                 f"the model of one dataset."
             )
-        found.append(role.outputs)
+        found.append(_spelled_as(found[0], role.outputs) if found else role.outputs)
     if any(role.are_regions for role in roles) and found[0] != found[1]:
         raise UserError(
             f"{new}: expected the regions of {old} ({', '.join(found[0])}), found {', '.join(found[1])}. Models with "
-            f"regions must have the same."
+            f"regions must have the same, in the same order."
         )
     return found[0], found[1]
+
+
+def _spelled_as(known: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Return names; those that differ only in case from a known one are the same, as for the knob ``init_from``."""
+    spelling = {name.casefold(): name for name in known if name not in names}
+    return tuple(name if name in known else spelling.get(name.casefold(), name) for name in names)
 
 
 def _labels(models: list[TrainedModel], outputs: tuple[tuple[str, ...], tuple[str, ...]]) -> dict[str, Any]:
@@ -134,8 +146,8 @@ def _stock_if_plain(
 
 def _tell_differences(models: list[TrainedModel], kept: TrainedModel) -> None:
     """Log where the two models prepare images differently."""
-    one, other = (model.configuration.configuration for model in models)
-    if differing := [key for key in OF_IMAGES if one.get(key) != other.get(key)]:
+    one, other = ((model.plans_manager.plans, model.configuration.configuration) for model in models)
+    if differing := differing_preparation(one, other):
         logger.warning(
             "the models prepare images differently (%s): the new model does so as %s",
             ", ".join(differing),

@@ -1,1 +1,1 @@
-"""Plans that continue somebody's trained model on other data: what the weights need is kept, the rest is the data's."""
+"""Plans that continue someone else's model on other data: what the weights need is kept, the rest is the data's."""

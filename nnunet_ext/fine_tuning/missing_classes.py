@@ -1,4 +1,4 @@
-"""Classes that a source knows, that dataset.json names, and that nobody annotated: training would unlearn them."""
+"""Classes that a source knows, that dataset.json names, and that nobody annotated: training would forget them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def missing_classes(
     Args:
         source: The model.
         plans: Of the data, with knobs. If they say ``fine_tune.keep_unannotated``, or that no class of the source is
-            taken, none is missing.
+            taken, none is missing; nor if classes are labels on one side and regions on the other.
         configuration: That of the data.
         dataset_json: That of the data.
         folder: The preprocessed cases.
@@ -36,7 +36,10 @@ def missing_classes(
         return []
     given = {"plans": source.plans, "configuration": source.configuration_name, "dataset_json": source.dataset_json}
     target = {"plans": plans, "configuration": configuration, "dataset_json": dataset_json}
-    theirs = matched_roles(roles_in(given), roles_in(target), matching, "knob 'init_from_classes'")
+    ours = roles_in(target)
+    theirs = matched_roles(roles_in(given), ours, matching, "knob 'init_from_classes'")
+    if theirs.are_regions != ours.are_regions:  # a softmax tells nothing of a sigmoid: no row of the heads is taken
+        return []
     known = {name.casefold() for name in theirs.outputs or ()}
     classes = foreground_classes(dataset_json)
     candidates = [name for name in classes if name.casefold() in known]

@@ -1,8 +1,8 @@
 """The choice of images: suspicious ones, each far from those that are annotated or chosen before it.
 
-Suspicion alone chooses near-equal images, of which all but one teach the network nothing new. The choice is the greedy
-one of Sener and Savarese (ICLR 2018, arXiv 1708.00489), which takes again and again the image that is farthest from
-all that are covered, with the distance weighted by suspicion.
+Suspicion alone chooses nearly identical images, of which all but one teach the network nothing new. The choice is the
+greedy one of Sener and Savarese (ICLR 2018, arXiv 1708.00489), which takes again and again the image that is farthest
+from all images chosen or annotated so far, with the distance weighted by suspicion.
 """
 
 from __future__ import annotations

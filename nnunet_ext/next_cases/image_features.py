@@ -32,12 +32,16 @@ class ImageFeatures:
         device: Where the network runs.
 
     Raises:
-        UserError: The GPU's memory is full.
+        UserError: The network has no convolutions, or the GPU's memory is full.
     """
 
     def __init__(self, model: TrainedModel, device: torch.device) -> None:
         if isinstance(model.network, OptimizedModule):  # compiled code would not call what is hooked to its parts
             model.network = model.network._orig_mod
+        if not _convolutions(model.network):
+            raise UserError(
+                f"{model.trainer_name}: expected a network with convolutions, found none. Choose with --random."
+            )
         self.model = model
         self._window = SlidingWindow(model, device, step_size=1.0, mirroring=False)
 
@@ -59,16 +63,17 @@ class ImageFeatures:
             image: (C, D, H, W), float32, on the CPU.
 
         Raises:
-            UserError: The network has no convolutions.
+            UserError: The features are no finite numbers, as those of NaN, or of a single voxel in each window.
         """
         with _deepest(self.model.network) as windows:
             for _ in self._window.slabs(image):
                 pass
-        if not windows:
+        vector: NDArray[np.float32] = (torch.stack(windows).mean(0) if windows else torch.zeros(0)).numpy()
+        if not vector.size or not np.isfinite(vector).all():
             raise UserError(
-                f"{self.model.trainer_name}: expected a network with convolutions, found none. Choose with --random."
+                "features: expected finite numbers in several voxels, found others. Check the image's intensities, or "
+                "choose with --random."
             )
-        vector: NDArray[np.float32] = torch.stack(windows).mean(0).numpy()
         return vector
 
 
@@ -88,10 +93,14 @@ def _deepest(network: nn.Module) -> Iterator[list[Tensor]]:
         windows.extend(vector for _, vector in seen)
         seen.clear()
 
-    parts = [module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.Conv3d))]
-    hooks = [*(part.register_forward_hook(keep) for part in parts), network.register_forward_hook(finish)]
+    parts = (part.register_forward_hook(keep) for part in _convolutions(network))
+    hooks = [*parts, network.register_forward_hook(finish)]
     try:
         yield windows
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _convolutions(network: nn.Module) -> list[nn.Module]:
+    return [module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.Conv3d))]

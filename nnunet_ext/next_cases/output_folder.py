@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from nnunet_ext.files.link import link
 from nnunet_ext.files.system_files import files_in
 
 RECORD = "next_cases.json"
+SCRATCH = ".next_cases-"
 LABELS, IMAGES = "labelsTr", "imagesTr"
 README = """Cases to annotate next, chosen by nnunet_ext next_cases: {cases}.
 
@@ -24,8 +28,15 @@ next_cases.csv says why, in the order in which to annotate them, and where to lo
 labelsTr has DRAFTS: label maps as the model predicts them. They are not truth. Look at every case and correct it; a
 draft that nobody corrected teaches the network its own mistakes.
 
-imagesTr has links to the images (copies where there are no links). When all drafts are corrected, copy both folders
-into those of the raw dataset, imagesTr with cp -L, and set numTraining in its dataset.json.
+imagesTr has links to the images (copies where there are no links). When all drafts are corrected, add them to the raw
+dataset (-n replaces no file, -L copies what a link points to):
+
+    cp -n labelsTr/* DATASET/labelsTr/
+    cp -nL imagesTr/* DATASET/imagesTr/
+
+Then set numTraining in its dataset.json (if that lists the cases under "dataset", add them there), and preprocess
+again. nnU-Net trains a fold only with the cases that nnUNet_preprocessed/DATASET/splits_final.json lists: add the new
+cases to the training cases there, or delete the file, and nnU-Net draws all folds anew.
 """
 
 
@@ -45,9 +56,13 @@ class OutputFolder:
         """Refuse a folder in which something would be lost.
 
         Raises:
-            UserError: Drafts were changed, or there are files of the same names that this command did not write.
+            UserError: Files of an earlier call were changed, or there are others in their places.
         """
         stamps = self._stamps()
+        for name in (LABELS, IMAGES):
+            place = self.folder / name
+            if place.exists() and not place.is_dir():
+                raise UserError(f"{place}: expected a folder, found a file. Choose another -o, or move it away.")
         for name in self._present():
             file = self.folder / name
             if name not in stamps:
@@ -55,12 +70,23 @@ class OutputFolder:
                     f"{file}: expected only what an earlier nnunet_ext next_cases wrote, found another file. Choose "
                     f"another -o, or move it away."
                 )
-            stamp = stamps[name]
-            if stamp is not None and not stamp.fits(file):
+            if not self._is_as_written(file, stamps[name]):
                 raise UserError(
-                    f"{file}: expected the draft as it was written, found it changed. Choose another -o, so that no "
+                    f"{file}: expected the file as it was written, found it changed. Choose another -o, so that no "
                     f"correction is lost, or move {self.folder} away."
                 )
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """``with output.scratch() as folder:`` a new folder on the same disk; those of killed calls are removed.
+
+        The caller holds the lock of the folder: no other call is running.
+        """
+        for left in self.folder.glob(f"{SCRATCH}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        # not in the system's folder for such files, which can be kept in memory
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=self.folder) as folder:
+            yield Path(folder)
 
     def write(self, cases: Sequence[Case], drafts: Path, texts: Mapping[str, str]) -> None:
         """Replace what an earlier call wrote.
@@ -94,15 +120,27 @@ class OutputFolder:
             link(source, target)
         for name, text in texts.items():
             write_text(self.folder / name, text)
+        for name in others:  # an annotator may write notes into the table
+            if not (self.folder / name).is_symlink():
+                record[name] = FileStamp.of(self.folder / name).as_json()
+        write_json(self.folder / RECORD, {"files": record}, indent=1)
+
+    def _is_as_written(self, file: Path, stamp: FileStamp | None) -> bool:
+        if stamp is not None:
+            return file.is_file() and not file.is_symlink() and stamp.fits(file)
+        return file.is_symlink() or file.parent == self.folder  # a link; or a text of a call that was killed
 
     def _stamps(self) -> dict[str, FileStamp | None]:
         file = self.folder / RECORD
         if not file.is_file():
             return {}
-        recorded = read_object(file)
-        if not isinstance(recorded.get("files"), dict):
-            raise UserError(f"{file}: expected the record of nnunet_ext next_cases, found another. Choose another -o.")
-        return {name: None if stamp is None else FileStamp(*stamp) for name, stamp in recorded["files"].items()}
+        try:
+            recorded = read_object(file)["files"].items()
+            return {name: None if stamp is None else FileStamp(*stamp) for name, stamp in recorded}
+        except (KeyError, AttributeError, TypeError) as error:
+            raise UserError(
+                f"{file}: expected the record of nnunet_ext next_cases, found another. Choose another -o."
+            ) from error
 
     def _present(self) -> list[str]:
         """Files in the places of our own."""

@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from nnunet_ext.data.case_check import SKIP, check_case
 from nnunet_ext.data.classes import foreground_classes
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.image_reader import planned_reader, read_image
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import one_line
 from nnunet_ext.next_cases.choice import choose
 from nnunet_ext.next_cases.image_features import ImageFeatures
 from nnunet_ext.next_cases.next_case import NextCase
@@ -26,6 +27,7 @@ from nnunet_ext.quality.assessment import Assessment
 from nnunet_ext.quality.case_quality import CaseQuality
 from nnunet_ext.quality.disagreement import Repetition
 from nnunet_ext.quality.model_files import INTENSITIES, ModelFiles
+from nnunet_ext.quality.picture import picture_side
 from nnunet_ext.quality.training_labels import training_labels
 
 logger = logging.getLogger(__name__)
@@ -38,7 +40,7 @@ class Found:
     Args:
         cases: The chosen cases, best first; each has a label map in ``drafts``.
         drafts: Folder of label maps.
-        failed: Cases that could not be predicted or looked at.
+        failed: Cases that could not be used: a file is damaged, channels have other grids, or the image is empty.
     """
 
     cases: list[NextCase]
@@ -89,12 +91,14 @@ class Search:
             UserError: The model cannot be used.
         """
         order = [cases[place].name for place in np.random.default_rng(seed).permutation(len(cases))]
+        by_name = {case.name: case for case in cases}
         predictor = self._predictor()
         chosen: list[str] = []
         failed: list[str] = []
         while order and len(chosen) < number:
             wanted, order = order[: number - len(chosen)], order[number - len(chosen) :]
-            bad = self._predict(predictor, wanted)
+            bad = self._damaged([by_name[name] for name in wanted], predictor.model)
+            bad += self._predict(predictor, [name for name in wanted if name not in bad])
             failed += bad
             chosen += [name for name in wanted if name not in bad]
         return Found([NextCase(name) for name in chosen], self.drafts, sorted(failed))
@@ -121,14 +125,14 @@ class Search:
         """
         predictor = self._predictor()
         several, mirrors = len(predictor.model.folds) > 1, predictor.model.mirroring_axes is not None
-        bad = self._predict(predictor, [case.name for case in cases])
+        bad = self._damaged(cases, predictor.model)
+        bad += self._predict(predictor, [case.name for case in cases if case.name not in bad])
         del predictor  # its weights, before others are loaded
         good = [case for case in cases if case.name not in bad]
         names = [case.name for case in good]
         training = training_labels(files, reference, show_progress=self.show_progress)
-        looked = Assessment(_as_the_network_sees(files), training).of_folder(
-            self.images, self.drafts, only=names, show_progress=self.show_progress
-        )
+        assessment = Assessment(_as_the_network_sees(files), training)
+        looked = assessment.of_folder(self.images, self.drafts, only=names, show_progress=self.show_progress)
         quality = {case.name: case for case in looked}
         for each in looked:  # these predictions were made just now: equal ones have equal images, which distance tells
             each.reasons = [reason for reason in each.reasons if reason.kind != "copy"]
@@ -139,18 +143,23 @@ class Search:
         else:
             logger.warning("the model has one fold and no mirroring: there is no second prediction to compare with")
         good = [case for case in good if not quality[case.name].failed]
+        features = self._features()
+        vectors = self._vectors(features, good, "features", "case %s was left out: %s")
+        good = [case for case in good if case.name in vectors]
         failed = sorted({case.name for case in cases} - {case.name for case in good})
         if not good:
             return Found([], self.drafts, failed)
-        features = self._features()
-        vectors = [features.of_files(case.images) for case in self._bar(good, "features")]
-        covered = self._covered(features, annotated)
+        points = np.stack([vectors[case.name] for case in good])
+        covered = self._vectors(features, annotated, "annotated", "annotated image %s is left out: %s")
         suspicion = np.array([quality[case.name].suspicion for case in good])
         chosen = []
-        for choice in choose(suspicion, np.stack(vectors), covered.reshape(-1, len(vectors[0])), number):
+        for choice in choose(suspicion, points, np.array([*covered.values()]).reshape(-1, points.shape[1]), number):
             case = good[choice.index]
             box = None if repetition is None else self._box(repetition, case, features.model)
             chosen.append(NextCase(case.name, quality[case.name], choice, box))
+        if picture_side(len(names)) < picture_side(len(chosen)):  # they were made for a page of all images
+            for each in assessment.of_folder(self.images, self.drafts, only=[case.name for case in chosen]):
+                quality[each.name].picture = each.picture
         return Found(chosen, self.drafts, failed)
 
     def _predictor(self) -> Predictor:
@@ -162,6 +171,19 @@ class Search:
             step_size=self.step_size,
             trust=self.trust,
         )
+
+    def _damaged(self, cases: Sequence[Case], model: TrainedModel) -> list[str]:
+        """Return the cases that no training could use, and say why."""
+        reader = planned_reader(model.plans_manager.plans)
+        damaged = []
+        for case in self._bar(cases, "check"):
+            try:  # whatever is wrong with one case must not lose the others
+                check_case(case, reader, model.channels, (), filled=True)
+            except Exception as error:
+                logger.error("case %s was not predicted: %s", case.name, one_line(error).replace(SKIP, ""))
+                logger.debug("case %s", case.name, exc_info=True)
+                damaged.append(case.name)
+        return damaged
 
     def _predict(self, predictor: Predictor, names: Sequence[str]) -> list[str]:
         """Predict cases; return those that failed."""
@@ -194,14 +216,18 @@ class Search:
         model = TrainedModel.load(self.model, fold, self.checkpoint, trust=self.trust)
         return ImageFeatures(model, torch.device(self.device))
 
-    def _covered(self, features: ImageFeatures, annotated: Sequence[Case]) -> NDArray[np.float32]:
-        vectors = []
-        for case in self._bar(annotated, "annotated"):
+    def _vectors(
+        self, features: ImageFeatures, cases: Sequence[Case], title: str, message: str
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return the vector of each image; one that has none is told."""
+        found = {}
+        for case in self._bar(cases, title):
             try:
-                vectors.append(features.of_files(case.images))
-            except UserError as error:  # of a file; it covers nothing, and the choice goes on
-                logger.warning("an annotated image is left out: %s", error)
-        return np.array(vectors, np.float32)
+                found[case.name] = features.of_files(case.images)
+            except Exception as error:
+                logger.error(message, case.name, one_line(error))
+                logger.debug("case %s", case.name, exc_info=True)
+        return found
 
     def _box(self, repetition: Repetition, case: Case, model: TrainedModel) -> Box | None:
         reader = planned_reader(model.plans_manager.plans)

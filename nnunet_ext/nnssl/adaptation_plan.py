@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.nnssl.encoder_weights import ENCODER, KEY, STEM, EncoderWeights
+from nnunet_ext.nnssl.encoder_weights import ENCODER, FIRST, KEY, STEM, EncoderWeights
 from nnunet_ext.nnssl.unet_of_shapes import PRESET, UNETS, unet_of_shapes
 
 RESIDUAL, PLAIN = "ResidualEncoderUNet", "PlainConvUNet"
@@ -19,7 +19,6 @@ OF_DATA = ("input_channels", "num_classes", "deep_supervision")  # arguments of 
 Z_SCORE = "ZScoreNormalization"
 SCHEMES = (Z_SCORE, "NoNormalization", "RescaleTo01Normalization", "RGBTo01Normalization")  # need no other numbers
 NOT_RESAMPLED, ISOTROPIC = "noresample", "onemmiso"
-FIRST = ("encoder.stem.convs.0.conv.weight", "encoder.stages.0.0.convs.0.conv.weight")  # the convolution of the image
 AXES = [0, 1, 2]
 BATCH = 2  # that nnU-Net's trainer for such weights takes
 
@@ -181,12 +180,7 @@ class AdaptationPlan:
         return self.content | {ENCODER: "encoder.stages", STEM: "encoder.stem", "architecture_plans": described}
 
     def _check(self, weights: Mapping[str, Any], place: object) -> None:
-        first = next((weights[name] for name in FIRST if name in weights), None)
-        if not isinstance(first, Tensor):
-            raise UserError(
-                f"{place}: expected the first convolution, {' or '.join(FIRST)}, found none under the names in {KEY}. "
-                f"Take the checkpoint as nnssl wrote it."
-            )
+        first: Tensor = next(weights[name] for name in FIRST if name in weights)
         expected = (self.channels, len(self.patch_size))
         found = (first.shape[1], first.ndim - 2) if first.ndim > 2 else tuple(first.shape)
         if found != expected:

@@ -17,6 +17,7 @@ NOT_TAKEN = "of a network of nnssl, encoder and stem are taken"
 # what is in the encoder of a ResidualEncoderUNet or PlainConvUNet, and in no transformer
 OF_STAGE = re.compile(r"(?:stages\.)?(\d+\.(?:blocks\.\d+|0\.convs\.\d+)\..+)")
 OF_STEM = re.compile(r"stem\.(convs\.\d+\..+)")
+FIRST = ("encoder.stem.convs.0.conv.weight", "encoder.stages.0.0.convs.0.conv.weight")  # the convolution of the image
 AGAIN = "decoder."  # a decoder of nnU-Net's lists the encoder again
 
 
@@ -46,13 +47,14 @@ class EncoderWeights:
             place: The file, for messages.
 
         Raises:
-            UserError: The plan does not name the encoder, or there is no convolutional encoder under that name.
+            UserError: The plan does not name the encoder, or there is no convolutional encoder under that name, or none
+                of its convolutions sees the image.
 
         Example:
-            >>> plan = {"key_to_encoder": "student.stages", "key_to_stem": "student.stem"}
-            >>> found = EncoderWeights.read(plan, {"student.stages.0.blocks.0.conv1.conv.bias": 1, "head": 2}, "a.pth")
+            >>> plan = {"key_to_encoder": "student.stages"}
+            >>> found = EncoderWeights.read(plan, {"student.stages.0.0.convs.0.conv.weight": 1, "head": 2}, "a.pth")
             >>> found.weights, found.left_out
-            ({'encoder.stages.0.blocks.0.conv1.conv.bias': 1}, {'head': 2})
+            ({'encoder.stages.0.0.convs.0.conv.weight': 1}, {'head': 2})
         """
         content = plan if isinstance(plan, Mapping) else {}
         encoder, stem = content.get(ENCODER), content.get(STEM)
@@ -71,6 +73,11 @@ class EncoderWeights:
                 f"{place}: expected the encoder of a ResidualEncoderUNet or PlainConvUNet under {encoder[:40]!r}, "
                 f"found none: the network, {_network(content)}, is no U-Net, and its weights fit none. Take nnssl's "
                 f"weights of a ResEnc-L (ResEncL) instead."
+            )
+        if names.keys().isdisjoint(FIRST):
+            raise UserError(
+                f"{place}: expected the first convolution, {' or '.join(FIRST)}, found none under the names in {KEY}. "
+                f"Take the checkpoint as nnssl wrote it."
             )
         taken = set(names.values())
         return cls(

@@ -31,6 +31,7 @@ from nnunet_ext.errors import UserError, one_line
 from nnunet_ext.files.json_file import read_object
 from nnunet_ext.foreign.class_names import check_class_names
 from nnunet_ext.prediction.model_zip import unpack_model
+from nnunet_ext.weights.topology import first_difference
 
 logger = logging.getLogger(__name__)
 
@@ -197,21 +198,9 @@ def _load_weights(network: nn.Module, weights: dict[str, Tensor], file: Path) ->
     except RuntimeError as error:
         raise UserError(
             f"{file}: expected weights of the network of the model's plans.json and dataset.json, found "
-            f"{_first_difference(network.state_dict(), weights) or one_line(error, last=True)}. Restore the files that "
+            f"{first_difference(network.state_dict(), weights) or one_line(error, last=True)}. Restore the files that "
             f"belong to this training, or name other folds."
         ) from error
-
-
-def _first_difference(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str | None:
-    for name in [*expected, *found]:
-        if name not in found:
-            return f"none of the name {name!r}"
-        if name not in expected:
-            return f"{name!r}, which it does not have"
-        wanted, there = (getattr(weights[name], "shape", None) for weights in (expected, found))
-        if wanted is not None and there is not None and wanted != there:
-            return f"{name!r} of shape {tuple(there)} instead of {tuple(wanted)}"
-    return None
 
 
 def _built(

@@ -177,17 +177,18 @@ def _disagreements(
         if scores:
             one, other = min(scores, key=scores.__getitem__)
             worst = scores[one, other]
-            text = f"{name}: folds {folds[one]} and {folds[other]} overlap by a Dice of {worst:.2f} only"
+            text = f"{name}: folds {folds[one]} and {folds[other]} overlap by a Dice of {worst:.2f}"
             reasons.append(_reason(text, worst, name))
         for labels in mirrored:
             dice = _dice(masks[0], np.isin(labels, value))
-            text = f"{name}: with and without mirroring overlap by a Dice of {dice:.2f} only"
+            text = f"{name}: with and without mirroring overlap by a Dice of {dice:.2f}"
             reasons.append(_reason(text, dice, name))
     return reasons
 
 
 def _reason(text: str, dice: float, name: str) -> Reason:
-    return Reason("disagreement", text, (1 - dice) / (1 - dice + GAP), name)
+    suspicion = (1 - dice) / (1 - dice + GAP)
+    return Reason("disagreement", text + " only" * (suspicion >= SHOWN), suspicion, name)
 
 
 def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:

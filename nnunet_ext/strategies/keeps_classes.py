@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +22,7 @@ from nnunet_ext.weights.source_checkpoint import source_checkpoint
 
 METHOD, NAME = "fine_tune", "keep_unannotated"
 KNOB = f"knob {METHOD}.{NAME}"
-STATE = "kept_classes"  # key of its state in the trainer's own part of a checkpoint
+STATE, BEGAN = "kept_classes", "kept_classes_began"  # keys of its state in the trainer's own part of a checkpoint
 
 
 class KeepsClasses:
@@ -48,7 +49,8 @@ class KeepsClasses:
 
     Raises:
         UserError: No source; one whose network is not the trainer's; classes of one side are labels and of the other
-            regions; a trainer of collections or of unlabelled images.
+            regions; a trainer of collections or of unlabelled images; a training resumed with another source, or with
+            other cases or classes that were not annotated.
 
     [0] Li and Hoiem, Learning without forgetting, ECCV 2016, https://arxiv.org/abs/1606.09282
     [1] Douillard et al., PLOP: learning without forgetting for continual semantic segmentation, CVPR 2021,
@@ -71,6 +73,7 @@ class KeepsClasses:
     _kept_source: SourceNetwork | None = None
     _not_annotated = Unannotated(frozenset())
     _kept_places: tuple[int | None, ...] = ()
+    _kept_began: Mapping[str, str] | None = None  # hashes of what decides the labels that are filled in
 
     def on_train_start(self) -> None:
         """Prepare as stock does, and the source's network if it has classes to fill in."""
@@ -98,21 +101,41 @@ class KeepsClasses:
         folder = Path(self.preprocessed_dataset_folder)
         self._not_annotated = unannotated_in(candidates, classes, self.dataset_json, folder, self.do_split()[0])
         self.kept_classes = tuple(name for name in classes if name in self._not_annotated.names)
+        if self.kept_classes:
+            build = partial(self._kept_network, self.plans_manager, self.configuration_manager)
+            weights = checkpoint["network_weights"]
+            self._kept_source = SourceNetwork(build, file, weights, theirs, ours.channels, self.device)
+            self._kept_places = known
+        self._check_resumed(file)
         if not self.kept_classes:
             told = f"all of them were annotated: {', '.join(candidates)}" if candidates else "none has its name here"
             self.print_to_log_file(
                 f"WARNING: {KNOB} changes nothing: of the classes that {file} knows, {told}. Set it to false."
             )
             return
-        build = partial(self._kept_network, self.plans_manager, self.configuration_manager)
-        weights = checkpoint["network_weights"]
-        self._kept_source = SourceNetwork(build, file, weights, theirs, ours.channels, self.device)
-        self._kept_places = known
         in_some = "" if self._not_annotated.everywhere else " in some cases (annotated in dataset.json)"
         self.print_to_log_file(
             f"{KNOB}: {', '.join(self.kept_classes)} not annotated{in_some}; where the labels have background, "
             f"{file} fills them in"
         )
+
+    def _check_resumed(self, file: Path) -> None:
+        """Refuse to resume with other labels than those that the run began with."""
+        now = {"unannotated": self._not_annotated.digest()}
+        if self._kept_source is not None:
+            now["source"] = self._kept_source.digest()
+        began, self._kept_began = self._kept_began or now, now
+        if began["unannotated"] != now["unannotated"]:
+            raise UserError(
+                f"{KNOB}: expected the same classes not annotated in the same cases as when the run began, found "
+                f"others: 'annotated' in dataset.json, or the labels, have changed. Restore them, or train from "
+                f"scratch (without --c), best with plans of another name."
+            )
+        if began.get("source") != now.get("source"):
+            raise UserError(
+                f"{file}: expected the weights that the run began with, whose predictions are its labels ({KNOB}), "
+                f"found others. Restore the file, or train from scratch (without --c)."
+            )
 
     def _kept_network(self, plans: Any, configuration: Any, channels: int, outputs: int) -> Any:
         return self.build_network_architecture(plans, configuration, channels, outputs, False)
@@ -157,19 +180,22 @@ class KeepsClasses:
         super().perform_actual_validation(save_probabilities)  # type: ignore[misc]
         if self.kept_classes:
             self.print_to_log_file(
-                f"The validation cases have no labels of {', '.join(self.kept_classes)} ({KNOB}): their scores in the "
-                f"summary, and the mean over all classes, are not meaningful"
+                f"{', '.join(self.kept_classes)} not annotated, at least in some cases ({KNOB}): where the labels of "
+                f"validation cases lack them, their scores in the summary, and the mean over all classes, are not "
+                f"meaningful"
             )
 
     def extra_state(self) -> dict[str, Any]:
-        """Return the names of the classes that are filled in, for a later validation."""
+        """Return the names of the classes that are filled in, for a later validation, and what decided the labels."""
         state: dict[str, Any] = super().extra_state()  # type: ignore[misc]
-        return state | ({STATE: list(self.kept_classes)} if self.kept_classes else {})
+        state |= {STATE: list(self.kept_classes)} if self.kept_classes else {}
+        return state | ({BEGAN: dict(self._kept_began)} if self._kept_began else {})
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`extra_state` returned."""
         super().load_extra_state(state)  # type: ignore[misc]
         self.kept_classes = tuple(state.get(STATE, ()))
+        self._kept_began = state.get(BEGAN)
 
 
 def _classes_of(theirs: Roles, ours: Roles, file: Path) -> tuple[int | None, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from nnunet_ext.errors import UserError
 from nnunet_ext.networks.parts import part_of
+from nnunet_ext.weights.channels import partners
 from nnunet_ext.weights.roles import Roles
 from nnunet_ext.weights.transfer import transfer
 
@@ -52,6 +54,14 @@ class SourceNetwork:
         _fill(network, file, weights, theirs)
         self.network = network.to(device).eval().requires_grad_(False)
 
+    def digest(self) -> str:
+        """Return a hash of its weights."""
+        found = hashlib.sha256()
+        for name, tensor in (*self.network.named_parameters(), *self.network.named_buffers()):  # each once
+            found.update(name.encode())
+            found.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return found.hexdigest()
+
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """Return logits (B, O, D, H, W) of all outputs of the source, in the precision of nnU-Net's own steps.
@@ -59,25 +69,23 @@ class SourceNetwork:
         Args:
             images: (B, C, D, H, W), in the channels of the data.
         """
-        precise = torch.autocast("cuda") if self._device.type == "cuda" else contextlib.nullcontext()
-        with precise:
+        with torch.autocast("cuda") if self._device.type == "cuda" else contextlib.nullcontext():
             found: Tensor = self.network(images[:, self.channels])
         return found
 
 
 def _places(theirs: Sequence[str], ours: Sequence[str] | None, file: Path) -> list[int]:
     """Return for each channel of the source that of the images, by the rule of ``init_from``."""
-    names = [name.casefold() for name in ours or ()]
-    wanted = [name.casefold() for name in theirs]
-    if names == wanted or (len(names) == len(wanted) and not set(names) & set(wanted)):
-        return list(range(len(wanted)))  # by position, as of channels none of which has a partner
-    if missing := [name for name in theirs if name.casefold() not in names]:
+    found = {number: place for place, number in partners(theirs, ours).items()}
+    if not found and len(theirs) == len(ours or ()):
+        return list(range(len(theirs)))  # by position, as of channels none of which has a partner
+    if missing := [name for number, name in enumerate(theirs) if number not in found]:
         raise UserError(
             f"{file}: expected images with all channels of the source ({', '.join(theirs)}), to fill its classes in by "
             f"its network, found no {missing[0]!r} ({', '.join(ours or ()) or 'unknown'}). Add the channel, or set the "
             f"knob fine_tune.keep_unannotated to false."
         )
-    return [names.index(name) for name in wanted]
+    return [found[number] for number in range(len(theirs))]
 
 
 def _fill(network: nn.Module, file: Path, weights: Mapping[str, Any], theirs: Roles) -> None:

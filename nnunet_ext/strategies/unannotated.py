@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from batchgenerators.utilities.file_and_folder_operations import load_pickle
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 
+from nnunet_ext.data.dataset_json import ANNOTATED, HIDDEN, TEST, scored_names
 from nnunet_ext.errors import UserError, nearest
 
-ANNOTATED = "annotated"  # key in dataset.json: {"case_1": ["liver"]}; other cases were annotated for all classes
 Value = int | tuple[int, ...]
+LOCATIONS = "class_locations"  # in a preprocessed case: voxels of each label or region
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,11 @@ class Unannotated:
     def of(self, case: str) -> frozenset[str]:
         """Return the classes that were not annotated in a case."""
         return self.by_case.get(case, self.everywhere)
+
+    def digest(self) -> str:
+        """Return a hash of everything, which names no case."""
+        content = [sorted(self.everywhere), sorted((case, sorted(names)) for case, names in self.by_case.items())]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def unannotated_in(
@@ -62,6 +72,7 @@ def unannotated_in(
     """
     if entries := dataset_json.get(ANNOTATED):
         known = {file.stem for file in folder.glob("*.pkl")}
+        known |= scored_names(dataset_json, HIDDEN) | scored_names(dataset_json, TEST)
         by_case = {case: _annotated(case, names, classes, known) for case, names in _cases(entries).items()}
         wanted = frozenset(candidates)
         return Unannotated(frozenset(), {case: wanted - names for case, names in by_case.items()})
@@ -71,17 +82,40 @@ def unannotated_in(
 def occurring_classes(classes: Mapping[str, Value], folder: Path, cases: Iterable[str]) -> frozenset[str]:
     """Return the classes with at least one voxel in the labels of preprocessed cases.
 
+    A region within which other regions lie occurs if a label occurs that is in none of these: of an organ with its
+    tumour (1, 2), and the tumour (2), the latter's voxels do not say that anybody annotated the organ.
+
     Args:
         classes: Names with their labels or regions.
         folder: The preprocessed cases.
         cases: Names of the cases.
     """
-    names = {_values(value): name for name, value in classes.items()}
+    missing = {_values(value): name for name, value in classes.items()}
+    own = _own_values(missing)
     found: set[str] = set()
     for case in cases:
-        locations = load_pickle(str(folder / f"{case}.pkl"))["class_locations"]
-        found |= {names[_values(key)] for key, voxels in locations.items() if _values(key) in names and len(voxels)}
+        locations = load_pickle(str(folder / f"{case}.pkl"))[LOCATIONS]
+        there = {_values(key): voxels for key, voxels in locations.items() if _values(key) in missing and len(voxels)}
+        if there.keys() & own.keys():
+            labels = infer_dataset_class(str(folder))(str(folder), [case]).load_case(case)[1][:]
+            there = {key: voxels for key, voxels in there.items() if key not in own or _holds(labels, voxels, own[key])}
+        found |= {missing.pop(key) for key in there}
     return frozenset(found)
+
+
+def _own_values(regions: Collection[tuple[int, ...]]) -> dict[tuple[int, ...], list[int]]:
+    """Return the labels that are in none of the smaller regions, of regions that hold such regions and such labels."""
+    found = {}
+    for region in regions:
+        smaller = [set(other) for other in regions if set(other) < set(region)]
+        if smaller and (alone := set(region).difference(*smaller)):
+            found[region] = sorted(alone)
+    return found
+
+
+def _holds(labels: Any, voxels: Any, values: Sequence[int]) -> bool:
+    """Whether one of these values is at one of these voxels, which nnU-Net's preprocessing has drawn from a region."""
+    return bool(np.isin(labels[tuple(np.asarray(voxels).T)], values).any())
 
 
 def _values(value: Any) -> tuple[int, ...]:
@@ -102,6 +136,6 @@ def _annotated(case: str, names: Any, classes: Mapping[str, Value], known: Colle
         raise UserError(f"{place}: unknown case {case!r}. {nearest(case, known)}")
     if not isinstance(names, list):
         raise UserError(f"{place}: expected a list of classes for case {case!r}, got {names!r}. Correct it.")
-    if wrong := [name for name in names if name not in classes]:
+    if wrong := [name for name in names if not isinstance(name, str) or name not in classes]:
         raise UserError(f"{place}: unknown class {wrong[0]!r} of case {case!r}. {nearest(str(wrong[0]), classes)}")
     return frozenset(names)

@@ -48,7 +48,7 @@ def fitted_channels(
     if rule == "copy":
         return _copied(weight, channels)
     if rule == "match":
-        pairs = _partners(theirs, ours)
+        pairs = partners(theirs, ours)
         if pairs and theirs is not None and ours is not None:
             return _matched(weight, pairs, theirs, ours)
         if before == channels:
@@ -63,7 +63,7 @@ def fitted_channels(
     return summed.expand(size), f"{words} the file{f', divided by {channels}' if channels > 1 else ''}"
 
 
-def _partners(theirs: Sequence[str] | None, ours: Sequence[str] | None) -> dict[int, int]:
+def partners(theirs: Sequence[str] | None, ours: Sequence[str] | None) -> dict[int, int]:
     """Return for our channels those of the file with the same name; of equal names, each has one partner."""
     free: dict[str, list[int]] = defaultdict(list)
     for number, name in enumerate(theirs or ()):

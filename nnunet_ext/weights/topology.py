@@ -1,11 +1,13 @@
-"""Whether two networks have the same tensors."""
+"""Whether two networks have the same tensors and channels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+
+from nnunet_ext.weights.channels import partners
 
 
 def first_difference(ours: Mapping[str, Any], theirs: Mapping[str, Any], *, heads: bool = True) -> str | None:
@@ -35,4 +37,23 @@ def first_difference(ours: Mapping[str, Any], theirs: Mapping[str, Any], *, head
         )
         if own != other:
             return f"{name!r} of shape {other} instead of {own}"
+    return None
+
+
+def moved_channel(ours: Sequence[str] | None, theirs: Sequence[str] | None) -> str | None:
+    """Return in words which input channel is at another place in the other network; None if none is known to be.
+
+    Args:
+        ours: Names of one network's channels; None: not known.
+        theirs: Those of the other one.
+
+    Example:
+        >>> from nnunet_ext.weights.topology import moved_channel
+        >>> moved_channel(["T1", "T2"], ["T2", "T1"])
+        "'T1' as channel 1 instead of 0"
+    """
+    for number, partner in partners(theirs, ours).items():
+        if number != partner:
+            assert ours is not None
+            return f"{ours[number]!r} as channel {partner} instead of {number}"
     return None

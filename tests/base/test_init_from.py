@@ -258,6 +258,13 @@ def test_other_kernels_and_stages_than_those_of_a_pre_training(tmp_path, kernel)
     )
 
 
+def test_no_adaptation_plan_is_none(tmp_path):
+    """A file with the key, but nothing under it, has weights of any network."""
+    old = network_of()
+    torch.save({"network_weights": old.state_dict(), "nnssl_adaptation_plan": None}, tmp_path / "a.pth")
+    assert init_from(network_of(), str(tmp_path / "a.pth")).count("fresh") == 0
+
+
 def test_a_transformer_of_nnssl_is_refused(tmp_path):
     plan = {"key_to_encoder": "eva", "architecture_plans": {"arch_class_name": "PrimusM"}}
     torch.save({"network_weights": {"eva.w": torch.zeros(1)}, "nnssl_adaptation_plan": plan}, tmp_path / "primus.pth")

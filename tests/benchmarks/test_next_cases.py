@@ -46,3 +46,13 @@ def test_the_table(script):
         ["start", "5", "0.6000, 3.00", "0.8000, 1.50", "0.7000", "2.25"],
         ["random", "10", "", "0.8500, 1.00", "0.8500", "1.00"],
     ]
+
+
+@pytest.mark.parametrize("steps", ["805", "5", "0"])
+def test_steps_that_are_no_whole_number_in_each_epoch(script, tmp_path, monkeypatch, capsys, steps):
+    words = ["next_cases.py", "--raw", str(tmp_path), "--work", str(tmp_path / "work"), "--steps", steps]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit):
+        script.main()
+    assert f"--steps: expected a multiple of 10, for as many epochs, got {steps}." in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()

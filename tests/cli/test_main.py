@@ -26,6 +26,8 @@ def test_overview_names_every_command(capsys, words):
         "next_cases",
         "import_v1",
         "inspect",
+        "evaluate",
+        "rank",
     }
     assert expected <= set(COMMANDS)
     assert all(f"\n  {name} " in text for name in COMMANDS)

@@ -1,4 +1,4 @@
-"""Which classes of the source training would unlearn."""
+"""Which classes of the source training would forget."""
 
 from pathlib import Path
 
@@ -41,3 +41,10 @@ def test_known_and_not_annotated(source, folder, further, knobs, expected):
 def test_a_source_of_unknown_classes(source, folder):
     plans = {"configurations": {"3d_fullres": {}}}
     assert missing_classes(source(channels=None), plans, "3d_fullres", DATA, folder) == []
+
+
+def test_regions_of_a_source_of_labels(source, folder):
+    """No head is taken, and the source could not fill them in."""
+    plans = {"configurations": {"3d_fullres": {}}}
+    regions = DATA | {"labels": {"background": 0, "Organ": [1, 2], "lesion": [3]}}
+    assert missing_classes(source(), plans, "3d_fullres", regions, folder) == []

@@ -61,8 +61,25 @@ def test_a_broken_dataset_is_only_told(model, tmp_path, caplog):
 def test_the_same_files_by_another_path(tmp_path):
     for name in "ab":
         (tmp_path / f"{name}_0000.nii.gz").touch()
+    (tmp_path / "b_0000.nii.gz").write_text("b")
     (tmp_path / "linked_0000.nii.gz").symlink_to(tmp_path / "a_0000.nii.gz")
     a, b, linked = (Case(name, (tmp_path / f"{name}_0000.nii.gz",)) for name in ("a", "b", "linked"))
     assert not_among([a, b], [linked]) == [b]
     assert not_among([linked, b], [a]) == [b]
     assert not_among([a, b], []) == [a, b]
+
+
+def test_the_same_name(tmp_path):
+    for folder, content in (("one", "image"), ("copy", "image"), ("other", "changed")):
+        (tmp_path / folder).mkdir()
+        for channel in range(2):
+            (tmp_path / folder / f"a_{channel:04d}.nii.gz").write_text(content if channel else "channel 0")
+    one, copy, other = (Case("a", tuple(sorted((tmp_path / folder).iterdir()))) for folder in ("one", "copy", "other"))
+    assert not_among([copy], [one]) == []
+    with pytest.raises(
+        UserError, match=r"other/a_0000\.nii\.gz: expected a name that no annotated image has, found that"
+    ):
+        not_among([other], [one])
+    gone = Case("a", (tmp_path / "gone_0000.nii.gz",))
+    with pytest.raises(UserError, match=r"found that of .*gone_0000"):
+        not_among([one], [gone])

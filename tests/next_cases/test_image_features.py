@@ -96,10 +96,17 @@ def test_a_network_without_convolutions(tmp_path):
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             return image.repeat(1, 4, 1, 1, 1)
 
-    vectors = features(tmp_path)
-    vectors.model.network = Plain()
+    model = TrainedModel.load(write_small_model(tmp_path))
+    model.network = Plain()
     with pytest.raises(UserError, match=r"^nnUNetTrainer: expected a network with convolutions, found none\. Choose"):
-        vectors.of_image(torch.zeros(1, 8, 16, 12))
+        ImageFeatures(model, torch.device("cpu"))
+
+
+def test_features_that_are_no_numbers(tmp_path):
+    image = torch.from_numpy(phantom((8, 16, 12)))
+    image[0, 3, 4, 5] = torch.nan
+    with pytest.raises(UserError, match=r"^features: expected finite numbers in several voxels, found others\. Check"):
+        features(tmp_path).of_image(image)
 
 
 def test_a_compiled_network_is_run_as_it_is(tmp_path, monkeypatch):

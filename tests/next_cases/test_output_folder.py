@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pytest
 
@@ -76,12 +77,53 @@ def test_a_corrected_draft_is_not_lost(tmp_path):
     draft = tmp_path / "out" / "labelsTr" / "a.nii.gz"
     draft.write_text("truth a")
     before = content(tmp_path / "out")
-    line = re.escape(f"{draft}: expected the draft as it was written, found it changed. Choose another -o, so that")
+    line = re.escape(f"{draft}: expected the file as it was written, found it changed. Choose another -o, so that")
     with pytest.raises(UserError, match=line):
         made.check()
     with pytest.raises(UserError, match=line):
         write(tmp_path, "c")
     assert content(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("name", ["next_cases.csv", "next_cases.html", "README.txt", "imagesTr/a_0000.nii.gz"])
+def test_what_a_person_changed_is_not_lost(tmp_path, name):
+    made = write(tmp_path, "ab")
+    file = tmp_path / "out" / name
+    file.unlink()
+    file.write_text("notes of a person")
+    with pytest.raises(UserError, match=re.escape(f"{file}: expected the file as it was written, found it changed.")):
+        made.check()
+    (tmp_path / "images" / "a_0000.nii.gz").unlink()  # a link that leads nowhere can be replaced
+    file.unlink()
+    file.symlink_to(tmp_path / "images" / "a_0000.nii.gz")
+    if file.parent.name == "imagesTr":
+        made.check()
+
+
+def test_copies_instead_of_links(tmp_path, monkeypatch):
+    monkeypatch.setattr(output_folder, "link", shutil.copy2)
+    write(tmp_path, "ab").check()
+    write(tmp_path, "a").check()
+    file = tmp_path / "out" / "imagesTr" / "a_0001.nii.gz"
+    file.write_text("cropped")
+    with pytest.raises(UserError, match=re.escape(f"{file}: expected the file as it was written, found it changed.")):
+        write(tmp_path, "b")
+
+
+@pytest.mark.parametrize("name", ["labelsTr", "imagesTr"])
+def test_a_file_in_place_of_a_folder(tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("of a person")
+    with pytest.raises(UserError, match=rf"{name}: expected a folder, found a file\. Choose another -o, or move it"):
+        OutputFolder(tmp_path / "out", ".nii.gz").check()
+
+
+def test_how_to_merge_replaces_nothing(tmp_path):
+    write(tmp_path, "a")
+    told = (tmp_path / "out" / "README.txt").read_text()
+    assert "cp -n labelsTr/* DATASET/labelsTr/" in told
+    assert "cp -nL imagesTr/* DATASET/imagesTr/" in told
+    assert "splits_final.json" in told  # without the new cases there, nnU-Net does not train with them
 
 
 @pytest.mark.parametrize(
@@ -107,9 +149,10 @@ def test_files_of_others(tmp_path, name, earlier):
         OutputFolder(tmp_path / "out", ".nii.gz").check()
 
 
-def test_a_record_of_something_else(tmp_path):
+@pytest.mark.parametrize("text", ["{}", '{"files": 3}', '{"files": {"labelsTr/a.nii.gz": 3}}', '{"files": {"a": [1]}}'])
+def test_a_record_of_something_else(tmp_path, text):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "next_cases.json").write_text("{}")
+    (tmp_path / "out" / "next_cases.json").write_text(text)
     with pytest.raises(
         UserError, match=r"next_cases\.json: expected the record of nnunet_ext next_cases, found another"
     ):

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 import torch
 from small_model import phantom, write_image, write_small_model
 
@@ -136,11 +137,78 @@ def test_damaged_images(tmp_path, images, caplog):
     assert found.failed == ["b"]
     told = [line for line in caplog.messages if "no image" not in line]
     assert any(line.startswith(f"case b was not predicted: {images / 'b_0000.nii.gz'}: expected") for line in told)
-    assert any(line.startswith("an annotated image is left out: ") for line in told)
+    assert any(line.startswith("annotated image z is left out: ") for line in told)
     for name in "acd":
         (images / f"{name}_0000.nii.gz").write_bytes(b"no image")
     found = search(model, images, 4)
     assert (names(found), found.failed) == ([], list("abcd"))
+
+
+@pytest.mark.parametrize("at_random", [False, True])
+@pytest.mark.parametrize(
+    ("ending", "change", "problem"),
+    [
+        (".nii.gz", lambda image: image * 0 + 5, "found it empty: 5 in all voxels"),
+        (".nrrd", lambda image: np.where(image > 100, np.nan, image), "expected finite values, found NaN or Inf"),
+    ],
+)
+def test_nobody_gets_an_image_that_no_training_can_use(tmp_path, caplog, ending, change, problem, at_random):
+    model = write_small_model(tmp_path / "results", ending=ending)
+    for number, name in enumerate("abz"):
+        image = phantom((8, 16, 12), seed=number)[0]
+        volume = SimpleITK.GetImageFromArray(change(image) if name == "b" else image)
+        (tmp_path / "images").mkdir(exist_ok=True)
+        SimpleITK.WriteImage(volume, str(tmp_path / "images" / f"{name}_0000{ending}"))
+    (tmp_path / "scratch").mkdir()
+    made = Search(model, tmp_path / "images", tmp_path / "scratch", device="cpu", show_progress=False)
+    cases = list_images(tmp_path / "images", ending, 1)
+    if at_random:
+        found = made.at_random(cases, 3, 0)
+    else:
+        found = made.suspicious(cases, 3, ModelFiles.read(model), tmp_path / "reference.json", [])
+    assert (sorted(names(found)), found.failed) == (["a", "z"], ["b"])
+    (line,) = (line for line in caplog.messages if line.startswith("case b was not predicted: "))
+    assert problem in line
+    assert "--no_check" not in line  # an option of other commands
+
+
+def test_channels_on_different_grids(tmp_path, caplog):
+    schemes = {"normalization_schemes": ["ZScoreNormalization"] * 2, "use_mask_for_norm": [False] * 2}
+    model = write_small_model(tmp_path / "results", channels=2, **schemes)
+    for name in "ab":
+        for channel in range(2):
+            file = tmp_path / "images" / f"{name}_{channel:04d}.nii.gz"
+            write_image(file, phantom((8, 16, 12), seed=channel)[0], SPACING)
+    moved = nibabel.load(tmp_path / "images" / "b_0001.nii.gz")
+    affine = moved.affine.copy()
+    affine[0, 3] += 30
+    nibabel.save(nibabel.Nifti1Image(np.asarray(moved.dataobj), affine), tmp_path / "images" / "b_0001.nii.gz")
+    (tmp_path / "scratch").mkdir()
+    made = Search(model, tmp_path / "images", tmp_path / "scratch", device="cpu", show_progress=False)
+    cases = list_images(tmp_path / "images", ".nii.gz", 2)
+    found = made.suspicious(cases, 3, ModelFiles.read(model), tmp_path / "reference.json", [])
+    assert (names(found), found.failed) == (["a"], ["b"])
+    (line,) = (line for line in caplog.messages if line.startswith("case b was not predicted: "))
+    assert "expected the origin and direction of b_0000.nii.gz" in line
+    assert line.endswith("if only the header is wrong.")
+
+
+@pytest.mark.parametrize("name", ["b", "z"])
+def test_an_annotated_image_or_another_without_features_does_not_lose_the_others(tmp_path, images, monkeypatch, name):
+    model = write_small_model(tmp_path / "results")
+    write(tmp_path / "annotated", "z", phantom((8, 16, 12), seed=9)[0])
+    of_files = ImageFeatures.of_files
+
+    def failing(self, files):
+        if files[0].name.startswith(name):
+            raise RuntimeError("no features")
+        return of_files(self, files)
+
+    monkeypatch.setattr(ImageFeatures, "of_files", failing)
+    found = search(model, images, 4, cases_of(tmp_path / "annotated"))
+    assert found.failed == (["b"] if name == "b" else [])
+    assert sorted(names(found)) == [case for case in "abcd" if case != name]
+    assert all(np.isfinite(case.choice.score) for case in found.cases)
 
 
 def test_one_fold_without_mirroring_has_nothing_to_compare(tmp_path, images, caplog):

@@ -98,3 +98,11 @@ def test_no_unets_encoder(state, key):
     del plan["architecture_plans"]
     with pytest.raises(UserError, match="the network, whose class is not named, is no U-Net"):
         EncoderWeights.read(plan, state, "a.pth")
+
+
+@pytest.mark.parametrize("stem", ["encoder.other", None])
+def test_an_encoder_without_its_first_convolution(stem):
+    """It would be continued behind a random one."""
+    plan = adaptation_plan(network_of(), key_to_stem=stem)
+    with pytest.raises(UserError, match=r"a.pth: expected the first convolution, encoder.stem.convs.0.conv.weight or "):
+        EncoderWeights.read(plan, network_of().state_dict(), "a.pth")

@@ -112,7 +112,7 @@ def change_weights(model, fold, change):
             rf"{HEAD}' of shape \(5, 4, 1, 1, 1\) instead of \(4, ",
         ),
         (lambda weights: weights.pop(HEAD), f"none of the name '{HEAD}'"),
-        (lambda weights: weights.update(more=torch.zeros(1)), "'more', which it does not have"),
+        (lambda weights: weights.update(more=torch.zeros(1)), "'more', which is one too many"),
     ],
     ids=["shape", "missing", "more"],
 )

@@ -78,7 +78,7 @@ def test_every_reason_where_all_are_asked_for(tmp_path, cases):
     repetition = Repetition(model, device="cpu")
     reasons = repetition.reasons(cases, CLASSES, scratch, at_least=0, show_progress=False)
     assert [reason.text for reason in reasons["a"]][::2] == [
-        f"{name}: folds 0 and 1 overlap by a Dice of 1.00 only" for name in CLASSES
+        f"{name}: folds 0 and 1 overlap by a Dice of 1.00" for name in CLASSES
     ]
     assert all(len(each) == 2 * len(CLASSES) for each in reasons.values())
     strong = [reason for reason in reasons["a"] if reason.suspicion >= 0.25]

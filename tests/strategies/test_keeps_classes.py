@@ -24,7 +24,7 @@ from nnunet_ext.methods.baseline.trainer import NNUNetBaselineTrainer
 from nnunet_ext.methods.fine_tune.trainer import FineTuneTrainer
 from nnunet_ext.phantoms.dataset import write_nifti
 from nnunet_ext.strategies.filled_background import at_scales, filled_labels, filled_regions
-from nnunet_ext.strategies.keeps_classes import STATE, KeepsClasses
+from nnunet_ext.strategies.keeps_classes import BEGAN, STATE, KeepsClasses
 
 Make = Callable[..., Any]
 KEEP = {"fine_tune": {"keep_unannotated": True}}
@@ -207,7 +207,7 @@ def test_killed_and_continued(made: Make, monkeypatch: Any) -> None:
     assert all(torch.equal(tensor, other["network_weights"][name]) for name, tensor in one["network_weights"].items())
     for key in ("train_losses", "val_losses", "ema_fg_dice"):
         assert one["logging"][key] == other["logging"][key]
-    assert one[EXTRA].keys() == {"start", STATE}
+    assert one[EXTRA].keys() == {"start", STATE, BEGAN}
     reports = [json.loads((fold(each) / "fine_tuning.json").read_text()) for each in (whole, continued)]
     assert reports[0] == reports[1]
     verdicts = {row["class"]: row["verdict"] for row in reports[0]["classes"]}
@@ -218,13 +218,33 @@ def test_killed_and_continued(made: Make, monkeypatch: Any) -> None:
     again = made(FineTuneTrainer, run="whole", **knobs)
     again.load_checkpoint(str(fold(again) / "checkpoint_final.pth"))
     again.perform_actual_validation()
-    assert "The validation cases have no labels of organ (knob fine_tune.keep_unannotated)" in log_of(again)
+    assert "organ not annotated, at least in some cases (knob fine_tune.keep_unannotated): where" in log_of(again)
 
     gone = made(FineTuneTrainer, run="whole", continued=True, **knobs)
     gone.load_checkpoint(str(fold(gone) / "checkpoint_final.pth"))
     Path(gone.knobs["init_from"]).unlink()
     with pytest.raises(UserError, match=r"knob 'init_from': expected an nnU-Net checkpoint, found no file"):
         gone.on_train_start()
+
+
+def test_resumed_with_other_labels(made: Make) -> None:
+    """Another source under the same path, or another 'annotated': the labels would change in the middle."""
+    knobs = KEEP | {"num_iterations_per_epoch": 1}
+    made(NNUNetBaselineTrainer, **knobs).run_training()
+
+    def resumed(annotated: dict[str, list[str]] = ANNOTATED) -> Any:
+        trainer = made(NNUNetBaselineTrainer, continued=True, annotated=annotated, **knobs)
+        trainer.load_checkpoint(str(fold(trainer) / "checkpoint_final.pth"))
+        return trainer
+
+    file = Path(started(resumed()).knobs["init_from"])
+    with pytest.raises(UserError, match=r"same classes not annotated in the same cases .* Restore them, or train"):
+        started(resumed(ANNOTATED | {"case_001": ["wall", "tumour", "organ"]}))
+    content = torch.load(file, weights_only=False)
+    content["network_weights"]["decoder.seg_layers.0.bias"] += 1
+    torch.save(content, file)
+    with pytest.raises(UserError, match=r"source\.pth: expected the weights that the run began with, .*found others\."):
+        started(resumed())
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ def made(source, ours, channels=("CT",), build=build, outputs=OUTPUTS):
         (("T1", "T2"), ("T2", "FLAIR", "T1"), [2, 0]),
         (("CT", "previous stage: a"), ("CT", "previous stage: b", "previous stage: a"), [0, 2]),  # a cascade
         (("MR", "MR"), ("mr", "mr"), [0, 1]),
+        (("MR", "MR"), ("CT", "mr", "mr"), [1, 2]),  # of equal names, each has one partner
         (("CT",), ("portal",), [0]),
         (("CT",), None, None),
     ],
@@ -95,6 +96,8 @@ def test_refused():
     source = build(2, 3)
     with pytest.raises(UserError, match=r"all channels of the source \(CT, PET\), .*found no 'PET' \(CT\)\. Add the"):
         made(source, ("CT",), ("CT", "PET"))
+    with pytest.raises(UserError, match=r"all channels of the source \(MR, MR\), .*found no 'MR' \(MR\)\. Add the"):
+        made(source, ("MR",), ("MR", "MR"))
     for roles in (Roles(("CT",), None), Roles(None, OUTPUTS)):
         with pytest.raises(UserError, match=r"expected a source whose channels and classes are known"):
             SourceNetwork(build, FILE, source.state_dict(), roles, ("CT",), CPU)

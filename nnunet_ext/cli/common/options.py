@@ -16,7 +16,7 @@ from nnunet_ext.errors import UserError
 
 DEVICES = ("cpu", "cuda", "mps")
 SIDES = ("source", "target")
-TRUST = "unpickle everything the checkpoint asks for; it may run code: only for files whose maker you know"
+TRUST = "run the code that the file asks for; only for files whose maker you know"
 
 
 class Parser(argparse.ArgumentParser):

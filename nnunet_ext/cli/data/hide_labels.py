@@ -39,11 +39,11 @@ class HideLabels(Command):
         add = parser.add_argument
         add("-d", required=True, help="labelled dataset, number or name")
         add("-o", type=options.whole(1, 999), required=True, help="number of the new dataset, 1 to 999")
-        add("-n", help="name of the new dataset (default: that of the labelled one)")
+        add("-n", help="name of the new dataset [that of the labelled one]")
         which = parser.add_mutually_exclusive_group(required=True)
         which.add_argument("--keep", type=options.whole(1), metavar="K", help="K cases chosen at random stay labelled")
         which.add_argument("--labelled", type=Path, metavar="FILE", help="these stay labelled, one per line")
-        add("--seed", type=int, help="seed of the choice with --keep (default: 0)")
+        add("--seed", type=int, help="seed of the choice with --keep [0]")
         add("--test", type=Path, metavar="FILE", help="file of cases to set apart: neither labelled nor unlabelled")
 
     def run(self) -> int:

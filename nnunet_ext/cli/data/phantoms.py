@@ -32,7 +32,7 @@ class Phantoms(Command):
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Declare -d."""
         parser.add_argument(
-            "-d", type=options.whole(1, 1000 - MEMBERS), default=cls.d, help="number of the first dataset"
+            "-d", type=options.whole(1, 1000 - MEMBERS), default=cls.d, help="number of the first dataset [901]"
         )
 
     def run(self) -> int:

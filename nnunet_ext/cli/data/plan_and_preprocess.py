@@ -73,8 +73,8 @@ class PlanAndPreprocess(Command):
         add("-npfp", type=options.whole(1), default=cls.npfp, help="processes for the fingerprint")
         add("--verify_dataset_integrity", action="store_true", help="run nnU-Net's own check as well")
         add("--no_pp", action="store_true", help="no preprocessing")
-        add("--clean", action="store_true", help="extract the fingerprint again (needed when the data changed)")
-        add("-pl", default=cls.pl, help="planner, ours or nnU-Net's")
+        add("--clean", action="store_true", help="extract the fingerprint and preprocess again")
+        add("-pl", default=cls.pl, help="planner, ours or nnU-Net's [%(default)s]")
         add("-gpu_memory_target", type=options.real(0), help="GB of GPU memory to plan for")
         add("-preprocessor_name", default=cls.preprocessor_name, help="preprocessor (nnU-Net's)")
         add(
@@ -91,7 +91,7 @@ class PlanAndPreprocess(Command):
             type=options.whole(1),
             help="processes for preprocessing, one number or one per configuration",
         )
-        add("--verbose", action="store_true")
+        add("--verbose", action="store_true", help="let nnU-Net print more")
         add("--no_pbar", action="store_true", help="no progress bars")
         add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="knobs to write into the plans")
         add("--no_check", action="store_true", help="skip reading all images and labels first")

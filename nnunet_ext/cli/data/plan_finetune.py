@@ -36,10 +36,10 @@ DECIDED = {
 
 @dataclass
 class PlanFinetune(PlanAndPreprocess):
-    """Plan and preprocess a dataset for the network of somebody's trained model, to continue its training.
+    """Plan and preprocess a dataset to continue the training of someone else's model.
 
     Network and, where your data allow it, spacing and normalization stay those of the model; the rest is planned from
-    your data. A table says why; each row has an option that decides otherwise:
+    your data. A table says why; each row has an option to change it:
     nnunet_ext plan_finetune -d 4 --from Dataset300_Liver/nnUNetTrainer__nnUNetPlans__3d_fullres
     """
 
@@ -78,12 +78,12 @@ class PlanFinetune(PlanAndPreprocess):
             metavar="MODEL",
             help="a model's folder, its zip file, or a checkpoint (with plans.json and dataset.json, if it has none)",
         )
-        add("--fold", type=options.fold, help="the model's fold [all if it was trained, else 0]")
+        add("--fold", type=options.fold, metavar="FOLD", help="the model's fold [all if it was trained, else 0]")
         add("-chk", default=cls.chk, help="the model's checkpoint [checkpoint_final.pth]")
-        add("--trust", action="store_true", help="read a checkpoint even if it may run code; only of people you trust")
+        add("--trust", action="store_true", help=options.TRUST)
         add("-p", "--plans_name", default=cls.plans_name, help="name of the new plans [FineTunePlans]")
         add("-c", dest="configuration", help="configuration of your data that takes the network [the model's]")
-        add("-pl", default=cls.pl, help="planner for your data, ours or nnU-Net's")
+        add("-pl", default=cls.pl, help="planner for your data, ours or nnU-Net's [%(default)s]")
         add("-gpu_memory_target", type=options.real(0), help="GB of GPU memory to plan for")
         sides = "source, target or numbers"
         add("--spacing", nargs="+", metavar="MM", help=f"{sides}: mm, three, in the axis order of your images")
@@ -93,17 +93,17 @@ class PlanFinetune(PlanAndPreprocess):
         add("--transpose", nargs="+", metavar="AXIS", help=f"{sides}: the image's axes in the order of the plans")
         add("--mirror_axes", nargs="*", metavar="AXIS", help=f"{sides}: axes of a patch, in the order of the plans")
         keep = argparse.BooleanOptionalAction
-        add("--keep_classes", action=keep, default=True, help="take the model's head rows for classes of its names")
+        add("--keep_classes", action=keep, default=True, help="start classes that have the same name from the model's")
         rename = "which of your classes is which of the model's, if names differ"
         add("--rename_classes", nargs="+", default=[], metavar="YOURS=MODELS", help=rename)
         add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="knobs to write into the plans")
         add("--dry_run", action="store_true", help="print the table only: no plans, no preprocessing")
-        add("--json", type=options.new_or_file, help="also write the decisions to this file")
+        add("--json", type=options.new_or_file, metavar="FILE", help="also write the decisions to this file")
         add("--no_pp", action="store_true", help="no preprocessing")
         add("--clean", action="store_true", help="extract the fingerprint and preprocess again")
         add("-npfp", type=options.whole(1), default=cls.npfp, help="processes for the fingerprint")
         add("-np", nargs=1, type=options.whole(1), help="processes for preprocessing")
-        add("--verbose", action="store_true")
+        add("--verbose", action="store_true", help="let nnU-Net print more")
         add("--no_pbar", action="store_true", help="no progress bars")
         add("--no_check", action="store_true", help="skip reading all images and labels first")
         add("--stock_resampling", action="store_true", help=STOCK_RESAMPLING)
@@ -267,8 +267,8 @@ class PlanFinetune(PlanAndPreprocess):
         description = folders.read_json(place / "dataset.json")
         if names := missing_classes(self._model, plans, self.c[0], description, folder):
             print(
-                f"WARNING: classes: the model knows {', '.join(names)}, not annotated (in all cases); training "
-                f"would unlearn them. To keep them, add --set {METHOD}.keep_unannotated=true"
+                f"WARNING: classes: the model knows {', '.join(names)}, annotated in no case or only in some; "
+                f"training would forget them. To keep them, add --set {METHOD}.keep_unannotated=true"
             )
 
     def _commands(self, number: int, configuration: str) -> list[str]:

@@ -20,7 +20,7 @@ from nnunet_ext.stock import folders
 
 DEFAULT_CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres")  # as nnU-Net; those that were planned
 DEFAULT_PROCESSES = 4
-STOCK_RESAMPLING = "resample with nnU-Net's functions: the same results, but slower (default: with ours, if they fit)"
+STOCK_RESAMPLING = "resample with nnU-Net's functions: the same results, but slower [with ours, if they fit]"
 
 
 @dataclass
@@ -51,10 +51,10 @@ class Preprocess(Command):
         add = parser.add_argument
         add("-d", required=True, help="dataset, number or name")
         add("-p", required=True, help="name of its plans, nnU-Net's or ours")
-        add("-c", nargs="+", help=f"configurations (default: those planned of {', '.join(DEFAULT_CONFIGURATIONS)})")
-        add("-np", type=int, help=f"processes (default: {DEFAULT_PROCESSES}, at most one for each core)")
+        add("-c", nargs="+", help=f"configurations [those planned of {', '.join(DEFAULT_CONFIGURATIONS)}]")
+        add("-np", type=int, help=f"processes [{DEFAULT_PROCESSES}, at most one for each core]")
         add("--clean", action="store_true", help="also preprocess existing data")
-        add("--verbose", action="store_true")
+        add("--verbose", action="store_true", help="let nnU-Net print more")
         add("--no_pbar", action="store_true", help="no progress bars")
         add("--no_check", action="store_true", help="skip reading new and changed images and labels first")
         add("--stock_resampling", action="store_true", help=STOCK_RESAMPLING)

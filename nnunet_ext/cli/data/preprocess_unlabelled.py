@@ -44,8 +44,8 @@ class PreprocessUnlabelled(Command):
         add = parser.add_argument
         add("-d", required=True, help="dataset, number or name")
         add("-p", required=True, help="name of its plans, nnU-Net's or ours")
-        add("-c", nargs="+", help=f"configurations (default: those planned of {', '.join(DEFAULT_CONFIGURATIONS)})")
-        add("-np", type=options.whole(1), help=f"processes (default: {DEFAULT_PROCESSES}, at most one for each core)")
+        add("-c", nargs="+", help=f"configurations [those planned of {', '.join(DEFAULT_CONFIGURATIONS)}]")
+        add("-np", type=options.whole(1), help=f"processes [{DEFAULT_PROCESSES}, at most one for each core]")
         add("--clean", action="store_true", help="also preprocess existing data")
         add("--no_pbar", action="store_true", help="no progress bars")
         add("--stock_resampling", action="store_true", help=STOCK_RESAMPLING)

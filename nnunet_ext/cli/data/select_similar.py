@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -15,6 +16,8 @@ from nnunet_ext.stock import folders
 if TYPE_CHECKING:
     from nnunet_ext.methods.sequential_fine_tuning.buffer import Cases
     from nnunet_ext.prediction.trained_model import TrainedModel
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -74,6 +77,11 @@ class SelectSimilar(Command):
             random.Random(self.seed).shuffle(names)
             scores = [(name, None) for name in names]
         else:
+            if not hasattr(model.network, "encoder"):
+                raise UserError(
+                    f"{self.model}: expected a network with an encoder, whose features are compared, found "
+                    f"{type(model.network).__name__}. Take the model of a U-Net, or choose with --random."
+                )
             own = model.plans_manager
             reference = self._cases(own.dataset_name, own.plans_name, model)
             size = model.configuration.patch_size
@@ -97,6 +105,7 @@ class SelectSimilar(Command):
 
     def _cases(self, dataset: str, plans_name: str, model: TrainedModel) -> Cases:
         """Return all cases that are preprocessed for the model's configuration."""
+        from nnunet_ext.data.preprocessed.image_preparation import differing_preparation
         from nnunet_ext.data.preprocessed.state import PreprocessedState, preprocessed_cases
         from nnunet_ext.methods.sequential_fine_tuning.buffer import Cases, SeveralFolders
 
@@ -110,6 +119,14 @@ class SelectSimilar(Command):
             )
         state = PreprocessedState(folder, plans, model.configuration_name)
         state.check()
+        of_model = model.plans_manager.plans, model.configuration.configuration
+        if differing := differing_preparation(of_model, (plans, state.resolved)):
+            logger.warning(
+                "%s: the model was trained on images that are prepared differently (%s), so its features may tell "
+                "little; plans of nnunet_ext plan_finetune (-p) follow the model's",
+                state.place,
+                ", ".join(differing),
+            )
         found = Cases(state.place, tuple(preprocessed_cases(state.place)))
         SeveralFolders([found]).check_channels(model.channels)
         return found

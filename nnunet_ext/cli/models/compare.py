@@ -66,21 +66,19 @@ class Compare(Command):
             metavar="FOLDER",
             help="folder for records, table and figure",
         )
-        add("-p", default=cls.p, help="plans (default: %(default)s)")
-        add("-f", nargs="+", type=options.fold, default=["0"], metavar="FOLD", help="folds, or all (default: 0)")
-        add(
-            "--seeds", nargs="+", type=options.whole(0), default=[0], metavar="SEED", help="a run for each (default: 0)"
-        )
-        add("--epochs", type=options.whole(1), help="epochs of each training (default: the plans')")
-        add("--iterations", type=options.whole(1), help="training steps in an epoch (default: the plans')")
-        add("-device", type=options.device, default=cls.device, help="cuda, cpu or mps (default: %(default)s)")
+        add("-p", default=cls.p, help="plans [%(default)s]")
+        add("-f", nargs="+", type=options.fold, default=["0"], metavar="FOLD", help="folds, or all [0]")
+        add("--seeds", nargs="+", type=options.whole(0), default=[0], metavar="SEED", help="a run for each [0]")
+        add("--epochs", type=options.whole(1), help="epochs of each training [the plans']")
+        add("--iterations", type=options.whole(1), help="training steps in an epoch [the plans']")
+        add("-device", type=options.device, default=cls.device, help="cuda, cpu or mps [%(default)s]")
         add("--test_images", type=options.folder_or_new, metavar="FOLDER", help="predict and score these")
         add("--test_labels", type=options.folder_or_new, metavar="FOLDER", help="their labels")
         add(
             "--score",
             choices=("test", "hidden_labels", "validation"),
             help="cases to score: those that hide_labels set apart, those whose labels it hid, or the fold's "
-            "validation cases (default: the first of these that exists)",
+            "validation cases [the first of these that exists]",
         )
 
     def run(self) -> int:

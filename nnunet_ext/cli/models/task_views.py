@@ -43,7 +43,7 @@ class TaskViews(Command):
         parser.add_argument(
             "--weights",
             choices=("own", "links"),
-            help="their own files, or links to the collection's (default: the knob multi_dataset.view_weights)",
+            help="own: files of their own; links: links to the collection's [the knob multi_dataset.view_weights]",
         )
 
     def run(self) -> int:

@@ -15,7 +15,7 @@ class Variant(Command):
     """Write a second plans file with other knobs for the same preprocessed data.
 
     Runs that differ in a knob then have separate results folders:
-    nnunet_ext variant -d 4 -p LitePlans --as LitePlans_wide --set ba_net.boundary_width=5
+    nnunet_ext variant -d 4 -p LitePlans --as LitePlansWide --set ba_net.boundary_width=5
     """
 
     name: ClassVar[str] = "variant"

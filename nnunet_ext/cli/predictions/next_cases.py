@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -15,6 +14,7 @@ from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.common.output import shown_logs
 from nnunet_ext.errors import UserError
+from nnunet_ext.processes.run_lock import run_lock
 from nnunet_ext.sockets import open_door
 from nnunet_ext.stock.folders import check_writable
 
@@ -35,7 +35,7 @@ class NextCases(Command):
     nnunet_ext next_cases Dataset004_Hippocampus/nnUNetTrainer__nnUNetPlans__3d_fullres imagesUn -k 10 -o next
 
     OUT gets a table with reasons, a page, the images, and predicted label maps as drafts to correct.
-    Exit code 1 if a case could not be predicted, because a file of it is missing or damaged.
+    Exit code 1 if an image could not be used, because a file of it is damaged or has nothing in it.
     """
 
     name: ClassVar[str] = "next_cases"
@@ -105,9 +105,8 @@ class NextCases(Command):
                 f"{self.images}: expected images to choose from, found {len(every)} that are annotated already. Put "
                 f"others there."
             )
-        # not in the system's folder for such files, which can be kept in memory
-        with tempfile.TemporaryDirectory(prefix=".next_cases-", dir=self.o) as scratch:
-            found = self._search(Path(scratch), cases, annotated, files)
+        with run_lock(self.o, "choosing images"), output.scratch() as scratch:
+            found = self._search(scratch, cases, annotated, files)
             if found.cases:
                 self._write(output, found, {case.name: case for case in cases}, files)
         if left_out := len(every) - len(cases):
@@ -162,7 +161,5 @@ class NextCases(Command):
             print(f"{self.o / 'labelsTr'} has drafts as the model predicts them: correct each, they are not truth")
         if found.failed:
             several = "s" * (len(found.failed) > 1)
-            print(
-                f"{len(found.failed)} case{several} could not be predicted: {', '.join(found.failed)}", file=sys.stderr
-            )
+            print(f"{len(found.failed)} case{several} could not be used: {', '.join(found.failed)}", file=sys.stderr)
         return 1 if found.failed else 0

@@ -35,7 +35,7 @@ DEFAULT_FOLDS = ["0", "1", "2", "3", "4"]
 
 @dataclass
 class Predict(Command):
-    """Predict images with any model of nnU-Net's: the labels of nnUNetv2_predict, in less time and memory.
+    """Predict with any nnU-Net model: the same labels as nnUNetv2_predict, in less time and memory.
 
     It takes the options of nnUNetv2_predict:
     nnunet_ext predict -i imagesTs -o predictions -d 4 -c 3d_fullres -tr BANetTrainer -f 0
@@ -91,11 +91,11 @@ class Predict(Command):
         add("-step_size", type=options.real(0, 1), default=0.5, help="step of the sliding window, in patches [0.5]")
         add(NO_MIRRORING, action="store_true", help="do not mirror")
         add("--verbose", action="store_true", help="show the traceback of a case that fails")
-        add("--save_probabilities", action="store_true", help="also write probabilities; nnU-Net's own way is taken")
+        add("--save_probabilities", action="store_true", help="also write probabilities; nnU-Net predicts")
         add("--continue_prediction", action="store_true", help="keep label maps that are there")
-        add("-npp", type=options.whole(0), default=_workers("nnUNet_npp"), help="0: read no case ahead [3]")
-        add("-nps", type=options.whole(0), default=_workers("nnUNet_nps"), help="0: write no case behind [3]")
-        add("-prev_stage_predictions", help="folder, for a cascade; nnU-Net's own way is taken")
+        add("-npp", type=options.whole(0), default=_workers("nnUNet_npp"), help="0: do not read ahead [3]")
+        add("-nps", type=options.whole(0), default=_workers("nnUNet_nps"), help="0: do not write in the background [3]")
+        add("-prev_stage_predictions", help="folder, for a cascade; nnU-Net predicts")
         add("-num_parts", type=options.whole(1), default=1, help="commands that share the cases [1]")
         add("-part_id", type=options.whole(0), default=0, help="which of them this is, from 0 [0]")
         add("-device", type=options.device, default="cuda", help="cpu, cuda or mps [cuda]")
@@ -103,7 +103,11 @@ class Predict(Command):
         add("--not_on_device", action="store_true", help="keep sums of logits in the computer's memory, not the GPU's")
         add(NO_CHECK, action="store_true", help="do not read all images first (ours)")
         add(STOCK, action="store_true", help="let nnUNetv2_predict do it (ours)")
-        add(FAST, action="store_true", help="do not mirror: 3d takes an eighth of the time, other labels (ours)")
+        add(
+            FAST,
+            action="store_true",
+            help="do not mirror: 3d takes an eighth of the time, and labels differ (ours)",
+        )
         add(TRUST, action="store_true", help=f"{options.TRUST} (ours)")
         add_dicom_arguments(parser)
 

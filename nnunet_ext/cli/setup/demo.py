@@ -49,17 +49,15 @@ class Demo(Command):
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
         add = parser.add_argument
-        add("--trainer", default=cls.trainer, help=f"trainer to compare with {CONTROL} (default: %(default)s)")
+        add("--trainer", default=cls.trainer, help=f"trainer to compare with {CONTROL} [%(default)s]")
         add("--data", type=options.folder, help="a raw nnU-Net dataset, DatasetXXX_Name; phantoms by default")
-        add("--out", type=options.folder_or_new, default=cls.out, help="folder for everything (default: %(default)s)")
-        add(
-            "--epochs", type=options.whole(1), default=cls.epochs, help="length of each training (default: %(default)s)"
-        )
+        add("--out", type=options.folder_or_new, default=cls.out, help="folder for everything [%(default)s]")
+        add("--epochs", type=options.whole(1), default=cls.epochs, help="length of each training [%(default)s]")
         add(
             "--steps",
             type=options.whole(1),
             default=cls.steps,
-            help="training steps in an epoch (default: %(default)s)",
+            help="training steps in an epoch [%(default)s]",
         )
 
     def run(self) -> int:

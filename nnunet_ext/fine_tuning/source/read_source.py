@@ -49,7 +49,7 @@ def read_source(
     Args:
         places: A model's folder ``TRAINER__PLANS__CONFIGURATION``; or a zip file with one; or a checkpoint, with its
             plans and dataset.json after it if they are neither in it nor beside it; or a checkpoint of nnssl, with its
-            adaptation_plan.json after it if it is not in it, or the folder with both.
+            adaptation_plan.json after it if it is not in it, or a folder with both.
         unpacked: An empty folder, which a zip file is unpacked into and which must outlive the model.
         fold: The fold; by default ``all`` if it was trained, else 0. Scores do not choose: the fold with the best one
             had the easiest cases.
@@ -98,11 +98,20 @@ def _named(checkpoint: Path, files: Sequence[Path]) -> _Descriptions:
 
 
 def _beside(file: Path) -> _Descriptions | None:
-    """Read plans and dataset.json of the model's folder that a checkpoint is in."""
+    """Read plans and dataset.json of the model's folder that a checkpoint is in, or nnssl's adaptation plan."""
     model = file.absolute().parent.parent
-    if not file.absolute().parent.name.startswith("fold_") or not all((model / n).is_file() for n in (PLANS, DATASET)):
+    if not file.absolute().parent.name.startswith("fold_"):
+        return None
+    if _is_of_nnssl(model):
+        return _Descriptions(adaptation=read_object(model / ADAPTATION))
+    if not all((model / name).is_file() for name in (PLANS, DATASET)):
         return None
     return _Descriptions(read_plans(model / PLANS), read_dataset_json(model / DATASET))
+
+
+def _is_of_nnssl(model: Path) -> bool:
+    """Whether a folder is that of a pre-training; nnU-Net's have a dataset.json."""
+    return (model / ADAPTATION).is_file() and not (model / DATASET).is_file()
 
 
 def _is_model_zip(file: Path) -> bool:
@@ -117,11 +126,13 @@ def _is_model_zip(file: Path) -> bool:
 
 
 def _of_folder(model: Path, fold: str | None, checkpoint: str, trust: bool, shown: Path | None = None) -> SourceModel:
-    of_nnssl = (model / ADAPTATION).is_file() and not (model / PLANS).is_file()
+    of_nnssl = _is_of_nnssl(model)
     if not of_nnssl and not all((model / name).is_file() for name in (PLANS, DATASET)):
         inside = sorted(str(path.parent.relative_to(model)) for path in model.glob(f"*__*__*/{PLANS}"))
         remedy = f"Give one of the models in it: {', '.join(inside)}." if inside else "Give the folder with fold_0."
         raise UserError(f"--from {model}: expected a model's folder with {PLANS} and {DATASET}, found none. {remedy}")
+    if of_nnssl and (file := model / checkpoint).is_file():  # as downloaded, without folds
+        return _of_checkpoint(file, _Descriptions(adaptation=read_object(model / ADAPTATION)), trust, shown)
     folds = _folds(model, checkpoint)
     chosen = fold or ("all" if "all" in folds else "0")
     if chosen not in folds:
@@ -150,7 +161,8 @@ def _of_checkpoint(file: Path, descriptions: _Descriptions, trust: bool, shown: 
     content = read_foreign_checkpoint(file, trust=trust)
     shown = shown or file
     _check(content, shown)
-    if (pretrained := content.get(KEY, descriptions.adaptation)) is not None:
+    pretrained = descriptions.adaptation if content.get(KEY) is None else content[KEY]
+    if pretrained is not None:
         return _of_nnssl(content, pretrained, shown, trust)
     found = content.get("init_args")
     arguments = _plain(found, shown) if isinstance(found, dict) else {}

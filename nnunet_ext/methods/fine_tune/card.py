@@ -10,8 +10,8 @@ LENGTH = {"warm_up": 0.1, "num_epochs": 150}
 CARD = Method(
     key="fine_tune",
     title="Fine-tuning",
-    summary="Continues somebody's trained model (knob init_from) on your data, and reports per class whether it got "
-    "better",
+    summary="Continues the training of someone else's model (knob init_from) on your data, and reports for each class "
+    "whether it got better",
     papers=(
         "Hu et al., LoRA: low-rank adaptation of large language models, ICLR 2022, https://arxiv.org/abs/2106.09685",
         "Howard and Ruder, Universal language model fine-tuning for text classification (layer-wise rates), ACL 2018, "

@@ -19,17 +19,6 @@ REMEDY = (
 )
 
 
-def dice_of(outputs: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Return nnU-Net's pseudo Dice of each class from what validation steps returned; NaN if it did not occur.
-
-    Args:
-        outputs: Of all steps and ranks, each with ``tp_hard``, ``fp_hard`` and ``fn_hard`` of shape (classes,).
-    """
-    tp, fp, fn = (np.sum([each[name] for each in outputs], axis=0) for name in ("tp_hard", "fp_hard", "fn_hard"))
-    with np.errstate(invalid="ignore"):
-        return [float(value) for value in 2 * tp / (2 * tp + fp + fn)]
-
-
 @dataclass(frozen=True)
 class Guard:
     """The scores of the network that a fine-tuning starts from, on this fold's validation batches.

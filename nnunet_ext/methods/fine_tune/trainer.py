@@ -12,9 +12,10 @@ from tqdm import tqdm
 
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.data.classes import foreground_classes
+from nnunet_ext.evaluation.pseudo_dice import pseudo_dice
 from nnunet_ext.files.json_file import write_json
 from nnunet_ext.methods.fine_tune.card import CARD
-from nnunet_ext.methods.fine_tune.guard import AGREEMENT, START, Guard, dice_of
+from nnunet_ext.methods.fine_tune.guard import AGREEMENT, START, Guard
 from nnunet_ext.processes.ranks import Ranks
 from nnunet_ext.weights.class_matching import matched_roles
 from nnunet_ext.weights.roles import Roles, roles_in
@@ -88,7 +89,7 @@ class FineTuneTrainer(ExtTrainer):
                 outputs.append(self.validation_step(next(self.dataloader_val)))
         outputs = [output for of_rank in Ranks.now().gather(outputs) for output in of_rank]
         classes = tuple(foreground_classes(self.dataset_json))
-        scores = tuple(dice_of(outputs))
+        scores = pseudo_dice(outputs)
         self._guard = Guard(str(self.knobs["init_from"]), classes, self._known, scores, self.kept_classes)
         told = ", ".join(f"{name} {score:.3f}{self._remark(name)}" for name, score in zip(classes, scores, strict=True))
         self.print_to_log_file(f"Start, pseudo Dice before any step: {told}")

@@ -58,9 +58,16 @@ def read_buffer(file: Path) -> Cases:
         raise UserError(f"{file}: expected a buffer of cases, found no file. {REMEDY}")
     content = read_object(file)
     listed, data = content.get("cases"), content.get("data")
-    if content.get("format") != FORMAT or not isinstance(listed, list) or not isinstance(data, str):
+    entries = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    chosen = [each.get("case") for each in entries if each.get("chosen") is True]
+    names = [name for name in chosen if isinstance(name, str)]
+    if (
+        content.get("format") != FORMAT
+        or not isinstance(listed, list)
+        or not isinstance(data, str)
+        or len(names) < len(chosen)
+    ):
         raise UserError(f"{file}: expected a buffer of format {FORMAT} with 'data' and 'cases', found others. {REMEDY}")
-    names = [str(each["case"]) for each in listed if isinstance(each, dict) and each.get("chosen") is True]
     place = Path(os.path.normpath(file.resolve().parent / data))
     there = set(preprocessed_cases(place))
     if gone := [name for name in names if name not in there]:
@@ -74,12 +81,17 @@ def read_buffer(file: Path) -> Cases:
 
 
 def without(groups: Sequence[Cases], others: Cases) -> tuple[list[Cases], int]:
-    """Return groups of cases without some of them, groups that are left empty too; and how many were left out."""
-    there = others.place.resolve()
+    """Return groups of cases without some of them, groups that are left empty too; and how many were left out.
+
+    Args:
+        groups: The cases.
+        others: Those to leave out, of whichever plans: what counts is the dataset, the name of the folder above.
+    """
+    dataset = others.place.parent.name
     kept = [
         Cases(
             group.place,
-            tuple(name for name in group.names if group.place.resolve() != there or name not in others.names),
+            tuple(name for name in group.names if group.place.parent.name != dataset or name not in others.names),
         )
         for group in groups
     ]

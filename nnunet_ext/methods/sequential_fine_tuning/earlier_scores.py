@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from nnunet_ext.evaluation.pseudo_dice import pseudo_dice
 
 FORMAT = 1  # of the JSON
 MEASURE = "pseudo Dice of the earlier task"
@@ -43,7 +43,7 @@ class EarlierScores:
             outputs: By the network's name, what the steps of all ranks returned, each with ``tp_hard``, ``fp_hard`` and
                 ``fn_hard`` of shape (classes,).
         """
-        return cls(tuple(classes), {name: _dice(steps) for name, steps in outputs.items()})
+        return cls(tuple(classes), {name: pseudo_dice(steps) for name, steps in outputs.items()})
 
     def lines(self) -> list[str]:
         """Return a table in Markdown."""
@@ -63,12 +63,6 @@ class EarlierScores:
             for name, scores in self.of.items()
         }
         return {"format": FORMAT, "measure": MEASURE, "networks": networks}
-
-
-def _dice(outputs: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
-    tp, fp, fn = (np.sum([each[name] for each in outputs], axis=0) for name in ("tp_hard", "fp_hard", "fn_hard"))
-    with np.errstate(invalid="ignore"):
-        return tuple(float(value) for value in 2 * tp / (2 * tp + fp + fn))
 
 
 def _mean(scores: Sequence[float]) -> float:

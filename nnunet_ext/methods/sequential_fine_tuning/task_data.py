@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,23 @@ from nnunet_ext.data.preprocessed.use import use_data
 from nnunet_ext.data.same_images import raw_folder
 from nnunet_ext.errors import UserError
 from nnunet_ext.methods.sequential_fine_tuning.buffer import Cases
+from nnunet_ext.weights.roles import roles_in
+from nnunet_ext.weights.topology import moved_channel
 
 KNOB = "knob 'sequential_fine_tuning.task_model'"
 
 
-def task_data(checkpoint: Mapping[str, Any], preprocessed: Path) -> Cases:
+def task_data(checkpoint: Mapping[str, Any], preprocessed: Path, channels: Sequence[str] | None) -> Cases:
     """Return the training cases of a model's fold; its validation cases stay unseen.
 
     Args:
         checkpoint: The model's checkpoint.
         preprocessed: nnUNet_preprocessed.
+        channels: Names of the channels of the network that is trained; None: not known.
 
     Raises:
-        UserError: The checkpoint does not tell them, or they are not preprocessed (any more).
+        UserError: The checkpoint does not tell them, they are not preprocessed (any more), or they have the channels
+            in another order.
     """
     arguments = checkpoint.get("init_args")
     arguments = arguments if isinstance(arguments, Mapping) else {}
@@ -34,6 +38,11 @@ def task_data(checkpoint: Mapping[str, Any], preprocessed: Path) -> Cases:
         raise UserError(
             f"{KNOB}: expected a checkpoint that names its dataset and configuration, found none. Give the "
             f"checkpoint_final.pth that FineTuneTrainer wrote."
+        )
+    if (found := moved_channel(channels, roles_in(arguments).channels)) is not None:
+        raise UserError(
+            f"{KNOB}: expected the channels in the order of these plans, found {found}. All data of a chain need the "
+            f"same channels in the same order."
         )
     name, fold = plans["dataset_name"], arguments.get("fold", "all")
     state = PreprocessedState(preprocessed / name, plans, configuration, raw_folder() / name)

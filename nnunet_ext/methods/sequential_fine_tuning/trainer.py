@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -18,22 +19,24 @@ from nnunet_ext.data.preprocessed.use import use_data
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import write_json
 from nnunet_ext.methods.sequential_fine_tuning.architecture import FeatureUNet
-from nnunet_ext.methods.sequential_fine_tuning.buffer import Cases, SeveralFolders, read_buffer, without
+from nnunet_ext.methods.sequential_fine_tuning.buffer import Cases, SeveralFolders
 from nnunet_ext.methods.sequential_fine_tuning.card import CARD
 from nnunet_ext.methods.sequential_fine_tuning.earlier_scores import EarlierScores
 from nnunet_ext.methods.sequential_fine_tuning.loss import RetentionLoss, RetentionStep
 from nnunet_ext.methods.sequential_fine_tuning.task_data import task_data
 from nnunet_ext.methods.sequential_fine_tuning.teachers import Teachers, read_model
+from nnunet_ext.methods.sequential_fine_tuning.training_cases import TrainingCases
 from nnunet_ext.processes.ranks import Ranks
 from nnunet_ext.seeding.seeded_blur import steady_blur
 from nnunet_ext.seeding.seeds import Purpose
 from nnunet_ext.seeding.stepped_loader import SingleLoader
 from nnunet_ext.semi_supervised.two_streams import TwoStreams
+from nnunet_ext.weights.roles import roles_in
 from nnunet_ext.weights.transfer import Transfer
 
 FILE = "earlier_task.json"
 TASK_MODEL = "sequential_fine_tuning.task_model"
-KEY = "teachers"  # of their hash in the trainer's own part of a checkpoint
+KEY = "began_with"  # of hashes in the trainer's own part of a checkpoint
 MIDDLE = 0.5  # of the interpolation that is scored beside
 
 
@@ -59,8 +62,9 @@ class SequentialFineTuningTrainer(ExtTrainer):
     Knobs (plans block ``nnunet_ext.sequential_fine_tuning``): ``task_model``, ``buffer``, ``retention_weight``.
 
     Raises:
-        UserError: A knob is not set; a model of another network; a strategy that trains the heads alone; new data or
-            cases of the buffer that are not preprocessed; a cascade's second stage.
+        UserError: A knob is not set; a model of another network, or with channels in another order; a strategy that
+            trains the heads alone; new data or cases of the buffer that are not preprocessed; a cascade's second stage;
+            a training continued with other models or cases.
 
     [0] Ye et al., https://arxiv.org/abs/2509.06096
     """
@@ -72,7 +76,7 @@ class SequentialFineTuningTrainer(ExtTrainer):
     keeps_no_classes: ClassVar = "which trains without labels"
     dataloader_val: Any
     _teachers: Teachers | None = None
-    _teachers_before: str | None = None  # their hash when the training began
+    _began: Mapping[str, str] = MappingProxyType({})  # hashes of what must be the same when it is continued
 
     @classmethod
     def network_on(cls, unet: PlainConvUNet | ResidualEncoderUNet, knobs: Mapping[str, Any]) -> FeatureUNet:
@@ -107,13 +111,20 @@ class SequentialFineTuningTrainer(ExtTrainer):
                     f"{type(self).__name__}: expected {what}, found the knob {knob} not set. Set it to its checkpoint."
                 )
         super().on_train_start()
-        digest = self.teachers().digest()
-        if self._teachers_before not in (None, digest):
-            raise UserError(
-                f"{self.output_folder}: expected the two models that the training began with (knobs init_from and "
-                f"{TASK_MODEL}), found others in these files. Restore them, or begin anew without --c."
+        self._check_began("models", self.teachers().digest(), f"the two models of the knobs init_from and {TASK_MODEL}")
+        if self.teachers().are_equal():
+            self.print_to_log_file(
+                f"WARNING: the models of the knobs init_from and {TASK_MODEL} are equal: there is nothing to take over"
             )
-        self._teachers_before = digest
+
+    def _check_began(self, key: str, digest: str, what: str) -> None:
+        """Refuse to continue with others than those that the training began with."""
+        if self._began.get(key, digest) != digest:
+            raise UserError(
+                f"{self.output_folder}: expected {what}, as the training began with, found others. Restore them, or "
+                f"begin anew without --c."
+            )
+        self._began = {**self._began, key: digest}
 
     def on_weights_loaded(self, done: Transfer) -> None:
         """Refuse an earlier model of which anything is not taken as it is."""
@@ -153,19 +164,18 @@ class SequentialFineTuningTrainer(ExtTrainer):
     def get_dataloaders(self) -> tuple[Any, Any]:
         """New data and buffer for training; stock's validation, of the earlier task."""
         self.teachers()  # refused before the data are read
-        checkpoint = read_model(self._own["task_model"], TASK_MODEL)
-        new = task_data(checkpoint, Path(self.preprocessed_dataset_folder_base).parent)
-        buffer = self._buffer()
-        for group in buffer:
+        cases = self._cases()
+        self._check_began("cases", cases.digest(), "the same new data and buffer")
+        for group in (*cases.new, *cases.buffer):
             use_data(group.place)
-        count = sum(len(group.names) for group in buffer)
-        self.print_to_log_file(f"New data: {len(new.names)} cases of {new.place}. Buffer: {count} cases.")
+        for line in cases.lines():
+            self.print_to_log_file(line)
         _, val = self.bare_loaders()
         of_buffer = max(1, self.batch_size // 2)
         streams = partial(
             TwoStreams,
-            self._loader([new], max(1, self.batch_size - of_buffer)),
-            self._loader(buffer, of_buffer),
+            self._loader(cases.new, max(1, self.batch_size - of_buffer)),
+            self._loader(cases.buffer, of_buffer),
             entries=(("buffer", "data"),),
         )
         return (
@@ -173,22 +183,14 @@ class SequentialFineTuningTrainer(ExtTrainer):
             self.pool(partial(SingleLoader, val), Purpose.VALIDATION, self.num_val_iterations_per_epoch, share=2),
         )
 
-    def _buffer(self) -> list[Cases]:
-        """Return the buffer without the fold's validation cases, on which the earlier task is scored."""
-        files, own = self._own["buffer"], Path(self.preprocessed_dataset_folder)
-        train, val = self.do_split()
-        if files is None:
-            return [Cases(own, tuple(train))]
-        groups = [read_buffer(Path(file).expanduser()) for file in ([files] if isinstance(files, str) else files)]
-        kept, left_out = without(groups, Cases(own, tuple(name for name in val if name not in train)))
-        if left_out:
-            self.print_to_log_file(f"Buffer: {left_out} cases are left out, which this fold validates on.")
-        if not kept:
-            raise UserError(
-                f"{files}: expected a case that fold {self.fold} does not validate on, found none. Choose more with "
-                f"nnunet_ext select_similar -k, or train another fold."
-            )
-        return kept
+    def _cases(self) -> TrainingCases:
+        own = Path(self.preprocessed_dataset_folder)
+        training, validation = (Cases(own, tuple(names)) for names in self.do_split())
+        checkpoint = read_model(self._own["task_model"], TASK_MODEL)
+        channels = roles_in(self.my_init_kwargs).channels
+        task = task_data(checkpoint, Path(self.preprocessed_dataset_folder_base).parent, channels)
+        files = self._own["buffer"]
+        return TrainingCases.choose(task, [files] if isinstance(files, str) else files, training, validation)
 
     def _loader(self, groups: Sequence[Cases], batch_size: int) -> nnUNetDataLoader:
         """Return stock's loader and augmentation for cases of any folder."""
@@ -248,6 +250,9 @@ class SequentialFineTuningTrainer(ExtTrainer):
 
     def on_train_end(self) -> None:
         """Score the earlier task, and finish as stock does."""
+        self.current_epoch -= 1  # stock code writes the number of the epoch after this one
+        self.save_checkpoint(str(Path(self.output_folder) / "checkpoint_latest.pth"))  # scoring may fail
+        self.current_epoch += 1
         self._score_earlier_task()
         super().on_train_end()
 
@@ -280,14 +285,13 @@ class SequentialFineTuningTrainer(ExtTrainer):
             write_json(Path(self.output_folder) / FILE, scores.as_json(), indent=1)
 
     def extra_state(self) -> dict[str, Any]:
-        """Return the hash of the two models, which must be the same when the training is continued."""
-        own = {} if self._teachers_before is None else {KEY: self._teachers_before}
-        return super().extra_state() | own
+        """Return hashes of the two models and of the cases, which must be the same when the training is continued."""
+        return super().extra_state() | {KEY: dict(self._began)}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`extra_state` returned."""
         super().load_extra_state(state)
-        self._teachers_before = state.get(KEY)
+        self._began = dict(state.get(KEY, {}))
 
 
 def _copy(target: Tensor | list[Tensor]) -> Tensor | list[Tensor]:

@@ -200,9 +200,9 @@ def test_classes_that_nobody_annotated(root, capsys):
         label = nibabel.load(file)
         values = np.asarray(label.dataobj)
         nibabel.save(nibabel.Nifti1Image(np.where(values == 1, 0, values), label.affine), file)
-    warning = "WARNING: classes: the model knows organ, not annotated (in all cases); training would unlearn them. To"
+    warning = "WARNING: classes: the model knows organ, annotated in no case or only in some; training would forget"
     assert main(words(root)) == 0
-    assert f"{warning} keep them, add --set fine_tune.keep_unannotated=true" in capsys.readouterr().out
+    assert f"{warning} them. To keep them, add --set fine_tune.keep_unannotated=true" in capsys.readouterr().out
     assert main(words(root, "--set fine_tune.keep_unannotated=true")) == 0
     assert "WARNING: classes" not in capsys.readouterr().out
     assert plans_of(root)["nnunet_ext"]["fine_tune"] == {"strategy": "all", "keep_unannotated": True}

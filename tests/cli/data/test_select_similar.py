@@ -14,6 +14,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_ext.cli.main import main
 from nnunet_ext.methods.sequential_fine_tuning.buffer import read_buffer
+from nnunet_ext.prediction.trained_model import TrainedModel
 
 NAME = "Dataset901_Phantom"
 
@@ -82,6 +83,26 @@ def test_the_file_without_a_name(model: Path) -> None:
     assert main(["select_similar", "-d", "901", "--from", str(model), "-k", "1", "--draws", "1"]) == 0
     folder = model.parent / "preprocessed" / NAME
     assert len(read_buffer(folder / "buffer_LitePlans_3d_fullres.json").names) == 1
+
+
+def test_images_that_are_prepared_differently(model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run(model)
+    assert "prepared differently" not in caplog.text
+    plans = json.loads((model / "plans.json").read_text())
+    plans["configurations"]["3d_fullres"]["spacing"] = [9.0, 9.0, 9.0]
+    (model / "plans.json").write_text(json.dumps(plans))
+    run(model)
+    assert "images that are prepared differently (spacing)" in caplog.text
+
+
+def test_a_network_without_an_encoder(model: Path, mistake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of nnU-Net's Primus trainers."""
+    loaded = TrainedModel.load(model)
+    loaded.network = torch.nn.Identity()
+    monkeypatch.setattr(TrainedModel, "load", lambda _: loaded)
+    words = ["select_similar", "-d", "901", "--from", str(model), "-k", "1"]
+    assert "expected a network with an encoder, whose features are compared, found Identity" in mistake(words)
+    assert main([*words, "--random"]) == 0
 
 
 def test_mistakes(model: Path, mistake: Any) -> None:

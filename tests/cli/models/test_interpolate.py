@@ -62,13 +62,13 @@ def test_the_ends_are_the_models_themselves(tmp_path: Path, weight: str, which: 
 
 
 def test_whose_plans(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    models = two(tmp_path, spacing=[3.0, 1.0, 1.0])
+    models = two(tmp_path, spacing=[3.0, 1.0, 1.0], transpose=(1, 0, 2))
     for whose, expected in (("old", 2.0), ("new", 3.0)):
         target = tmp_path / whose / "model"
         assert main(["interpolate", *map(str, models), "--plans", whose, "-o", str(target)]) == 0
         plans = json.loads((target / "plans.json").read_text())
         assert plans["configurations"]["3d_fullres"]["spacing"][0] == expected
-        assert "the models prepare images differently (spacing)" in caplog.text
+        assert "the models prepare images differently (spacing, transpose_forward)" in caplog.text
 
 
 def test_a_trainer_of_ours_with_nnunets_network_becomes_stock(tmp_path: Path) -> None:
@@ -87,6 +87,30 @@ def test_ignore_stays_the_last_label(tmp_path: Path) -> None:
     assert main(["interpolate", *map(str, models), "-o", str(tmp_path / "model")]) == 0
     labels = json.loads((tmp_path / "model" / "dataset.json").read_text())["labels"]
     assert labels == {"background": 0, "organ": 1, "wall": 2, "tumour": 3, "vessel": 4, "ignore": 5}
+
+
+def test_names_that_differ_in_case_are_the_same_class(tmp_path: Path) -> None:
+    models = two(tmp_path, labels={"background": 0, "Organ": 2, "vessel": 1})
+    assert main(["interpolate", *map(str, models), "-o", str(tmp_path / "model")]) == 0
+    labels = json.loads((tmp_path / "model" / "dataset.json").read_text())["labels"]
+    assert labels == {"background": 0, "organ": 1, "wall": 2, "tumour": 3, "vessel": 4}
+    one, other = weights(models[0], 1)[HEAD], weights(models[1], 1)[HEAD]
+    torch.testing.assert_close(weights(tmp_path / "model", 1)[HEAD][1], (one[1] + other[2]) / 2)
+
+
+def test_channels_in_another_order_are_refused(tmp_path: Path, mistake: Any) -> None:
+    """A fine-tuning matches channels by name, so that the first kernels are those of other channels."""
+    models = two(tmp_path, channels=2)
+    old = write_small_model(tmp_path / "two", channels=2, folds=(1,))
+    words = ["interpolate", str(old), str(models[1]), "-o", str(tmp_path / "model")]
+    described = json.loads((models[1] / "dataset.json").read_text())
+    described["channel_names"] = {"0": "mr 1", "1": "CT"}
+    (models[1] / "dataset.json").write_text(json.dumps(described))
+    assert "expected the channels in the order of" in mistake(words)
+    assert not (tmp_path / "model").exists()
+    described["channel_names"] = {"0": "CT", "1": "another"}
+    (models[1] / "dataset.json").write_text(json.dumps(described))
+    assert main(words) == 0
 
 
 def test_mistakes(tmp_path: Path, mistake: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lock_holder import lock_holder
 from small_model import phantom, write_image, write_small_model
 
 from nnunet_ext import sockets
@@ -138,7 +139,7 @@ def test_a_damaged_image(root, capsys):
     (root / "images" / "b_0000.nii.gz").write_bytes(b"no image")
     assert main(words(root)) == 1
     told = capsys.readouterr()
-    assert told.err.splitlines()[-1] == "1 case could not be predicted: b"
+    assert told.err.splitlines()[-1] == "1 case could not be used: b"
     assert "Traceback" not in told.err
     assert {row["case"] for row in table(root)} == {"a", "c"}
     for name in "ac":
@@ -147,8 +148,50 @@ def test_a_damaged_image(root, capsys):
     assert main(words(root)) == 1
     told = capsys.readouterr()
     assert told.out.splitlines()[-1] == "0 of 3 images to annotate next"
-    assert told.err.splitlines()[-1] == "3 cases could not be predicted: a, b, c"
+    assert told.err.splitlines()[-1] == "3 cases could not be used: a, b, c"
     assert files(root / "out") == before
+
+
+def test_an_image_with_the_name_of_a_training_case(root, mistake, monkeypatch):
+    """Its draft would replace that label when the folders are merged."""
+    file = root / "images" / "case_0_0000.nii.gz"
+    training = root / "raw" / NAME / "imagesTr" / file.name
+    file.unlink()
+    write_image(file, phantom((8, 16, 12), seed=50)[0], SPACING)
+    with monkeypatch.context() as patch:
+        patch.setattr("nnunet_ext.next_cases.search.Search.suspicious", None)
+        assert mistake(words(root)) == (
+            f"{file}: expected a name that no annotated image has, found that of {training}, another image, whose "
+            "label the draft could replace. Rename it, or leave it out."
+        )
+    shutil.copy(training, file)
+    assert main(words(root, "--random")) == 0
+    assert {row["case"] for row in table(root)} == set("abc")
+
+
+def test_a_page_of_few_images_has_large_pictures(root, monkeypatch):
+    sides = []
+    monkeypatch.setattr("nnunet_ext.next_cases.search.picture_side", lambda cases: 64 if cases > 1 else 256)
+    monkeypatch.setattr("nnunet_ext.quality.assessment.picture_side", lambda cases: 64 if cases > 1 else 256)
+    monkeypatch.setattr(
+        "nnunet_ext.quality.assessment.picture", lambda *_, side, **__: sides.append(side) or f"data:{side}"
+    )
+    assert main(words(root, "-k", "1")) == 0
+    assert sides == [64, 64, 64, 256]
+    page = (root / "out" / "next_cases.html").read_text(encoding="utf-8")
+    assert 'src="data:256"' in page
+    assert 'src="data:64"' not in page
+
+
+def test_after_a_kill_and_beside_another_call(root, mistake):
+    left = root / "out" / ".next_cases-killed" / "drafts"
+    left.mkdir(parents=True)
+    (left / "a.nii.gz").write_text("predicted")
+    with lock_holder(root / "out"):
+        assert mistake(words(root, "--random")).startswith(f"{root / 'out'}: expected nobody at work there, found")
+    assert left.exists()
+    assert main(words(root, "--random")) == 0
+    assert not list((root / "out").glob(".*"))
 
 
 def test_a_zip_file(root):
@@ -164,7 +207,7 @@ def test_a_corrected_draft_is_noticed_before_anything_is_predicted(root, mistake
     (draft,) = (root / "out" / "labelsTr").iterdir()
     draft.write_bytes(b"truth")
     monkeypatch.setattr("nnunet_ext.next_cases.search.Search.suspicious", None)
-    assert mistake(words(root)).startswith(f"{draft}: expected the draft as it was written, found it changed.")
+    assert mistake(words(root)).startswith(f"{draft}: expected the file as it was written, found it changed.")
     assert draft.read_bytes() == b"truth"
 
 

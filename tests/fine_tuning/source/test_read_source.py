@@ -222,11 +222,21 @@ def test_an_adaptation_plan_outside_of_the_checkpoint(tmp_path):
     file = write_nnssl(folder / "fold_all/checkpoint_final.pth", network, None, spark_weights={})
     plan = folder / "adaptation_plan.json"
     plan.write_text(json.dumps(adaptation_plan(network, spacing=[2.0, 2.0, 2.0])))
-    for places in ((folder,), (file, plan)):
-        assert read_source(places, tmp_path).spacing == (2.0, 2.0, 2.0)
+    for content in ({}, {"nnssl_adaptation_plan": None}):
+        torch.save(torch.load(file, weights_only=False) | content, file)
+        for places in ((folder,), (file, plan), (file,)):
+            assert read_source(places, tmp_path).spacing == (2.0, 2.0, 2.0)
+    both = tmp_path / "as_downloaded"
+    both.mkdir()
+    shutil.copy(plan, both)
+    shutil.copy(file, both)
+    assert read(both).spacing == (2.0, 2.0, 2.0)
     write_nnssl(file, network, adaptation_plan(network))
     assert read(folder).spacing == (1.0, 1.0, 1.0)
-    (folder / "plans.json").write_text("{}")  # nnU-Net's own folder needs a dataset.json
+    (folder / "plans.json").write_text("{}")  # nnssl's own may lie there, too
+    assert read(folder).spacing == (1.0, 1.0, 1.0)
+    (folder / "plans.json").unlink()
+    (folder / "dataset.json").write_text("{}")  # a folder of nnU-Net's
     with pytest.raises(UserError, match=r"expected a model's folder with plans.json and dataset.json"):
         read(folder)
 

@@ -5,22 +5,12 @@ from __future__ import annotations
 import json
 import math
 
-import numpy as np
 import pytest
 
-from nnunet_ext.methods.fine_tune.guard import Guard, dice_of
+from nnunet_ext.methods.fine_tune.guard import Guard
 
 NAN = math.nan
 GUARD = Guard("source.pth", ("liver", "tumour", "vessel", "new"), ("liver", "tumour", "vessel"), (0.9, 0.5, NAN, 0.1))
-
-
-def test_pseudo_dice_of_several_steps():
-    """Liver 2 * 3 / (6 + 1 + 2), tumour 0, vessel never occurred."""
-    steps = [
-        {"tp_hard": np.array([1, 0, 0]), "fp_hard": np.array([1, 1, 0]), "fn_hard": np.array([0, 0, 0])},
-        {"tp_hard": np.array([2, 0, 0]), "fp_hard": np.array([0, 0, 0]), "fn_hard": np.array([2, 0, 0])},
-    ]
-    assert dice_of(steps) == pytest.approx([2 / 3, 0, NAN], nan_ok=True)
 
 
 def test_a_guard_travels_in_a_checkpoint():

@@ -165,7 +165,7 @@ def test_the_start_is_scored_on_the_first_epochs_batches(half_labelled: Make, so
 
 def test_a_training_that_makes_it_worse_warns(half_labelled: Make, source: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(
-        "nnunet_ext.methods.fine_tune.trainer.dice_of", lambda outputs: [2.0] * len(outputs[0]["tp_hard"])
+        "nnunet_ext.methods.fine_tune.trainer.pseudo_dice", lambda outputs: (2.0,) * len(outputs[0]["tp_hard"])
     )
     trainer = half_labelled(FineTuneTrainer, "2d", init_from=str(source()), num_epochs=1)
     trainer.run_training()

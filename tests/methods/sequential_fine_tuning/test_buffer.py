@@ -11,7 +11,7 @@ import pytest
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.methods.sequential_fine_tuning.buffer import Cases, SeveralFolders, read_buffer, write_buffer
+from nnunet_ext.methods.sequential_fine_tuning.buffer import Cases, SeveralFolders, read_buffer, without, write_buffer
 
 
 def preprocessed(place: Path, *names: str, channels: int = 1) -> Path:
@@ -53,7 +53,7 @@ def test_what_is_no_buffer(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.json: expected a buffer of cases, found no file"):
         read_buffer(tmp_path / "none.json")
     content = json.loads(file.read_text())
-    for other in ({"format": 2}, {"cases": None}, {"data": 1}):
+    for other in ({"format": 2}, {"cases": None}, {"data": 1}, {"cases": [{"name": "a", "chosen": True}]}):
         file.write_text(json.dumps(content | other))
         with pytest.raises(UserError, match="expected a buffer of format 1"):
             read_buffer(file)
@@ -65,6 +65,18 @@ def test_what_is_no_buffer(tmp_path: Path) -> None:
         left.unlink()
     with pytest.raises(UserError, match=r"found no preprocessed 'a' there\. Restore the data"):
         read_buffer(file)
+
+
+def test_cases_are_left_out_whichever_plans_they_are_preprocessed_with(tmp_path: Path) -> None:
+    own, other = tmp_path / "Dataset001_X", tmp_path / "Dataset002_Y"
+    groups = [
+        Cases(own / "PlansA_3d", ("a", "b")),
+        Cases(own / "PlansB_2d", ("b",)),
+        Cases(other / "PlansA_3d", ("b",)),
+    ]
+    kept, left_out = without(groups, Cases(own / "PlansC_3d", ("b",)))
+    assert kept == [Cases(own / "PlansA_3d", ("a",)), Cases(other / "PlansA_3d", ("b",))]
+    assert left_out == 2
 
 
 def test_several_folders_are_one_dataset(tmp_path: Path) -> None:

@@ -111,8 +111,8 @@ def test_it_takes_over_and_keeps(half_labelled: Make, models: Any) -> None:
     task = found["logging"]["task_features"]
     assert task[-1] < task[0]
     assert found["logging"]["earlier_features"][0] < task[0]
-    assert set(found[EXTRA]) == {"fine_tune", "teachers"}
-    assert isinstance(found[EXTRA]["teachers"], str)
+    assert set(found[EXTRA]) == {"fine_tune", "began_with"}
+    assert {key: type(value) for key, value in found[EXTRA]["began_with"].items()} == {"models": str, "cases": str}
     assert "LoRA: " in log_of(trainer)
     stock = half_labelled(nnUNetTrainer, "2d", run="stock")
     file = fold(stock) / "checkpoint_final.pth"
@@ -171,6 +171,7 @@ def test_nothing_to_take_over_and_nothing_to_lose(half_labelled: Make, models: A
     assert trainer.logger.get_value("train_losses", step=None) == [0.0]
     before = torch.load(knobs["init_from"], weights_only=False)["network_weights"]
     assert moved(before, checkpoint(trainer)["network_weights"]) == 0
+    assert "task_model are equal: there is nothing to take over" in log_of(trainer)
 
 
 @pytest.mark.parametrize("strategy", ["all", "frozen_encoder", "layer_wise"])
@@ -187,7 +188,7 @@ def test_the_heads_stay_in_every_strategy(half_labelled: Make, models: Any, stra
 
 
 def test_killed_and_continued(half_labelled: Make, models: Any, monkeypatch: Any) -> None:
-    """The weights, losses and scores of an uninterrupted training; other models in the files are refused."""
+    """The weights, losses and scores of an uninterrupted training; other models or cases are refused."""
     knobs = models() | {"num_epochs": 3, "num_iterations_per_epoch": 2}
     whole = half_labelled(SequentialFineTuningTrainer, "2d", run="whole", **knobs)
     whole.run_training()
@@ -212,7 +213,11 @@ def test_killed_and_continued(half_labelled: Make, models: Any, monkeypatch: Any
     content = torch.load(file, weights_only=False)
     other = {name: tensor + 1 for name, tensor in content["network_weights"].items()}
     torch.save(content | {"network_weights": other}, file)
-    with pytest.raises(UserError, match="expected the two models that the training began with"):
+    with pytest.raises(UserError, match=r"expected the two models of the knobs .*, as the training began with"):
+        continued().run_training()
+    arguments = content["init_args"] | {"fold": 1}
+    torch.save(content | {"init_args": arguments}, file)
+    with pytest.raises(UserError, match="expected the same new data and buffer, as the training began with"):
         continued().run_training()
     torch.save(content, file)
     trainer = continued()
@@ -262,14 +267,36 @@ def test_a_buffer_of_its_own(half_labelled: Make, models: Any, tmp_path: Path) -
         size = trainer.batch_size
         assert (len(batch["data"]), len(batch["buffer"])) == (size - max(1, size // 2), max(1, size // 2))
         if given == str(file):
-            assert "4 cases of" in log_of(trainer)
-            assert "Buffer: 1 cases" in log_of(trainer)
+            assert "New data: 4 cases of" in log_of(trainer)
+            assert "Buffer: 1 cases of" in log_of(trainer)
             assert "Buffer: 1 cases are left out, which this fold validates on" in log_of(trainer)
     write_buffer(file, Path(probe.preprocessed_dataset_folder), scores, len(validation), {})
     trainer = half_labelled(SequentialFineTuningTrainer, "2d", run="buffer", **knobs)
     trainer.initialize()
-    with pytest.raises(UserError, match="expected a case that fold 0 does not validate on, found none"):
+    with pytest.raises(UserError, match="expected a case that the fold does not validate on, found none"):
         trainer.get_dataloaders()
+
+
+def test_scoring_that_fails_costs_nothing(half_labelled: Make, models: Any, monkeypatch: Any) -> None:
+    knobs = models() | {"num_epochs": 1}
+
+    def fails() -> None:
+        raise KilledError
+
+    killed = half_labelled(SequentialFineTuningTrainer, "2d", **knobs)
+    monkeypatch.setattr(killed, "_score_earlier_task", fails)
+    with pytest.raises(KilledError):
+        killed.run_training()
+    latest = fold(killed) / "checkpoint_latest.pth"
+    weights = torch.load(latest, weights_only=False)["network_weights"]
+    trainer = half_labelled(SequentialFineTuningTrainer, "2d", continued=True, **knobs)
+    trainer.load_checkpoint(str(latest))
+    trainer.run_training()
+    found = checkpoint(trainer)
+    assert moved(weights, found["network_weights"]) == 0
+    assert len(found["logging"]["train_losses"]) == 1
+    assert (fold(trainer) / "earlier_task.json").is_file()
+    assert not latest.exists()
 
 
 def test_what_is_refused(half_labelled: Make, models: Any, tmp_path: Path) -> None:
@@ -306,6 +333,10 @@ def test_what_is_refused(half_labelled: Make, models: Any, tmp_path: Path) -> No
     gone = arguments | {"plans": arguments["plans"] | {"dataset_name": "Dataset998_Gone"}}
     torch.save(content | {"init_args": gone}, other)
     refused("expected its data, found no .*Dataset998_Gone", sequential_fine_tuning={"task_model": str(other)})
+    described = arguments["dataset_json"]
+    turned = described | {"channel_names": {"0": "T2", "1": next(iter(described["channel_names"].values()))}}
+    torch.save(content | {"init_args": arguments | {"dataset_json": turned}}, other)
+    refused("expected the channels in the order of these plans", sequential_fine_tuning={"task_model": str(other)})
     earlier = torch.load(knobs["init_from"], weights_only=False)
     described = earlier["init_args"]["dataset_json"]
     renamed = {f"other {name}" if number else name: number for name, number in described["labels"].items()}
