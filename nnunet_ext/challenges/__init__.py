@@ -1,0 +1,1 @@
+"""Challenges: their structures, metrics, rules and rankings."""

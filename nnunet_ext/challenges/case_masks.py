@@ -1,0 +1,179 @@
+"""The masks of a case, read from a label map or from one file for each structure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from nnunet_ext.challenges.cropped_mask import Box, CroppedMask, box_around
+from nnunet_ext.data.image_reader import read_image
+from nnunet_ext.errors import UserError
+from nnunet_ext.quality.grid import Grid
+
+if TYPE_CHECKING:
+    from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+
+
+class CaseMasks(Protocol):
+    """The masks of one case, on one grid."""
+
+    @property
+    def grid(self) -> Grid:
+        """The voxel grid of all masks."""
+
+    def mask(self, structure: str, labels: Sequence[int]) -> CroppedMask | None:
+        """Return the mask of a structure; None if its file is missing."""
+
+    def has(self, structure: str) -> bool:
+        """Whether there is a mask of a structure, be it empty."""
+
+    def counted(self, box: Box) -> NDArray[np.bool_] | None:
+        """Return the voxels of a box that count; None: all of them."""
+
+
+class LabelMap:
+    """A label map; a structure is the union of some labels.
+
+    Args:
+        labels: (D, H, W), whole numbers.
+        grid: Of the label map.
+        ignore: Label whose voxels do not count.
+    """
+
+    def __init__(self, labels: NDArray[Any], grid: Grid, ignore: int | None = None) -> None:
+        self.labels = labels
+        self.grid = grid
+        self._ignore = ignore
+        self._boxes = ndimage.find_objects(labels)
+
+    @classmethod
+    def read(cls, file: Path, reader: BaseReaderWriter, legal: Collection[int], ignore: int | None = None) -> LabelMap:
+        """Read a label map.
+
+        Args:
+            file: The file.
+            reader: Of nnU-Net.
+            legal: The labels that may occur, but for 0 and ``ignore``.
+            ignore: Label whose voxels do not count.
+
+        Raises:
+            UserError: It cannot be read, or holds another value.
+        """
+        labels, grid = read_labels(file, reader)
+        known = {0, *legal} | (set() if ignore is None else {ignore})
+        beyond = [value for value in (int(labels.min()), int(labels.max())) if not 0 <= value <= max(known)]
+        found = cls(np.zeros((1,) * labels.ndim, np.uint8) if beyond else labels, grid, ignore)
+        if other := beyond or [value for value in found.values if value not in known]:
+            raise UserError(
+                f"{file}: expected labels {', '.join(map(str, sorted(known)))}, found {other[0]}. Convert it, or "
+                f"evaluate it as another dataset."
+            )
+        return found
+
+    @property
+    def values(self) -> list[int]:
+        """Labels that occur, without 0."""
+        return [value for value, box in enumerate(self._boxes, 1) if box is not None]
+
+    def mask(self, structure: str, labels: Sequence[int]) -> CroppedMask | None:
+        """Return the voxels that have one of the labels."""
+        there = [label for label in labels if label in self.values]
+        if not there:
+            return CroppedMask(None, np.zeros((0,) * self.labels.ndim, bool))
+        box = box_around([self._boxes[label - 1] for label in there], self.labels.shape)
+        return CroppedMask(box, np.isin(self.labels[box], there))
+
+    def has(self, structure: str) -> bool:
+        """Return True: a label map has all structures."""
+        return True
+
+    def counted(self, box: Box) -> NDArray[np.bool_] | None:
+        """Return the voxels of a box without the label to ignore; None if there is none."""
+        return None if self._ignore is None else self.labels[box] != self._ignore
+
+
+class MaskFolder:
+    """A folder with one file for each structure, ``Brain.nii.gz``; each is read when it is asked for.
+
+    Args:
+        folder: The folder.
+        reader: Of nnU-Net.
+        structures: Names of the structures.
+        ending: Of the files.
+
+    Raises:
+        UserError: None of the structures has a file.
+    """
+
+    def __init__(self, folder: Path, reader: BaseReaderWriter, structures: Sequence[str], ending: str) -> None:
+        self._folder, self._reader, self._ending = folder, reader, ending
+        there = [name for name in structures if self.has(name)]
+        if not there:
+            raise UserError(f"{folder}: expected files such as {structures[0]}{ending}, found none. Check the path.")
+        self._first, (self._mask, self.grid) = there[0], self._read(there[0])
+
+    def mask(self, structure: str, labels: Sequence[int]) -> CroppedMask | None:
+        """Return the voxels that are not 0 in a structure's file, or None if it is missing.
+
+        Raises:
+            UserError: The file cannot be read, or its grid differs from that of the other structures.
+        """
+        if structure == self._first:
+            return self._mask
+        if not self.has(structure):
+            return None
+        mask, grid = self._read(structure)
+        check_grid(grid, self._file(structure), self.grid, self._file(self._first))
+        return mask
+
+    def has(self, structure: str) -> bool:
+        """Whether a structure has a file."""
+        return self._file(structure).is_file()
+
+    def counted(self, box: Box) -> NDArray[np.bool_] | None:
+        """Return None: all voxels count."""
+        return None
+
+    def _file(self, structure: str) -> Path:
+        return self._folder / f"{structure}{self._ending}"
+
+    def _read(self, structure: str) -> tuple[CroppedMask, Grid]:
+        labels, grid = read_labels(self._file(structure), self._reader)
+        return CroppedMask.of(labels != 0), grid
+
+
+def read_labels(file: Path, reader: BaseReaderWriter) -> tuple[NDArray[Any], Grid]:
+    """Return a label map (D, H, W) of whole numbers, and its grid.
+
+    Raises:
+        UserError: It cannot be read, or holds fractions.
+    """
+    array, properties = read_image(reader, file, label=True)
+    values = array[0]
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    whole = values.astype(np.uint8 if low >= 0 and high <= 255 else np.int64)
+    if not np.array_equal(whole, values):
+        raise UserError(f"{file}: expected whole numbers as labels, found fractions. Save the label map, not scores.")
+    return whole, Grid.of(whole.shape, properties, str(file))
+
+
+def check_grid(grid: Grid, file: Path, expected: Grid, of: Path) -> None:
+    """Refuse a file whose voxels lie elsewhere than those of another.
+
+    Args:
+        grid: Of the file.
+        file: For the message.
+        expected: The other's grid.
+        of: The other, for the message.
+
+    Raises:
+        UserError: Shape, voxel size, origin or direction differ.
+    """
+    if (difference := grid.difference(expected)) is not None:
+        found = difference.replace("the image has", "the other has")
+        raise UserError(f"{file}: expected the voxel grid of {of}, found {found}. Resample it, or correct its header.")

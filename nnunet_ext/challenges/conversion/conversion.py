@@ -1,0 +1,124 @@
+"""A challenge's data, found and named but not yet converted: which files make which case of which dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from numpy.typing import NDArray
+
+from nnunet_ext.challenges.conversion.challenge_record import KEY, ChallengeRecord
+from nnunet_ext.challenges.conversion.voxel_file import VoxelFile
+from nnunet_ext.data.dataset_json import BACKGROUND
+from nnunet_ext.data.folds import Folds
+
+ENDING = ".nii.gz"
+
+
+class MadeLabel(NamedTuple):
+    """A label map (D, H, W) of integers, and what is recorded about it: JSON."""
+
+    labels: NDArray[Any]
+    record: dict[str, Any]
+
+
+class LabelRecipe(Protocol):
+    """How a label map is made of a case's masks."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The masks."""
+
+    @property
+    def rule(self) -> str:
+        """What else the result depends on."""
+
+    def make(self) -> MadeLabel:
+        """Read the masks and make the label map."""
+
+
+@dataclass(frozen=True)
+class SourceCase:
+    """A case in the challenge's folder.
+
+    Args:
+        name: In the dataset.
+        images: One file for each channel.
+        label: A label map that is taken as it is, how to make one, or None for a case to predict.
+    """
+
+    name: str
+    images: tuple[Path, ...]
+    label: Path | LabelRecipe | None
+
+    def files(self) -> tuple[Path, ...]:
+        """Return all files that the case is made of."""
+        return (*self.images, *self.label_files())
+
+    def label_files(self) -> tuple[Path, ...]:
+        """Return the files that the label is made of."""
+        if self.label is None:
+            return ()
+        return (self.label,) if isinstance(self.label, Path) else self.label.files
+
+    def check_grid(self) -> None:
+        """Read the headers of all files.
+
+        Raises:
+            UserError: One is damaged or does not lie on the grid of the first image.
+        """
+        first = VoxelFile(self.images[0])
+        first.grid()
+        for file in (*self.images[1:], *self.label_files()):
+            VoxelFile(file).check_grid(first)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What becomes a raw nnU-Net dataset.
+
+    Args:
+        record: Challenge, structures and channels.
+        dataset: Name of the dataset without its number.
+        channel_names: By which nnU-Net chooses the normalization.
+        labels: Of dataset.json, without background.
+        cases: Training cases.
+        of_challenge: How many training cases the challenge has; None if nobody knows.
+        regions_class_order: For labels that are regions.
+        reader: nnU-Net's reader, if not its default.
+        test_cases: Cases without a label, for ``imagesTs``.
+        folds: If not nnU-Net's default.
+        options: What else the dataset depends on; a second call must have the same.
+        notes: What the user should know.
+        merged_below: Combinations of structures with fewer voxels in all cases get no label of their own; None if the
+            labels are known beforehand.
+    """
+
+    record: ChallengeRecord
+    dataset: str
+    channel_names: tuple[str, ...]
+    labels: Mapping[str, int | list[int]]
+    cases: tuple[SourceCase, ...]
+    of_challenge: int | None = None
+    regions_class_order: tuple[int, ...] | None = None
+    reader: str | None = None
+    test_cases: tuple[SourceCase, ...] = ()
+    folds: Folds | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    merged_below: int | None = None
+
+    def description(self) -> dict[str, Any]:
+        """Return dataset.json."""
+        found: dict[str, Any] = {
+            "channel_names": {str(number): name for number, name in enumerate(self.channel_names)},
+            "labels": {BACKGROUND: 0, **self.labels},
+        }
+        if self.regions_class_order is not None:
+            found["regions_class_order"] = list(self.regions_class_order)
+        found |= {"numTraining": len(self.cases), "file_ending": ENDING}
+        if self.reader is not None:
+            found["overwrite_image_reader_writer"] = self.reader
+        return found | {KEY: self.record.as_json()}
