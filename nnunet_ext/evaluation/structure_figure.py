@@ -39,11 +39,8 @@ def structure_figure(
         if numbers:
             axes.axhline(float(np.mean(numbers)), color="black", linestyle="--", linewidth=0.8)
         title = f"{metric}, mean {np.mean(numbers):.3f}" if numbers else f"{metric}, no case"
-        axes.set(
-            title=title,
-            xlabel=f"{len(numbers)} cases, worst first: {', '.join(case for _, case in there[:NAMED])}",
-            xticks=[],
-        )
+        worst = ", ".join(case for _, case in there[:NAMED])
+        axes.set(title=title, xlabel=f"{len(numbers)} cases, worst first: {worst}", xticks=[])
         if metric not in smaller:
             axes.set_ylim(-0.02, 1.02)
         axes.xaxis.label.set(fontsize="small", wrap=True)
