@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 NIFTI = ".nii.gz"
+READER = "overwrite_image_reader_writer"  # key of dataset.json
 ONE_OR_ZERO = EmptyRule(both=1.0, one=0.0)
 
 
@@ -64,6 +65,7 @@ class Challenge:
         missing: What the challenge does about missing cases, in words.
         ending: Of all files.
         ignore: Label of the reference whose voxels do not count.
+        reader: Name of nnU-Net's reader that reads all files; None: nnU-Net chooses it by a reference.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Challenge:
     missing: str = ""
     ending: str = NIFTI
     ignore: int | None = None
+    reader: str | None = None
 
     @property
     def measures(self) -> dict[str, Measure]:

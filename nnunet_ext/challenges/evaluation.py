@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from nnunet_ext.challenges.challenge import Challenge
+from nnunet_ext.challenges.challenge import READER, Challenge
 from nnunet_ext.challenges.matched_cases import MatchedCases, match_cases
 from nnunet_ext.challenges.scored_case import ScoredCase, Values, score_case
 from nnunet_ext.data.image_reader import find_reader
@@ -79,7 +79,8 @@ def evaluate(
         >>> evaluate(kits21(), Path("predictions"), Path("kits21/data")).average  # doctest: +SKIP
     """
     matched = match_cases(challenge, predictions, references, missing=missing, extra=extra)
-    reader = find_reader({"file_ending": challenge.ending}, challenge.example(matched.cases[0].reference))
+    chosen = {} if challenge.reader is None else {READER: challenge.reader}
+    reader = find_reader({"file_ending": challenge.ending} | chosen, challenge.example(matched.cases[0].reference))
     try:
         jobs = _scored(matched, challenge, reader, missing, min(processes, len(matched.cases)))
         bar = tqdm(jobs, "cases", len(matched.cases), unit="case", disable=not show_progress)

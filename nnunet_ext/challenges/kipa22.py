@@ -79,7 +79,7 @@ def _distances(pair: MaskPair) -> Any:
 
 
 def _contour(mask: NDArray[np.bool_], spacing: tuple[float, ...]) -> Any:
-    """The contour voxels at 1 mm; those of the image's border for a mask that is empty there."""
+    """The contour voxels at 1 mm; those of the image's border for a mask that is empty there or fills the image."""
     image = sitk.GetImageFromArray(mask.astype(np.uint8))
     image.SetSpacing([float(step) for step in reversed(spacing)])
     size = [
@@ -88,11 +88,9 @@ def _contour(mask: NDArray[np.bool_], spacing: tuple[float, ...]) -> Any:
     image = sitk.Resample(
         image, size, sitk.Transform(), sitk.sitkNearestNeighbor, image.GetOrigin(), [STEP] * 3, image.GetDirection()
     )
-    array = sitk.GetArrayFromImage(image)
-    if array.any():
-        contour = sitk.GetArrayFromImage(sitk.LabelContour(image))
-    else:
-        contour = np.ones_like(array)
+    contour = sitk.GetArrayFromImage(sitk.LabelContour(image))
+    if not contour.any():
+        contour = np.ones_like(contour)
         contour[tuple(slice(1, -1) for _ in contour.shape)] = 0
     found = sitk.GetImageFromArray(contour)
     found.SetSpacing([STEP] * 3)

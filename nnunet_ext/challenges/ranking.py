@@ -82,12 +82,14 @@ def read_table(file: Path, challenge: Challenge) -> Cases:
         challenge: Its columns are expected.
 
     Raises:
-        UserError: It cannot be read, has other columns, a cell without a number, or no case.
+        UserError: It cannot be read, has other columns, a cell without a number from 0 to 1, or no case.
     """
     try:
         rows = list(csv.reader(io.StringIO(read_text(file, mark=True))))
     except OSError as error:
         raise UserError(f"{file}: expected a table, got {error.strerror!r}. Check the path.") from error
+    except csv.Error as error:
+        raise UserError(f"{file}: expected a table, got another file ({error}). Write it with evaluate.") from error
     header = [challenge.case_column, *challenge.columns]
     if not rows or rows[0] != header:
         found = ",".join(rows[0]) if rows else "nothing"
@@ -112,8 +114,11 @@ def _number(file: Path, case: str, text: str) -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not math.isfinite(number):
-        raise UserError(f"{file}: expected numbers, found {text!r} for {case!r}. Evaluate all cases.")
+    if not 0 <= number <= 1:  # as all metrics of these challenges
+        raise UserError(
+            f"{file}: expected numbers from 0 to 1, found {text!r} for {case!r}. Evaluate all cases, and write no "
+            f"percentages."
+        )
     return number
 
 

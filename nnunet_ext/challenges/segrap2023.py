@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from nnunet_ext.challenges.case_masks import CaseMasks, LabelMap, MaskFolder
 from nnunet_ext.challenges.challenge import ONE_OR_ZERO, Challenge, Measure, Structure, label_files, some_cases
+from nnunet_ext.errors import UserError, more
 from nnunet_ext.evaluation.mask_metrics import DICE, surface_dice
 from nnunet_ext.files.system_files import files_in
 
@@ -99,7 +100,13 @@ class _SegRap(Challenge):
             for path in files_in(folder)
             if path.is_dir() and any((path / name).is_file() for name in names)
         }
-        found = label_files(folder, self.ending) | folders
+        maps = label_files(folder, self.ending)
+        if both := sorted(set(maps) & set(folders)):
+            raise UserError(
+                f"{folders[both[0]]}: expected a folder of masks or a label map of a case, found both"
+                f"{more(len(both) - 1)}. Remove one."
+            )
+        found = maps | folders
         return some_cases(found, folder, f"folders CASE with {names[0]} and others, or label maps CASE{self.ending}")
 
 

@@ -103,7 +103,10 @@ def partial_of(file: Path) -> Path:
     """Return where to write a file that is renamed when complete; remove what killed processes left there."""
     for other in file.parent.glob(f"{file.name}.*.partial"):
         match = PARTIAL.fullmatch(other.name)
-        if match is not None and match[1] == file.name and not _is_alive(int(match[2])):
+        if match is None or match[1] != file.name:
+            continue
+        # one of our own number is of an earlier process: in containers, numbers recur
+        if int(match[2]) == os.getpid() or not _is_alive(int(match[2])):
             other.unlink(missing_ok=True)
     return file.with_name(f"{file.name}.{os.getpid()}.partial")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from killing_challenge import KillingChallenge
@@ -47,6 +48,19 @@ def test_missing_cases_are_in_the_mean_only_as_worst(folders: tuple[Path, Path])
     worst = evaluate(dice(), *folders, missing="worst", show_progress=False)
     assert worst.average["a dice"] == pytest.approx(0.5 / 3, abs=1e-12)
     assert worst.average["b dice"] == 0.5
+
+
+def test_the_reader_of_the_dataset(folders: tuple[Path, Path]) -> None:
+    """The reader that nnU-Net chooses by the first case, SimpleITKIO, refuses the sheared axes of another."""
+    sheared = np.eye(4)
+    sheared[0, 1] = 0.5
+    for folder in folders:
+        nibabel.save(nibabel.Nifti1Image(np.ones((3, 2, 2), np.uint8), sheared), folder / "y.nii.gz")
+    with pytest.raises(UserError, match="overwrite_image_reader_writer"):
+        evaluate(dice(), *folders, show_progress=False)
+    chosen = DESCRIPTION | {"overwrite_image_reader_writer": "NibabelIO"}
+    challenge = own_dataset(chosen, parse_metrics("dice"), count_both_empty=False)
+    assert evaluate(challenge, *folders, show_progress=False).average["a dice"] == pytest.approx(2 / 3)
 
 
 def test_processes_find_the_same(folders: tuple[Path, Path]) -> None:

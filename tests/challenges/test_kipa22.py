@@ -61,6 +61,13 @@ def test_masks_are_resampled_to_1_mm() -> None:
     assert hausdorff(pair) == pytest.approx(4.0, abs=1e-6)
 
 
+def test_the_size_of_the_resampled_image_is_rounded() -> None:
+    """Five voxels of 0.75 mm are 4 mm; with 3 mm, the last voxel would be outside, and the border would replace it."""
+    shape = (3, 3, 5)
+    pair = MaskPair(mask((1, 1, 4), shape=shape), mask((1, 1, 0), shape=shape), (1.0, 1.0, 0.75))
+    assert hausdorff(pair) == pytest.approx(3.0, abs=1e-6)
+
+
 def test_the_border_replaces_an_empty_mask() -> None:
     """A voxel in the middle of 5 x 5 x 9: the nearest border is 2 mm away, the farthest corner sqrt(4 + 4 + 16) mm."""
     voxel, empty = mask((2, 2, 4)), mask()
@@ -73,3 +80,10 @@ def test_the_border_replaces_an_empty_mask() -> None:
     assert [each.metric.value(nothing, each.empty) for each in measures.values()] == [None, None, None]
     swapped = MaskPair(voxel, empty, (1.0, 1.0, 1.0))
     assert measures["AVD_vein"].metric.value(swapped, measures["AVD_vein"].empty) == average_hausdorff(pair)
+
+
+def test_the_border_replaces_a_contour_that_is_outside_the_image() -> None:
+    """A mask that fills the image has no contour voxel, for which SimpleITK raises an error."""
+    full, voxel = mask((slice(None),)), mask((2, 2, 4))
+    assert hausdorff(MaskPair(full, voxel, (1.0, 1.0, 1.0))) == pytest.approx(24**0.5, abs=1e-6)
+    assert hausdorff(MaskPair(full, full, (1.0, 1.0, 1.0))) == 0

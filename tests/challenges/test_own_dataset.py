@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from nnunet_ext.challenges.own_dataset import own_dataset
+from nnunet_ext.errors import UserError
 from nnunet_ext.evaluation.mask_metrics import EmptyRule, diagonal, parse_metrics
 
 pytestmark = pytest.mark.smoke
@@ -31,3 +34,16 @@ def test_rules(count: bool, dice: float | None, distance: float | None) -> None:
         EmptyRule(distance, diagonal),
     ]
     assert found.ignore is None
+
+
+@pytest.mark.parametrize(
+    ("description", "expected"),
+    [
+        ({"labels": {"background": 0, "ignore": 1}, "file_ending": ".nii.gz"}, r"a/d\.json: expected a class besides"),
+        ({"labels": {"background": 0, "a": 1}}, r"a/d\.json: expected 'file_ending' to start with a dot, found None"),
+        ({"labels": {"background": 0, "a": 1}, "file_ending": "nii.gz"}, "found 'nii.gz'"),
+    ],
+)
+def test_descriptions_that_are_wrong(description: dict[str, Any], expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        own_dataset(description, parse_metrics("dice"), count_both_empty=False, where="a/d.json")

@@ -84,14 +84,17 @@ def test_teams_with_other_cases(tmp_path: Path) -> None:
         ("case,GTVp_DSC\nx,1\n", r"expected the columns case,GTVp_DSC,GTVp_NSD,.*found case,GTVp_DSC\."),
         ("", r"expected the columns case.*found nothing"),
         ("HEAD\naverage,1,1,1,1\n", "expected a row for each case, found none"),
-        ("HEAD\nx,1,1,,1\n", "expected numbers, found '' for 'x'"),
-        ("HEAD\nx,1,1,nan,1\n", "expected numbers, found 'nan' for 'x'"),
+        ("HEAD\nx,1,1,,1\n", "expected numbers from 0 to 1, found '' for 'x'"),
+        ("HEAD\nx,1,1,nan,1\n", "expected numbers from 0 to 1, found 'nan' for 'x'"),
+        ("HEAD\nx,1,1,87.5,1\n", "expected numbers from 0 to 1, found '87.5' for 'x'.*no percentages"),
+        ("HEAD\rx,1,1,1,1\r", r"t\.csv: expected a table, got another file \(new-line"),
         ("HEAD\nx,1,1,1,1\nx,1,1,1,1\n", "expected each case once and whole, found otherwise in 'x'"),
         ("HEAD\nx,1,1,1\n", "expected each case once and whole, found otherwise in 'x'"),
     ],
 )
 def test_tables_that_are_wrong(tmp_path: Path, text: str, expected: str) -> None:
-    (tmp_path / "t.csv").write_text(text.replace("HEAD", "case,GTVp_DSC,GTVp_NSD,GTVnd_DSC,GTVnd_NSD"))
+    text = text.replace("HEAD", "case,GTVp_DSC,GTVp_NSD,GTVnd_DSC,GTVnd_NSD")
+    (tmp_path / "t.csv").write_bytes(text.encode())
     with pytest.raises(UserError, match=expected):
         read_table(tmp_path / "t.csv", segrap2023("gtv"))
 

@@ -106,3 +106,13 @@ def test_no_cases(tmp_path: Path) -> None:
     (tmp_path / "segrap_0000").mkdir()
     with pytest.raises(UserError, match=r"expected folders CASE with GTVp\.nii\.gz and others, or label maps"):
         segrap2023("gtv").predictions(tmp_path)
+
+
+def test_a_case_as_folder_and_as_label_map(tmp_path: Path) -> None:
+    """One of them may be of an older model."""
+    write_map(tmp_path / "segrap_0000.nii.gz", block(1, 1))
+    write_map(tmp_path / "segrap_0000" / "GTVp.nii.gz", block(1, 2))
+    with pytest.raises(
+        UserError, match=r"segrap_0000: expected a folder of masks or a label map .*, found both\. Remov"
+    ):
+        segrap2023("gtv").predictions(tmp_path)

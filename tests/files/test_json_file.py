@@ -107,3 +107,12 @@ def test_a_file_is_not_there_before_it_is_whole(tmp_path):
         assert not (tmp_path / "figure.png").exists()
         partial.write_bytes(b"whole")
     assert (tmp_path / "figure.png").read_bytes() == b"whole"
+
+
+def test_a_half_made_link_of_a_process_with_our_number(tmp_path):
+    """In containers, numbers of processes recur. Nothing is written through the link."""
+    users, target = tmp_path / "users", tmp_path / "target"
+    users.write_text("data")
+    (tmp_path / f"target.{os.getpid()}.partial").symlink_to(users)
+    write_text(target, "new")
+    assert (users.read_text(), target.read_text(), target.is_symlink()) == ("data", "new", False)

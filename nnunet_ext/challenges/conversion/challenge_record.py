@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nnunet_ext.errors import UserError
 
 KEY = "challenge"
+MOST = 65535  # the highest label of a file
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,14 @@ class ChallengeRecord:
             "values": dict(self.values),
         }
 
-    def masks(self, labels: NDArray[np.integer]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    def masks(self, labels: NDArray[Any]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         """Return the challenge's structures of a label map, one after the other, in the challenge's order.
 
         For a label map that ``nnunet_ext convert`` merged from masks, these are the masks but for the voxels that its
         report counts as lost or gained.
 
         Args:
-            labels: (D, H, W).
+            labels: (D, H, W), whole numbers of any type.
 
         Returns:
             Name and mask (D, H, W) of each structure.
@@ -87,6 +88,7 @@ class ChallengeRecord:
                 f"label map: expected labels of {self.name}, 0 to {known[-1]}, found {unknown[0]}. Predict with a "
                 f"model that was trained on the converted dataset."
             )
+        labels = labels.astype(np.min_scalar_type(known[-1]), copy=False)
         for name, own in self.structures.items():
             table = np.zeros(known[-1] + 1, bool)
             table[list(own)] = True
@@ -101,5 +103,5 @@ def _has_our_form(found: Mapping[str, Any]) -> bool:
     return (
         isinstance(found.get("name"), str)
         and isinstance(found.get("channels"), list)
-        and all(isinstance(number, int) for number in (*numbers, *values.values()))
+        and all(isinstance(number, int) and 0 <= number <= MOST for number in (*numbers, *values.values()))
     )

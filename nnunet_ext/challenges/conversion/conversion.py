@@ -13,6 +13,7 @@ from nnunet_ext.challenges.conversion.challenge_record import KEY, ChallengeReco
 from nnunet_ext.challenges.conversion.voxel_file import VoxelFile
 from nnunet_ext.data.dataset_json import BACKGROUND
 from nnunet_ext.data.folds import Folds
+from nnunet_ext.errors import UserError
 
 ENDING = ".nii.gz"
 
@@ -109,6 +110,25 @@ class Conversion:
     options: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     merged_below: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse two cases of one name, of which the second would replace the first.
+
+        Raises:
+            UserError: There are, such as 7.nii.gz and 07.nii.gz.
+        """
+        first: dict[str, SourceCase] = {}
+        for case in self.all_cases():
+            other = first.setdefault(case.name, case)
+            if other is not case:
+                raise UserError(
+                    f"{case.images[0]}: expected one image for case {case.name}, found {other.images[0]} as well. "
+                    f"Remove one."
+                )
+
+    def all_cases(self) -> tuple[SourceCase, ...]:
+        """Return training and test cases."""
+        return (*self.cases, *self.test_cases)
 
     def description(self) -> dict[str, Any]:
         """Return dataset.json."""

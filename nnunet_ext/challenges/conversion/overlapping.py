@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from nnunet_ext.challenges.conversion.challenge_record import ChallengeRecord
+from nnunet_ext.challenges.conversion.challenge_record import MOST, ChallengeRecord
 from nnunet_ext.challenges.conversion.conversion import ENDING, Conversion, SourceCase
 from nnunet_ext.challenges.conversion.merged_label import MergedLabel
 from nnunet_ext.challenges.conversion.partition import JOINED, Combination, Partition
@@ -19,7 +19,6 @@ from nnunet_ext.files.system_files import files_in
 
 NAME = "overlapping"
 MASKS = "segmentations"  # of TotalSegmentator's datasets; else the masks are beside the image
-MOST = 65535  # labels of a file
 
 
 def read_overlapping(

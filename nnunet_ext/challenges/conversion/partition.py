@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_ext.challenges.conversion.challenge_record import MOST
 from nnunet_ext.errors import UserError
 
 JOINED = "-"
@@ -101,6 +102,9 @@ class Partition:
         Args:
             masks: Name and mask of each structure.
             shape: Of all of them, (D, H, W).
+
+        Raises:
+            UserError: There are more combinations than can be counted.
         """
         count = CombinationCount.of(masks, shape)
         labels = {found: self.nearest(found) for found in count.voxels}
@@ -135,7 +139,11 @@ class CombinationCount:
 
     @classmethod
     def of(cls, masks: Iterable[tuple[str, NDArray[np.bool_]]], shape: Sequence[int]) -> CombinationCount:
-        """Count over masks of a shape (D, H, W), of which one at a time is held."""
+        """Count over masks of a shape (D, H, W), of which one at a time is held.
+
+        Raises:
+            UserError: There are more combinations than ``index`` can hold.
+        """
         index = np.zeros(tuple(shape), np.uint16)
         places: dict[Combination, int] = {frozenset(): 0}
         structures = []
@@ -144,6 +152,11 @@ class CombinationCount:
             found = list(places)
             before, inverse = np.unique(index[mask], return_inverse=True)
             after = [places.setdefault(found[old] | {name}, len(places)) for old in before]
+            if len(places) > MOST + 1:
+                raise UserError(
+                    f"masks of one case: expected at most {MOST} combinations of overlapping structures, found more "
+                    f"when {name} was added. Convert fewer structures at a time."
+                )
             index[mask] = np.array(after, np.uint16)[inverse.reshape(-1)]
         numbers = np.bincount(index[index > 0], minlength=len(places))
         voxels = {each: int(numbers[place]) for each, place in places.items() if place and numbers[place]}

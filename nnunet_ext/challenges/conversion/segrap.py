@@ -71,7 +71,10 @@ def _read(
 ) -> Conversion:
     tree = SourceTree.find(source, INSIDE, CASE, "folders named segrap_0000, segrap_0001, ...")
     cases = []
-    for folder in tree.cases(CASE):
+    folders = [path for path in tree.cases(CASE) if path.is_dir()]
+    if not folders:
+        tree.note(tree.root / "segrap_0000", "nor any other folder")
+    for folder in folders:
         images = tuple(tree.need(folder / CHANNELS[channel]) for channel in channels)
         masks = {name: tree.need(folder / f"{name}.nii.gz") for name in structures}
         cases.append(SourceCase(folder.name, images, MergedLabel(images[0], masks, partition)))

@@ -63,24 +63,26 @@ class ConversionWriter:
             self.place.mkdir(exist_ok=True)
             self._write_state({})
             return
-        if not (self.place / STATE).is_file():
+        state = read_object(self.place / STATE) if STATE in there else {}
+        if not {"cases", "combinations"} <= state.keys():
             raise UserError(
                 f"{self.place}: expected no folder, or one that this command has written, found another dataset "
                 f"({there[0]}). Choose another number after -d."
             )
-        state = read_object(self.place / STATE)
         found = {key: state.get(key) for key in self._identity}
-        if found != self._identity:
+        if found != self._identity and there != [STATE]:
             raise UserError(
                 f"{self.place}: expected {_words(self._identity)} as requested now, found it written with "
                 f"{_words(found)}. Choose another number after -d, or delete the folder."
             )
-        names = {case.name for case in self._all_cases()}
+        names = {case.name for case in self.conversion.all_cases()}
         if gone := sorted(set(state["cases"]) - names):
             raise UserError(
                 f"{self.place}: expected the cases that were converted before, found no {gone[0]} in the source"
                 f"{more(len(gone) - 1)}. Add it, or delete the folder to convert what is there."
             )
+        if found != self._identity:  # no case was converted; what was counted holds for other options too
+            self._write_state(state)
 
     def write(self) -> tuple[Conversion, dict[str, Any], int]:
         """Check the grids of what is missing, write it, and finish with dataset.json.
@@ -93,11 +95,11 @@ class ConversionWriter:
         """
         state = read_object(self.place / STATE)
         if self.conversion.merged_below is None:
-            self._check_grids([case for case in self._all_cases() if not self._is_written(case, state)])
+            self._check_grids([case for case in self.conversion.all_cases() if not self._is_written(case, state)])
         else:
             self._check_grids([case for case in self.conversion.cases if not _is_counted(case, state)])
             self._count(state)
-        missing = [case for case in self._all_cases() if not self._is_written(case, state)]
+        missing = [case for case in self.conversion.all_cases() if not self._is_written(case, state)]
         if missing:
             (self.place / "dataset.json").unlink(missing_ok=True)
             for folder in {file.parent for case in missing for file in _targets(case, self.place)}:
@@ -117,9 +119,6 @@ class ConversionWriter:
     def _write_state(self, state: Mapping[str, Any]) -> None:
         write_json(self.place / STATE, {"cases": {}, "combinations": {}, **state, **self._identity}, indent=1)
 
-    def _all_cases(self) -> tuple[SourceCase, ...]:
-        return (*self.conversion.cases, *self.conversion.test_cases)
-
     def _is_written(self, case: SourceCase, state: Mapping[str, Any]) -> bool:
         if state["cases"].get(case.name, {}).get("made_of") != _made_of(case):
             return False
@@ -133,7 +132,7 @@ class ConversionWriter:
         """Count the combinations of structures of all cases, and choose the labels."""
         uncounted = [case for case in self.conversion.cases if not _is_counted(case, state)]
         for case, record in self._each(count_combinations, uncounted, "counting overlaps"):
-            state["combinations"][case.name] = {"made_of": _stamp(case.label_files()), **record}
+            state["combinations"][case.name] = {"made_of": _stamp(case.files()), **record}
             self._write_state(state)
         counts = [state["combinations"][case.name]["voxels"] for case in self.conversion.cases]
         found = [{frozenset(names): number for names, number in each} for each in counts]
@@ -207,8 +206,8 @@ def _made_of(case: SourceCase) -> str:
 
 
 def _is_counted(case: SourceCase, state: Mapping[str, Any]) -> bool:
-    """Whether the combinations of a case were counted, of masks that have not changed since."""
-    return bool(state["combinations"].get(case.name, {}).get("made_of") == _stamp(case.label_files()))
+    """Whether the combinations of a case were counted; of files, images too, that have not changed since."""
+    return bool(state["combinations"].get(case.name, {}).get("made_of") == _stamp(case.files()))
 
 
 def _stamp(files: Sequence[Path]) -> str:

@@ -66,11 +66,12 @@ class Convert(Command):
         """Declare the options of each challenge."""
         kinds = parser.add_subparsers(dest="challenge", required=True, metavar="CHALLENGE")
         for name, source in SOURCES.items():
+            named = "folder" if name == "overlapping" else "challenge"
             own = kinds.add_parser(name, help=source, description=f"SOURCE: {source}.")
             add = own.add_argument
             add("source", type=options.folder, metavar="SOURCE", help=source)
             add("-d", type=options.whole(1, 999), required=True, help="number of the new dataset, 1 to 999")
-            add("-n", help="name of the new dataset [that of the challenge]")
+            add("-n", help=f"name of the new dataset [that of the {named}]")
             add("-np", type=options.whole(1), default=cls.np, help="processes; each holds one case in memory [1]")
             add("--copy", action="store_true", help="copy images and ready label maps instead of linking them")
             add("--no_pbar", action="store_true", help="no progress bars")
@@ -152,7 +153,10 @@ class Convert(Command):
             return
         preprocessed = folders.if_there("nnUNet_preprocessed")
         if preprocessed is None:
-            print(f"Note: nnUNet_preprocessed is unset. Before training, copy {place / FILE} to {place.name} in it.")
+            print(
+                f"Note: nnUNet_preprocessed names no folder. Before training, copy {place / FILE} "
+                f"to {place.name} in it."
+            )
             return
         file = preprocessed / place.name / FILE
         file.parent.mkdir(exist_ok=True)
@@ -160,7 +164,10 @@ class Convert(Command):
             write_json(file, conversion.folds, new=True)
         except FileExistsError:
             if read_json(file) != conversion.folds:
-                print(f"Note: {file} has other folds than {place / FILE} and is kept.")
+                print(
+                    f"Note: {file} has other folds than {place / FILE} and is kept. Cases that were added since are "
+                    f"in no fold of it: copy the latter over it, or add them."
+                )
 
 
 def _labels(conversion: Conversion) -> str:

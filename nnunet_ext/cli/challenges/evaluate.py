@@ -118,8 +118,9 @@ class Evaluate(Command):
         from nnunet_ext.evaluation.mask_metrics import parse_metrics
 
         metrics = parse_metrics("dice" if self.metrics is None else self.metrics)
-        description = read_dataset_json(self.djfile or self._dataset_json())
-        return own_dataset(description, metrics, count_both_empty=self.empty == "equal")
+        file = self.djfile or self._dataset_json()
+        equal = self.empty == "equal"
+        return own_dataset(read_dataset_json(file), metrics, count_both_empty=equal, where=str(file))
 
     def _dataset_json(self) -> Path:
         for folder in (self.references, self.references.absolute().parent):

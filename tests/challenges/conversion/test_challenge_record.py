@@ -45,3 +45,25 @@ def test_structures_of_a_label_map() -> None:
 def test_an_unknown_label() -> None:
     with pytest.raises(UserError, match="0 to 2, found 3"):
         list(RECORD.masks(np.array([[[3]]])))
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.int64, np.uint8])
+def test_labels_of_any_type(kind: type) -> None:
+    """Such as those of nibabel's get_fdata, which are float64."""
+    record = ChallengeRecord("kipa22", {"vein": (1,), "kidney": (2, 3)}, {}, ("CT",))
+    masks = dict(record.masks(np.array([[[0, 1, 2, 3]]], kind)))
+    assert [mask.tolist() for mask in masks.values()] == [
+        [[[False, True, False, False]]],
+        [[[False, False, True, True]]],
+    ]
+    if kind in (np.float64, np.float32):
+        for wrong in (1.5, np.nan, -1):
+            with pytest.raises(UserError, match="expected labels of kipa22, 0 to 3, found"):
+                dict(record.masks(np.array([[[wrong]]], kind)))
+
+
+@pytest.mark.parametrize("label", [-1, 10**12])
+def test_labels_that_no_file_has(label: int) -> None:
+    found = {"name": "x", "channels": ["CT"], "structures": {"vein": [label]}, "values": {}}
+    with pytest.raises(UserError, match="found something else"):
+        ChallengeRecord.of({"challenge": found})

@@ -82,3 +82,10 @@ def test_all_that_is_missing(tmp_path: Path) -> None:
         f"case_00002/aggregated_MAJ_seg.nii.gz (nor annotations in segmentations or instances). Add them, or remove "
         f"the incomplete cases."
     )
+
+
+def test_folders_of_other_names_are_ignored(tmp_path: Path) -> None:
+    kits_tree(tmp_path, [0])
+    for name in ("case_00000_backup", "old_case_00000", "case_000001"):
+        (tmp_path / name).mkdir()
+    assert [case.name for case in read_kits(tmp_path, 2021).cases] == ["case_00000"]

@@ -51,3 +51,16 @@ def test_no_image_at_all(tmp_path: Path) -> None:
     (tmp_path / "image").mkdir()
     with pytest.raises(UserError, match=r"found no image/0001\.nii\.gz \(nor any other image\)"):
         read_kipa22(tmp_path)
+
+
+def test_two_images_of_one_case(tmp_path: Path) -> None:
+    paired_tree(tmp_path / "kipa" / "train", "image/{}.nii.gz", "label/{}.nii.gz", ["7", "07"], 4)
+    with pytest.raises(
+        UserError, match=r"image/0?7\.nii\.gz: expected one image for case kipa_007, found .*Remove one"
+    ):
+        read_kipa22(tmp_path / "kipa")
+    paired_tree(tmp_path / "Training", "img/img{}.nii.gz", "label/label{}.nii.gz", ["0001"], 13)
+    for folder in ("Testing", "Test"):
+        paired_tree(tmp_path / folder, "img/img{}.nii.gz", "other/{}.nii.gz", ["0061"], 1)
+    with pytest.raises(UserError, match=r"Test/img/img0061.*one image for case btcv_0061, found .*Testing/img"):
+        read_btcv(tmp_path)

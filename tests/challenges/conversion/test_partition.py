@@ -81,3 +81,13 @@ def test_without_masks_all_is_background() -> None:
 
 def test_the_example() -> None:
     assert doctest.testmod(module, extraglobs={"np": np}).failed == 0
+
+
+def test_more_combinations_than_can_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST", 3)
+    masks = {"a": [1, 1, 0, 0], "b": [1, 0, 1, 0]}
+    arrays = {name: np.array([[each]], bool) for name, each in masks.items()}
+    assert len(CombinationCount.of(arrays.items(), (1, 1, 4)).found) == 4
+    monkeypatch.setattr(module, "MOST", 2)
+    with pytest.raises(UserError, match="at most 2 combinations of overlapping structures, found more when b was"):
+        CombinationCount.of(arrays.items(), (1, 1, 4))

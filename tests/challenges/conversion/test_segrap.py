@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,12 @@ def test_cases_of_a_patient_share_a_fold() -> None:
         for key in ("train", "val"):
             assert {f"{case[:11]}_b" for case in fold[key]} <= set(fold[key])
     assert sorted(case for fold in folds for case in fold["val"]) == cases
+
+
+def test_files_beside_the_folders(tmp_path: Path) -> None:
+    segrap_tree(tmp_path, tuple(TUMORS), ["segrap_0000"])
+    (tmp_path / "segrap_0000_labels.zip").touch()
+    assert [case.name for case in read_segrap_gtv(tmp_path).cases] == ["segrap_0000"]
+    shutil.rmtree(tmp_path / "segrap_0000")
+    with pytest.raises(UserError, match=r"found no segrap_0000 \(nor any other folder\)"):
+        read_segrap_gtv(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -219,3 +220,48 @@ def test_an_incomplete_dataset_has_no_dataset_json(tmp_path: Path, tumors: Path)
     mask.write_bytes(whole)
     assert written(read_segrap_gtv(tumors), place) == 1
     assert (place / "dataset.json").is_file()
+
+
+@pytest.mark.parametrize(("shape", "found"), [(SHAPE, "found another origin"), ((4, 4, 4), "found 9 x 7 x 5 voxels")])
+def test_an_image_that_changed_after_its_masks_were_counted(
+    tmp_path: Path, tumors: Path, shape: tuple[int, ...], found: str
+) -> None:
+    images = ["image.nii.gz", "image_contrast.nii.gz"]
+    assert written(read_overlapping(tumors, images), tmp_path / "D") == 2
+    moved = OBLIQUE.copy()
+    moved[:3, 3] += 5
+    for image in images:
+        write_volume(tumors / "segrap_0001" / image, np.zeros(shape, np.int16), moved, codes=(1, 1))
+    with pytest.raises(UserError, match=rf"segrap_0001/GTV.*: expected the grid of image\.nii\.gz, {found}"):
+        written(read_overlapping(tumors, images), tmp_path / "D")
+
+
+def test_other_options_before_a_case_is_converted(
+    tmp_path: Path, tumors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Masks are counted once, although the first choice of --min_voxels leaves no labels."""
+    images = ["image.nii.gz", "image_contrast.nii.gz"]
+    with pytest.raises(UserError, match="choose another --min_voxels"):
+        written(read_overlapping(tumors, images, min_voxels=10**6), tmp_path / "D")
+    monkeypatch.setattr(write_conversion, "count_combinations", None)
+    assert written(read_overlapping(tumors, images), tmp_path / "D") == 2
+    with pytest.raises(UserError, match=r"min_voxels 2 as requested now, found it written with .* min_voxels 1"):
+        written(read_overlapping(tumors, images, min_voxels=2), tmp_path / "D")
+
+
+@pytest.mark.parametrize("text", ["{}", '{"challenge": "segrap2023_gtv", "options": {}}'])
+def test_somebody_elses_file_of_that_name(tmp_path: Path, tumors: Path, text: str) -> None:
+    (tmp_path / "D").mkdir()
+    (tmp_path / "D" / STATE).write_text(text)
+    with pytest.raises(UserError, match=r"found another dataset \(conversion\.json\)"):
+        written(read_segrap_gtv(tumors), tmp_path / "D")
+    assert (tmp_path / "D" / STATE).read_text() == text
+
+
+def test_links_follow_a_source_that_was_copied_elsewhere(tmp_path: Path, tumors: Path) -> None:
+    """Even if the copies have the same sizes and times, and the first source is still there."""
+    written(read_segrap_gtv(tumors), tmp_path / "D")
+    other = shutil.copytree(tumors, tmp_path / "other")
+    assert written(read_segrap_gtv(other), tmp_path / "D") == 2
+    link = tmp_path / "D" / "imagesTr" / "segrap_0001_0000.nii.gz"
+    assert link.readlink() == other / "segrap_0001" / "image.nii.gz"

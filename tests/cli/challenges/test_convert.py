@@ -86,7 +86,7 @@ def test_tumors_have_folds_where_nnunet_looks(nnunet, tmp_path, capsys, monkeypa
     assert json.loads(file.read_text()) == own
     monkeypatch.delenv("nnUNet_preprocessed")
     convert(words.replace("-d 24", "-d 25"))
-    assert "Note: nnUNet_preprocessed is unset." in capsys.readouterr().out
+    assert "Note: nnUNet_preprocessed names no folder." in capsys.readouterr().out
 
 
 def test_label_maps_are_planned(nnunet, tmp_path, capsys):
