@@ -88,8 +88,11 @@ def test_ddp(
     trained = {name: parameter for name, parameter in joined.network.named_parameters() if parameter.requires_grad}
     for name, parameter in trained.items():
         expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        rounding = max(1e-5, 2e-4 * float(expected.abs().max()))  # of sums over all voxels
         for rank in found:
-            torch.testing.assert_close(rank["gradients"][name], expected, rtol=1e-3, atol=1e-5, msg=f"{name}: {SPLIT}")
+            torch.testing.assert_close(
+                rank["gradients"][name], expected, rtol=1e-3, atol=rounding, msg=f"{name}: {SPLIT}"
+            )
     checkpoint = read_checkpoint(Path(f"{out}.pth"))
     assert checkpoint["network_weights"].keys() == joined.network.state_dict().keys()
     assert len(checkpoint["logging"]["train_losses"]) == 1
