@@ -103,7 +103,7 @@ def partial_of(file: Path) -> Path:
     """Return where to write a file that is renamed when complete; remove what killed processes left there."""
     for other in file.parent.glob(f"{file.name}.*.partial"):
         match = PARTIAL.fullmatch(other.name)
-        if match is None or match[1] != file.name:
+        if match is None or match[1] != file.name or (other.is_dir() and not other.is_symlink()):
             continue
         # one of our own number is of an earlier process: in containers, numbers recur
         if int(match[2]) == os.getpid() or not _is_alive(int(match[2])):
