@@ -62,9 +62,9 @@ class TrainingCases:
         told = []
         for name, groups, left_out in zip(("New data", "Buffer"), (self.new, self.buffer), self.left_out, strict=True):
             count, places = sum(len(group.names) for group in groups), ", ".join(str(group.place) for group in groups)
-            told.append(f"{name}: {count} cases of {places}")
+            told.append(f"{name}: {_counted(count)} of {places}")
             if left_out:
-                told.append(f"{name}: {left_out} cases are left out, which this fold validates on")
+                told.append(f"{name}: {_counted(left_out)} left out, on which this fold validates")
         return told
 
     def digest(self) -> str:
@@ -73,6 +73,10 @@ class TrainingCases:
             [(*group.place.parts[-2:], sorted(group.names)) for group in groups] for groups in (self.new, self.buffer)
         ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _counted(cases: int) -> str:
+    return f"{cases} case{'s' * (cases != 1)}"
 
 
 def _path(file: str) -> Path:

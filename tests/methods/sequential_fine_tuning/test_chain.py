@@ -56,7 +56,11 @@ def test_the_whole_way(half_labelled: Callable[..., Any], tmp_path: Path, monkey
     trainer.run_training()
     trainer.perform_actual_validation()
     log = "\n".join(each.read_text() for each in Path(trainer.output_folder).glob("training_log_*.txt"))
-    assert f"New data: 4 cases of {new / 'LitePlans_2d'}. Buffer: 2 cases." in log
+    assert f"New data: 4 cases of {new / 'LitePlans_2d'}" in log
+    chosen = json.loads(file.read_text())["cases"][:2]
+    validated = {case["case"] for case in chosen} & set(trainer.do_split()[1])
+    assert f"Buffer: {2 - len(validated)} case" in log
+    assert ("left out" in log) == bool(validated)
     summary = json.loads((Path(trainer.output_folder) / "validation" / "summary.json").read_text())
     assert summary["metric_per_case"]
     words = ["-d", "700", "-c", "2d", "-tr", "SequentialFineTuningTrainer", "-p", "LitePlans", "-f", "0"]

@@ -268,8 +268,8 @@ def test_a_buffer_of_its_own(half_labelled: Make, models: Any, tmp_path: Path) -
         assert (len(batch["data"]), len(batch["buffer"])) == (size - max(1, size // 2), max(1, size // 2))
         if given == str(file):
             assert "New data: 4 cases of" in log_of(trainer)
-            assert "Buffer: 1 cases of" in log_of(trainer)
-            assert "Buffer: 1 cases are left out, which this fold validates on" in log_of(trainer)
+            assert "Buffer: 1 case of" in log_of(trainer)
+            assert "Buffer: 1 case left out, on which this fold validates" in log_of(trainer)
     write_buffer(file, Path(probe.preprocessed_dataset_folder), scores, len(validation), {})
     trainer = half_labelled(SequentialFineTuningTrainer, "2d", run="buffer", **knobs)
     trainer.initialize()

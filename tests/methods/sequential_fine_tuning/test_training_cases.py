@@ -26,10 +26,10 @@ def test_validation_cases_are_left_out(tmp_path: Path, monkeypatch: pytest.Monke
     assert found.new == [Cases(own / "New_3d", ("b",))]
     assert found.buffer == [Cases(other_plans, ("a",))]
     assert found.lines() == [
-        f"New data: 1 cases of {own / 'New_3d'}",
-        "New data: 1 cases are left out, which this fold validates on",
-        f"Buffer: 1 cases of {other_plans}",
-        "Buffer: 1 cases are left out, which this fold validates on",
+        f"New data: 1 case of {own / 'New_3d'}",
+        "New data: 1 case left out, on which this fold validates",
+        f"Buffer: 1 case of {other_plans}",
+        "Buffer: 1 case left out, on which this fold validates",
     ]
     of_other_dataset = Cases(tmp_path / "Dataset002_Y" / "New_3d", ("b", "c"))
     found = TrainingCases.choose(of_other_dataset, None, training, validation)
