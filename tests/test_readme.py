@@ -73,7 +73,7 @@ def test_your_own_data(tmp_path: Path, run: Callable[[str], None]) -> None:
     )
     (lesion,) = report["classes"]
     assert (lesion["class"], lesion["verdict"]) == ("lesion", "new")
-    assert lesion["after"] > lesion["before"] + 0.5
+    assert lesion["after"] > max(0.8, lesion["before"])  # a new row at random may score by chance
     decided = json.loads((tmp_path / "preprocessed" / "Dataset902_Lesion" / "FineTunePlans.json").read_text())
     origins = {each["what"]: each["from"] for each in decided["fine_tuned_from"]["decisions"]}
     assert (origins["network"], origins["channels"], origins["classes"]) == ("source", "target", "target")
