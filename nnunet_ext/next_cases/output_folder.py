@@ -36,7 +36,7 @@ dataset (-n replaces no file, -L copies what a link points to):
 
 Then set numTraining in its dataset.json (if that lists the cases under "dataset", add them there), and preprocess
 again. nnU-Net trains a fold only with the cases that nnUNet_preprocessed/DATASET/splits_final.json lists: add the new
-cases to the training cases there, or delete the file, and nnU-Net draws all folds anew.
+cases to the training cases there, or delete the file, and nnU-Net draws new folds.
 """
 
 

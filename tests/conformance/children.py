@@ -142,13 +142,14 @@ def ddp_steps(rank: int, store: str, words: list[str], given: str, out: str) -> 
     from torch import distributed
 
     number, configuration, trainer_name, plans = words
+    start = torch.load(given)
+    torch.set_default_dtype(start["batch"]["data"].dtype)
     trainer = get_trainer_from_args(number, configuration, 0, trainer_name, plans, False, torch.device("cpu"))
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     trainer.is_ddp, trainer.local_rank = True, rank
     wrap = stock_module.DDP
     stock_module.DDP = lambda network, device_ids: wrap(network)
     trainer.initialize()
-    start = torch.load(given)
     trainer.bare_network.load_state_dict(start["weights"])
     trainer.set_deep_supervision_enabled(trainer.enable_deep_supervision)
     without_dropout(trainer.network)

@@ -387,15 +387,27 @@ def whole_path(trainer: str, data: str, configuration: str, out: Path, plans: st
     check_predicted_and_evaluate(data, predict(trainer, data, configuration, out, plans=plans))
 
 
+@contextlib.contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """``with default_dtype(torch.float64):`` networks are made, and steps run, in these numbers."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def initialized(
-    trainer: str, data: str, configuration: str, plans: str = PLANS
+    trainer: str, data: str, configuration: str, plans: str = PLANS, dtype: torch.dtype = torch.float32
 ) -> tuple[nnUNetTrainer, dict[str, Any]]:
     """Return a trainer that is ready for a step, dropout apart, and a real batch."""
     number = str(prepare_for(trainer, data))
     with source_named(trainer, data, configuration, plans):
         ready = get_trainer_from_args(number, configuration, 0, trainer, plans, False, torch.device("cpu"))
-    ready.initialize()
-    loaders = ready.get_dataloaders()
+    with default_dtype(dtype):
+        ready.initialize()
+        loaders = ready.get_dataloaders()
     batch = next(batch for batch in loaders[0] if batch.get("task", 1) == 1)  # 0 is the companion's
     if "buffer" in batch:  # of other data, whose labels are not the network's
         buffer = torch.cat((batch["data"], batch["buffer"]))
@@ -403,7 +415,8 @@ def initialized(
     ready.set_deep_supervision_enabled(ready.enable_deep_supervision)
     ready.network.train()
     without_dropout(ready.network)
-    return ready, batch
+    images = {name: batch[name].to(dtype) for name in ("data", "unlabelled", "buffer") if name in batch}
+    return ready, batch | images
 
 
 def batch_of_each_task(ready: nnUNetTrainer) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 import torch
+from killed_training import train_until_killed
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from process_group import process_group
 
@@ -23,10 +24,6 @@ from nnunet_ext.semi_supervised.pseudo_labels import PseudoLabelled
 
 Make = Callable[..., Any]
 EVERY_OTHER = {"guided_every": 2}
-
-
-class KilledError(Exception):
-    """Stands for a kill."""
 
 
 @pytest.fixture(autouse=True)
@@ -110,22 +107,13 @@ def test_patches_lie_where_foreground_was_found(half_labelled: Make):
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_a_run_that_was_killed(half_labelled: Make, monkeypatch, predicted, lost: bool):
+def test_a_run_that_was_killed(half_labelled: Make, predicted, lost: bool):
     """It repeats an uninterrupted one; if the predictions are lost, the network makes new ones."""
     knobs = {"num_epochs": 4, "num_iterations_per_epoch": 2, "seed": 5, "unlabelled": EVERY_OTHER}
     whole = half_labelled(MeanTeacherTrainer, run="whole", **knobs)
     whole.run_training()
     killed = half_labelled(MeanTeacherTrainer, run="killed", **knobs)
-    on_train_epoch_start = killed.on_train_epoch_start
-
-    def dies() -> None:
-        if killed.current_epoch == 3:
-            raise KilledError
-        on_train_epoch_start()
-
-    monkeypatch.setattr(killed, "on_train_epoch_start", dies)
-    with pytest.raises(KilledError):
-        killed.run_training()
+    train_until_killed(killed, 3, at="on_train_epoch_start")
     torch.rand(17)  # another process has other random numbers
     if lost:
         shutil.rmtree(killed.pseudo_labels.place)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from killed_training import train_until_killed
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
@@ -180,26 +181,13 @@ def test_a_source_without_any_of_the_classes(made: Make) -> None:
     assert "none has its name here. Set it to false." in log_of(trainer)
 
 
-class KilledError(Exception):
-    """Stands for a kill."""
-
-
-def test_killed_and_continued(made: Make, monkeypatch: Any) -> None:
+def test_killed_and_continued(made: Make) -> None:
     """Bit by bit an uninterrupted training; no checkpoint holds the source's network, and its file is needed."""
     knobs = KEEP | {"num_epochs": 3, "num_iterations_per_epoch": 2, "optimizer": "AdamW", "initial_lr": 1e-2}
     whole = made(FineTuneTrainer, run="whole", **knobs)
     whole.run_training()
     killed = made(FineTuneTrainer, run="killed", **knobs)
-    start = killed.on_epoch_start
-
-    def dies() -> None:
-        if killed.current_epoch == 2:
-            raise KilledError
-        start()
-
-    monkeypatch.setattr(killed, "on_epoch_start", dies)
-    with pytest.raises(KilledError):
-        killed.run_training()
+    train_until_killed(killed, 2)
     continued = made(FineTuneTrainer, run="killed", continued=True, **knobs)
     continued.load_checkpoint(str(fold(continued) / "checkpoint_latest.pth"))
     continued.run_training()

@@ -85,7 +85,7 @@ def without(groups: Sequence[Cases], others: Cases) -> tuple[list[Cases], int]:
 
     Args:
         groups: The cases.
-        others: Those to leave out, of whichever plans: what counts is the dataset, the name of the folder above.
+        others: Those to leave out. The dataset counts, which is the name of the folder above, not the plans.
     """
     dataset = others.place.parent.name
     kept = [

@@ -122,7 +122,7 @@ class SequentialFineTuningTrainer(ExtTrainer):
         if self._began.get(key, digest) != digest:
             raise UserError(
                 f"{self.output_folder}: expected {what}, as the training began with, found others. Restore them, or "
-                f"begin anew without --c."
+                f"train from scratch (without --c)."
             )
         self._began = {**self._began, key: digest}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from killed_training import train_until_killed
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_ext.base.checkpoints import EXTRA
@@ -22,10 +23,6 @@ from nnunet_ext.networks.lora import has_lora
 
 Make = Callable[..., Any]
 STANDS_STILL = 1e-12
-
-
-class KilledError(Exception):
-    """Stands for a kill."""
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +85,7 @@ def test_a_named_optimizer_does_not_end_the_careful_training(given: dict[str, st
 
 
 @pytest.mark.parametrize("strategy", [None, "head_first", "frozen_encoder", "layer_wise", "lora"])
-def test_killed_and_continued(half_labelled: Make, source: Any, strategy: str | None, monkeypatch: Any) -> None:
+def test_killed_and_continued(half_labelled: Make, source: Any, strategy: str | None) -> None:
     """The weights, losses and reports of an uninterrupted training; stock nnU-Net predicts alike from the result."""
     fine_tune = {"strategy": strategy, "head_epochs": 0.5}
     knobs = {"num_epochs": 3, "num_iterations_per_epoch": 2, "init_from": str(source()), "fine_tune": fine_tune}
@@ -97,16 +94,7 @@ def test_killed_and_continued(half_labelled: Make, source: Any, strategy: str | 
     whole.run_training()
 
     killed = half_labelled(FineTuneTrainer, "2d", run="killed", **knobs)
-    start = killed.on_epoch_start
-
-    def dies() -> None:
-        if killed.current_epoch == 2:
-            raise KilledError
-        start()
-
-    monkeypatch.setattr(killed, "on_epoch_start", dies)
-    with pytest.raises(KilledError):
-        killed.run_training()
+    train_until_killed(killed, 2)
     continued = half_labelled(FineTuneTrainer, "2d", run="killed", continued=True, **knobs)
     continued.load_checkpoint(str(fold(continued) / "checkpoint_latest.pth"))
     assert continued.current_epoch == 2

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from killed_training import KilledError, train_until_killed
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_ext.base.checkpoints import EXTRA
@@ -19,10 +20,6 @@ from nnunet_ext.methods.sequential_fine_tuning.trainer import SequentialFineTuni
 
 Make = Callable[..., Any]
 Weights = dict[str, torch.Tensor]
-
-
-class KilledError(Exception):
-    """Stands for a kill."""
 
 
 @pytest.fixture(autouse=True)
@@ -187,22 +184,13 @@ def test_the_heads_stay_in_every_strategy(half_labelled: Make, models: Any, stra
     assert (strategy == "frozen_encoder") == all(name in still for name in before if name.startswith("encoder."))
 
 
-def test_killed_and_continued(half_labelled: Make, models: Any, monkeypatch: Any) -> None:
+def test_killed_and_continued(half_labelled: Make, models: Any) -> None:
     """The weights, losses and scores of an uninterrupted training; other models or cases are refused."""
     knobs = models() | {"num_epochs": 3, "num_iterations_per_epoch": 2}
     whole = half_labelled(SequentialFineTuningTrainer, "2d", run="whole", **knobs)
     whole.run_training()
     killed = half_labelled(SequentialFineTuningTrainer, "2d", run="killed", **knobs)
-    start = killed.on_epoch_start
-
-    def dies() -> None:
-        if killed.current_epoch == 2:
-            raise KilledError
-        start()
-
-    monkeypatch.setattr(killed, "on_epoch_start", dies)
-    with pytest.raises(KilledError):
-        killed.run_training()
+    train_until_killed(killed, 2)
 
     def continued() -> Any:
         trainer = half_labelled(SequentialFineTuningTrainer, "2d", run="killed", continued=True, **knobs)

@@ -12,7 +12,7 @@ from nnunet_ext.methods.sequential_fine_tuning.training_cases import TrainingCas
 
 
 def test_validation_cases_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the buffer, in whichever plans, and of new data that are the earlier ones with another fold."""
+    """Of a buffer with other plans, and of new data that are the earlier data with another fold."""
     own = tmp_path / "Dataset001_X"
     other_plans = own / "Others_3d"
     other_plans.mkdir(parents=True)
