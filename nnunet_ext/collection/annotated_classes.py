@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from nnunet_ext.collection.label_subset import class_values
-from nnunet_ext.data.dataset_json import HIDDEN, TEST, dataset_number, scored_names
+from nnunet_ext.data.dataset_json import ANNOTATED, HIDDEN, TEST, annotated_in_cases, dataset_number, scored_names
 from nnunet_ext.data.raw_dataset import RawDataset
-from nnunet_ext.errors import UserError, more, nearest
+from nnunet_ext.errors import UserError, more
 
 FEWEST_CASES = 5
 
@@ -42,16 +41,10 @@ def annotated_classes(dataset: RawDataset, cases: Collection[str]) -> dict[str, 
         UserError: ``annotated`` in dataset.json names an unknown case or class, or none for one of these cases.
     """
     classes = class_values(dataset)
-    entries = dataset.description.get("annotated", {})
-    if not isinstance(entries, dict):
-        raise UserError(
-            f'{dataset.file}: expected \'annotated\' to be {{"case_1": ["liver"]}}, got {entries!r}. Correct it.'
-        )
-    known = {case.name for case in dataset.cases()} | _scored(dataset) if entries else set()
-    for case, names in entries.items():
-        _check_entry(dataset, case, names, known, classes)
+    known = {case.name for case in dataset.cases()} | _scored(dataset)
+    entries = annotated_in_cases(dataset.description, known, classes, str(dataset.file))
     everything = frozenset(classes)
-    found = {case: frozenset(entries.get(case, everything)) for case in cases}
+    found = {case: entries.get(case, everything) for case in cases}
     empty = [case for case, names in found.items() if not names]
     if empty:
         raise UserError(
@@ -71,7 +64,7 @@ def check_fully_annotated(dataset: RawDataset, place: str) -> None:
     Raises:
         UserError: An organ that nobody annotated would be trained as background.
     """
-    if not dataset.description.get("annotated"):
+    if not dataset.description.get(ANNOTATED):
         return
     classes = class_values(dataset)
     found = annotated_classes(dataset, [case.name for case in dataset.cases()])
@@ -148,14 +141,3 @@ def _nearest(
             f"{'it' if number == 1 else 'them'} out with cases=FILE or labels=NAME+NAME."
         )
     return max(parts, key=lambda part: (len(part), len(cases[part]), part))
-
-
-def _check_entry(dataset: RawDataset, case: str, names: Any, known: Collection[str], classes: Collection[str]) -> None:
-    place = f"{dataset.file}: 'annotated'"
-    if case not in known:
-        raise UserError(f"{place}: unknown case {case!r}. {nearest(case, known)}")
-    if not isinstance(names, list):
-        raise UserError(f"{place}: expected a list of classes for case {case!r}, got {names!r}. Correct it.")
-    for name in names:
-        if name not in classes:
-            raise UserError(f"{place}: unknown class {name!r} of case {case!r}. {nearest(str(name), classes)}")

@@ -7,17 +7,17 @@ the file is read, and a key is ours only if its content has our form.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from nnunet_ext.errors import UserError
+from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.files.json_file import read_json
 
 BACKGROUND, IGNORE = "background", "ignore"
 UNLABELLED = "unlabelled"  # images without labels (nnunet_ext.semi_supervised.raw_images)
 HIDDEN, TEST = "hidden_labels", "test"  # nnunet_ext.semi_supervised.hidden_labels
-ANNOTATED = "annotated"  # the classes that were annotated in each case (nnunet_ext.collection.annotated_classes)
+ANNOTATED = "annotated"  # the classes that were annotated in each case (annotated_in_cases)
 PART = "source"  # where a part was taken from (nnunet_ext.collection.collect.part)
 NEEDED_BY_NNUNET = {"labels", "file_ending", "numTraining"}
 DATASET_NAME = re.compile(r"Dataset\d{3}_.+")
@@ -134,3 +134,31 @@ def not_annotated(description: Mapping[str, Any], case: str) -> list[str]:
     if not isinstance(entries, dict) or not isinstance(entries.get(case), list):
         return []
     return [name for name in description["labels"] if name not in {BACKGROUND, IGNORE, *entries[case]}]
+
+
+def annotated_in_cases(
+    description: Mapping[str, Any], known: Collection[str], classes: Collection[str], place: str
+) -> dict[str, frozenset[str]]:
+    """Return the classes that ``annotated`` names case by case; empty if there is no such entry.
+
+    Args:
+        description: Content of dataset.json.
+        known: Names of the cases.
+        classes: Names of the classes.
+        place: What messages begin with.
+
+    Raises:
+        UserError: It has another form, or names an unknown case or class.
+    """
+    entries = description.get(ANNOTATED, {})
+    if not isinstance(entries, dict):
+        raise UserError(f'{place}: expected {ANNOTATED!r} to be {{"case_1": ["liver"]}}, got {entries!r}. Correct it.')
+    place = f"{place}: {ANNOTATED!r}"
+    for case, names in entries.items():
+        if case not in known:
+            raise UserError(f"{place}: unknown case {case!r}. {nearest(case, known)}")
+        if not isinstance(names, list):
+            raise UserError(f"{place}: expected a list of classes for case {case!r}, got {names!r}. Correct it.")
+        if wrong := [name for name in names if not isinstance(name, str) or name not in classes]:
+            raise UserError(f"{place}: unknown class {wrong[0]!r} of case {case!r}. {nearest(str(wrong[0]), classes)}")
+    return {case: frozenset(names) for case, names in entries.items()}

@@ -13,8 +13,7 @@ import numpy as np
 from batchgenerators.utilities.file_and_folder_operations import load_pickle
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 
-from nnunet_ext.data.dataset_json import ANNOTATED, HIDDEN, TEST, scored_names
-from nnunet_ext.errors import UserError, nearest
+from nnunet_ext.data.dataset_json import ANNOTATED, HIDDEN, TEST, annotated_in_cases, scored_names
 
 Value = int | tuple[int, ...]
 LOCATIONS = "class_locations"  # in a preprocessed case: voxels of each label or region
@@ -70,10 +69,10 @@ def unannotated_in(
     Raises:
         UserError: ``annotated`` is not of that form, or names an unknown case or class.
     """
-    if entries := dataset_json.get(ANNOTATED):
+    if dataset_json.get(ANNOTATED):
         known = {file.stem for file in folder.glob("*.pkl")}
         known |= scored_names(dataset_json, HIDDEN) | scored_names(dataset_json, TEST)
-        by_case = {case: _annotated(case, names, classes, known) for case, names in _cases(entries).items()}
+        by_case = annotated_in_cases(dataset_json, known, classes, "dataset.json")
         wanted = frozenset(candidates)
         return Unannotated(frozenset(), {case: wanted - names for case, names in by_case.items()})
     return Unannotated(frozenset(candidates) - occurring_classes(classes, folder, training))
@@ -120,22 +119,3 @@ def _holds(labels: Any, voxels: Any, values: Sequence[int]) -> bool:
 
 def _values(value: Any) -> tuple[int, ...]:
     return tuple(map(int, value)) if isinstance(value, list | tuple) else (int(value),)
-
-
-def _cases(entries: Any) -> Mapping[str, Any]:
-    if not isinstance(entries, dict):
-        raise UserError(
-            f'dataset.json: expected {ANNOTATED!r} to be {{"case_1": ["liver"]}}, got {entries!r}. Correct it.'
-        )
-    return entries
-
-
-def _annotated(case: str, names: Any, classes: Mapping[str, Value], known: Collection[str]) -> frozenset[str]:
-    place = f"dataset.json: {ANNOTATED!r}"
-    if case not in known:
-        raise UserError(f"{place}: unknown case {case!r}. {nearest(case, known)}")
-    if not isinstance(names, list):
-        raise UserError(f"{place}: expected a list of classes for case {case!r}, got {names!r}. Correct it.")
-    if wrong := [name for name in names if not isinstance(name, str) or name not in classes]:
-        raise UserError(f"{place}: unknown class {wrong[0]!r} of case {case!r}. {nearest(str(wrong[0]), classes)}")
-    return frozenset(names)
