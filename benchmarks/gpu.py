@@ -46,7 +46,7 @@ import torch  # noqa: E402
 from fingerprints import write_collection, write_fingerprint  # noqa: E402
 from flops import flops  # noqa: E402
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager  # noqa: E402
-from training_step import LABELS, in_turn, make_batch, make_plans, make_trainer, peak_memory  # noqa: E402
+from training_step import LABELS, in_turn, make_batch, make_plans, make_trainer, peak_memory, seen_by  # noqa: E402
 
 from nnunet_ext import sockets  # noqa: E402
 from nnunet_ext.cli.main import main as nnunet_ext  # noqa: E402
@@ -130,7 +130,7 @@ def step_of(name: str, plans: dict[str, Any], batch: dict[str, Any], device: tor
     kind = sockets.load("trainers", name)
     if not issubclass(kind, MultiTaskTrainer):
         trainer = make_trainer(name, plans, device)
-        return partial(trainer.train_step, batch if trainer.enable_deep_supervision else finest(batch))
+        return partial(trainer.train_step, seen_by(trainer, batch))
     table = TaskTable("Dataset900_Benchmark", tuple(Task(f"task{n}", MEMBERS[0], 1, LABELS, 9) for n in range(TASKS)))
     trainer = make_trainer(CONTROL, plans, device)
     of_collection = PlansManager({"collection": table.as_json()} | deepcopy(plans))
@@ -143,11 +143,6 @@ def step_of(name: str, plans: dict[str, Any], batch: dict[str, Any], device: tor
     trainer.optimizer, trainer.lr_scheduler = trainer.configure_optimizers()
     trainer.set_deep_supervision_enabled(True)
     return partial(trainer.train_step, batch)
-
-
-def finest(batch: dict[str, Any]) -> dict[str, Any]:
-    """Return the batch for a trainer without deep supervision."""
-    return batch | {"target": batch["target"][0]}
 
 
 def on_device(plans: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -5,7 +5,8 @@
 The trainers run whole ``train_step`` calls (forward, loss, backward, clipping, optimizer) on one random batch, in turn,
 every second time in reverse order; semi-supervised ones also see as many unlabelled samples. Seconds are CPU seconds of
 the process; on a GPU, wall-clock seconds between synchronizations. The ratio of times is the median over pairs. FLOPs
-are those of convolutions, matrix products and resampling.
+are those of convolutions, matrix products and resampling. Sequential fine-tuning follows two models with random
+weights; half of its batch is its buffer.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import torch
 from flops import flops
 
 from nnunet_ext import sockets
+from nnunet_ext.methods.sequential_fine_tuning.trainer import SequentialFineTuningTrainer
 
 LABELS = 3
 LATE = 1_000_000  # in the training: after every ramp and warm-up
@@ -108,7 +110,29 @@ def make_trainer(name: str, plans: dict[str, Any], device: torch.device) -> Any:
     trainer.initialize()
     trainer.set_deep_supervision_enabled(trainer.enable_deep_supervision)
     trainer.network.train()
+    if isinstance(trainer, SequentialFineTuningTrainer):
+        follow_itself(trainer)
     return trainer
+
+
+def follow_itself(trainer: SequentialFineTuningTrainer) -> None:
+    """Let the trainer follow two models with the weights that it starts from."""
+    with tempfile.TemporaryDirectory() as scratch:
+        model = f"{scratch}/checkpoint.pth"
+        trainer.save_checkpoint(model)
+        own = trainer.knobs[trainer.method] | {"task_model": model}
+        trainer.knobs = trainer.knobs | {"init_from": model, trainer.method: own}
+        trainer.teachers()  # read while the file is there
+
+
+def seen_by(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """Return the batch as the trainer's loaders give it."""
+    if not trainer.enable_deep_supervision:
+        batch = batch | {"target": batch["target"][0]}
+    if isinstance(trainer, SequentialFineTuningTrainer):
+        half = max(1, len(batch["data"]) // 2)
+        batch = batch | {"data": batch["data"][:half], "buffer": batch["data"][-half:]}
+    return batch
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
@@ -168,8 +192,7 @@ def report(trainers: dict[str, Any], batch: dict[str, Any], pairs: int, device: 
     """Print the table and the ratios."""
     steps, counted, memory = {}, {}, {}
     for name, trainer in trainers.items():
-        seen = batch if trainer.enable_deep_supervision else batch | {"target": batch["target"][0]}
-        steps[name] = partial(trainer.train_step, seen)
+        steps[name] = partial(trainer.train_step, seen_by(trainer, batch))
     for name, step in steps.items():
         counted[name] = flops(step)
         step()
