@@ -13,6 +13,7 @@ from nnunet_ext.nnssl.encoder_weights import KEY, EncoderWeights
 from nnunet_ext.weights.class_matching import BY_NAME, FRESH, ClassMatching, matched_roles
 from nnunet_ext.weights.roles import roles_in
 from nnunet_ext.weights.source_checkpoint import source_checkpoint
+from nnunet_ext.weights.task_heads import task_heads
 from nnunet_ext.weights.transfer import Transfer, transfer
 
 PLACE = "knob 'init_from_classes'"
@@ -62,7 +63,10 @@ def init_from(
             f"{classes!r}. Leave it out."
         )
     target = roles_in(init_args)
-    source = matched_roles(roles_in(checkpoint.get("init_args")), target, classes, PLACE)
+    of_source = checkpoint.get("init_args")
+    source = matched_roles(roles_in(of_source), target, classes, PLACE)
+    if adopted is None and isinstance(of_source, Mapping):
+        in_file = task_heads(in_file, of_source.get("plans"))
     heads = "fresh" if classes == FRESH else "match"
     try:
         done = transfer(network, in_file, source=source, target=target, adopted=adopted, head_rule=heads)

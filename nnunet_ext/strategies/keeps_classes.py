@@ -19,6 +19,7 @@ from nnunet_ext.weights.class_matching import matched_roles
 from nnunet_ext.weights.heads import fitted_rows
 from nnunet_ext.weights.roles import Roles, roles_in
 from nnunet_ext.weights.source_checkpoint import source_checkpoint
+from nnunet_ext.weights.task_heads import task_heads
 
 METHOD, NAME = "fine_tune", "keep_unannotated"
 KNOB = f"knob {METHOD}.{NAME}"
@@ -103,7 +104,7 @@ class KeepsClasses:
         self.kept_classes = tuple(name for name in classes if name in self._not_annotated.names)
         if self.kept_classes:
             build = partial(self._kept_network, self.plans_manager, self.configuration_manager)
-            weights = checkpoint["network_weights"]
+            weights = task_heads(checkpoint["network_weights"], checkpoint["init_args"]["plans"])
             self._kept_source = SourceNetwork(build, file, weights, theirs, ours.channels, self.device)
             self._kept_places = known
         self._check_resumed(file)

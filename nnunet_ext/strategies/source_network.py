@@ -15,6 +15,7 @@ from nnunet_ext.errors import UserError
 from nnunet_ext.networks.parts import part_of
 from nnunet_ext.weights.channels import partners
 from nnunet_ext.weights.roles import Roles
+from nnunet_ext.weights.rules import OTHER_STEM
 from nnunet_ext.weights.transfer import transfer
 
 
@@ -96,8 +97,9 @@ def _fill(network: nn.Module, file: Path, weights: Mapping[str, Any], theirs: Ro
         raise UserError(f"{file}: {error}.") from error
     for fate in done.fates:
         taken = fate.kind in ("loaded", "mapped") and fate.shape == fate.source_shape
-        beside = fate.kind == "unused" and part_of(fate.tensor) == "head"  # of a part that this network does not have
-        if not (taken or beside):
+        # of a part that this network does not have, or for images of other tasks of a collection
+        beside = part_of(fate.tensor) == "head" or fate.reason == OTHER_STEM
+        if not (taken or (fate.kind == "unused" and beside)):
             raise UserError(
                 f"{file}: expected weights of this trainer's network, whose predictions fill in the classes that were "
                 f"not annotated, found another: {fate.tensor} {fate.reason or fate.kind}. Plan with nnunet_ext "

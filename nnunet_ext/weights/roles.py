@@ -10,7 +10,7 @@ BACKGROUND = "background"
 IGNORE = "ignore"
 PREVIOUS = "previous stage: "  # a channel of a cascade: one label that the stage before has predicted
 COLLECTION = "collection"  # key in plans: heads belong to tasks there, not to the labels of dataset.json
-TASK = "task"  # key in that block: a view, whose channels are those of dataset.json
+TASK = "task"  # key in that block: a view, whose channels and labels are those of dataset.json
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ def roles_of(dataset_json: Mapping[str, Any], *, cascade: bool = False) -> Roles
 def roles_in(init_args: Any) -> Roles:
     """Return the roles that the arguments of a trainer tell; what they do not tell is unknown.
 
+    The outputs of a task's view are those of its task: see :func:`nnunet_ext.weights.task_heads.task_heads`.
+
     Args:
         init_args: As nnU-Net keeps them in a checkpoint, with ``plans``, ``configuration`` and ``dataset_json``.
     """
@@ -65,9 +67,7 @@ def roles_in(init_args: Any) -> Roles:
     if not isinstance(plans, Mapping) or not isinstance(dataset_json, Mapping):
         return Roles()
     roles = roles_of(dataset_json, cascade=_is_cascade(plans, arguments.get("configuration")))
-    if COLLECTION in plans:
-        return Roles(channels=roles.channels if TASK in plans[COLLECTION] else None)
-    return roles
+    return Roles() if COLLECTION in plans and TASK not in plans[COLLECTION] else roles
 
 
 def _is_cascade(plans: Mapping[str, Any], configuration: Any) -> bool:

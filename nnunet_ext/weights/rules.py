@@ -23,6 +23,7 @@ FIRST = re.compile(r"encoder\.stages\.0\.(convs\.0|blocks\.0\.(conv1|skip))\.con
 NORM = re.compile(r"(.+\.norm)\.\w+")
 PROMPT = "prompt"  # UniSeg's; the chosen task's is the last input channel of the first transposed convolution
 PROMPTED = "decoder.transpconvs.0.weight"
+OTHER_STEM = "the network has no first convolution for so many channels"
 PART_LEFT_OUT = "of a part that does not fit as a whole"
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -109,7 +110,7 @@ class Rules:
         if adopted is not None and adopted.keys().isdisjoint(entry.names):
             return PART_LEFT_OUT
         if entry.place.name in self._our_names:
-            return "the network has no first convolution for so many channels"
+            return OTHER_STEM
         if self._other_dims():
             return f"the file's network is {self._their_dims}d, this one {self._our_dims}d"
         return why_absent(entry.place.name, self._our_names, "the file", "the network")

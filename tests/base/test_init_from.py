@@ -209,10 +209,11 @@ def test_a_cascade_has_the_labels_as_channels(configuration, further):
     assert channels == ("CT", "previous stage: a", "previous stage: b")[: 1 + further]
 
 
-def test_heads_of_a_collection_are_unknown_and_its_channels_are_those_of_a_view():
+def test_roles_of_a_collection_are_unknown_and_those_of_a_view_are_its_own():
     arguments = {"configuration": "3d_fullres", "dataset_json": DATASET}
     assert roles_in(arguments | {"plans": PLANS | {"collection": {}}}) == Roles()
-    assert roles_in(arguments | {"plans": PLANS | {"collection": {"task": "liver"}}}) == Roles(channels=("CT",))
+    view = roles_in(arguments | {"plans": PLANS | {"collection": {"task": "liver"}}})
+    assert view == Roles(("CT",), ("background", "a", "b"))
 
 
 @pytest.mark.parametrize("arguments", [None, [], {}, {"plans": PLANS}, {"plans": [], "dataset_json": DATASET}])

@@ -56,17 +56,12 @@ def test_renamed_and_fresh(source, own):
         decide_classes(source(), mine, "3d_fullres", {"Leber": "liver"})
 
 
-def test_a_view_s_rows_are_those_of_its_collection(source, own):
-    """Names mean nothing there: by position if the numbers are equal, else nothing."""
+def test_a_view_s_rows_are_those_of_its_own_classes(source, own):
     model = source()
     model.plans["collection"] = {"format": 1, "task": "a", "tasks": []}
-    mine = own(labels={"background": 0, "organ": 1, "vessel": 2})
-    assert decide_classes(model, mine, "3d_fullres").why.endswith("labels of the file unknown, rows by position")
-    few = {name: tensor[:2] if "seg_layers" in name else tensor for name, tensor in model.weights.items()}
-    other = source(weights=few)
-    other.plans["collection"] = model.plans["collection"]
-    decision = decide_classes(other, mine, "3d_fullres")
-    assert "2 outputs in the file, 3 here, and the labels of the file are unknown" in decision.warning
+    mine = own(labels={"background": 0, "vessel": 1, "lesion": 2})
+    told = "rows by name: background, vessel; new: lesion; not taken: organ"
+    assert decide_classes(model, mine, "3d_fullres").why.endswith(told)
 
 
 def test_a_source_without_heads(source, own):

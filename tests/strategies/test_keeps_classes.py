@@ -131,6 +131,25 @@ def test_every_batch_is_filled(made: Make, monkeypatch: Any, configuration: str,
     assert "organ not annotated in some cases (annotated in dataset.json)" in log_of(trainer)
 
 
+def test_a_task_s_view_as_the_source(made: Make, monkeypatch: Any) -> None:
+    """Of a collection's heads, those of its task are asked."""
+    trainer = made(NNUNetBaselineTrainer, **KEEP)
+    file = Path(trainer.knobs["init_from"])
+    batch = next(started(trainer).dataloader_train)
+    expected = trainer.with_kept_classes(batch)["target"][0]
+    content = torch.load(file, weights_only=False)
+    for name, tensor in content["network_weights"].items():
+        if "seg_layers" in name:
+            content["network_weights"][name] = torch.cat((torch.rand_like(tensor[:2]), tensor))
+    tasks = [{"name": "other", "heads": 2}, {"name": "own", "heads": 4}]
+    content["init_args"]["plans"] = content["init_args"]["plans"] | {"collection": {"task": "own", "tasks": tasks}}
+    torch.save(content, file)
+    again = started(made(NNUNetBaselineTrainer, **KEEP))
+    assert again.kept_classes == ("organ",)
+    assert torch.equal(again.with_kept_classes(batch)["target"][0], expected)
+    assert not torch.equal(expected, batch["target"][0])
+
+
 def test_only_the_cases_that_lack_them(made: Make, monkeypatch: Any) -> None:
     trainer = started(made(NNUNetBaselineTrainer, annotated={"case_001": ["wall", "tumour"]}, **KEEP))
     batch = next(trainer.dataloader_train)

@@ -11,8 +11,10 @@ from small_unet import small_unet
 from torch import nn
 
 from nnunet_ext.errors import UserError
+from nnunet_ext.methods.multi_head.architecture import MultiHead
 from nnunet_ext.strategies.source_network import SourceNetwork
 from nnunet_ext.weights.roles import Roles
+from nnunet_ext.weights.task_heads import task_heads
 
 OUTPUTS = ("background", "liver", "spleen")
 FILE, CPU = Path("source.pth"), torch.device("cpu")
@@ -53,6 +55,18 @@ def test_the_source_s_own_logits(channels, ours, places):
     assert not logits.requires_grad
     assert not found.network.training
     assert not any(parameter.requires_grad for parameter in found.network.parameters())
+
+
+@pytest.mark.parametrize("channels", [("CT",), ("T1", "T2")])
+def test_a_view_of_a_collection(channels):
+    """Heads of its task, and of the first convolutions that for its channels."""
+    network = MultiHead(build(1, 5), heads=(2, 3), channels=(1, 2)).eval()
+    tasks = [{"name": "heart", "heads": 2}, {"name": "abdomen", "heads": 3}]
+    weights = task_heads(network.state_dict(), {"collection": {"task": "abdomen", "tasks": tasks}})
+    found = SourceNetwork(build, FILE, weights, Roles(channels, OUTPUTS), channels, CPU)
+    images = torch.randn(2, len(channels), 8, 8, 8)
+    network.set_task(1)
+    assert torch.equal(found.logits(images), network(images))
 
 
 def test_statistics_of_batch_norm_are_the_source_s():

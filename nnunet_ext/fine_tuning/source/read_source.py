@@ -22,6 +22,7 @@ from nnunet_ext.nnssl.adaptation_plan import AdaptationPlan
 from nnunet_ext.nnssl.encoder_weights import KEY, EncoderWeights
 from nnunet_ext.prediction.model_zip import unpack_model
 from nnunet_ext.prediction.trained_model import trained_folds
+from nnunet_ext.weights.task_heads import task_heads
 from nnunet_ext.weights.unwrapped import unwrapped
 
 PLANS, DATASET = "plans.json", "dataset.json"
@@ -44,7 +45,7 @@ def read_source(
     """Read a model.
 
     The plans and dataset.json beside a fold's folder win over those in its checkpoint: a task view's checkpoint is
-    that of the whole collection.
+    that of the whole collection. Of its heads, those of the view's task are read.
 
     Args:
         places: A model's folder ``TRAINER__PLANS__CONFIGURATION``; or a zip file with one; or a checkpoint, with its
@@ -180,7 +181,7 @@ def _of_checkpoint(file: Path, descriptions: _Descriptions, trust: bool, shown: 
         )
     if not trust:
         check_class_names(plans, shown)
-    weights = unwrapped(content["network_weights"])
+    weights = task_heads(unwrapped(content["network_weights"]), plans)
     axes = content.get(MIRRORING)
     return SourceModel(
         shown,
