@@ -14,29 +14,37 @@ from nnunet_ext.stock import folders
 from nnunet_ext.stock.folders import numbers_to_oneself
 
 MEMBERS = 5
+CHALLENGES = ("kits21", "segrap2023")
 
 
 @dataclass
 class Phantoms(Command):
-    """Write five small phantom datasets into nnUNet_raw, to try a collection on.
+    """Write five small phantom datasets into nnUNet_raw, to try a collection on, or the folder of a challenge.
 
-    They show the same anatomy and label different parts of it, on images with different channels, spacings and
-    orientations; one has regions, one an ignore label, one only three cases.
+    The five show the same anatomy and label different parts of it, on images with different channels, spacings and
+    orientations; one has regions, one an ignore label, one only three cases. With --challenge and -o: phantoms with the
+    names, axes and annotators of a challenge, to try nnunet_ext convert on.
     """
 
     name: ClassVar[str] = "phantoms"
 
     d: int = 901
+    challenge: str | None = None
+    o: Path | None = None
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        """Declare -d."""
+        """Declare -d, --challenge and -o."""
         parser.add_argument(
             "-d", type=options.whole(1, 1000 - MEMBERS), default=cls.d, help="number of the first dataset [901]"
         )
+        parser.add_argument("--challenge", choices=CHALLENGES, help="write the folder of this challenge instead")
+        parser.add_argument("-o", type=Path, metavar="DIR", help="with --challenge: the folder, which must not exist")
 
     def run(self) -> int:
-        """Write them, unless a number is taken."""
+        """Write them, unless a number or the folder is taken."""
+        if self.challenge is not None:
+            return self._write_challenge(self.challenge)
         raw = folders.folder("nnUNet_raw", writable=True, new=True)
         if not 1 <= self.d <= 1000 - MEMBERS:
             raise UserError(f"-d: expected a number from 1 to {1000 - MEMBERS}, got {self.d}. Choose another.")
@@ -54,4 +62,18 @@ class Phantoms(Command):
             )
         for place in write_phantom_collection(raw, first=self.d, members=MEMBERS, unseen=4):
             print(place)
+        return 0
+
+    def _write_challenge(self, challenge: str) -> int:
+        from nnunet_ext.challenges.segrap2023 import ORGANS, TUMORS
+        from nnunet_ext.phantoms.kits21 import write_kits21_phantoms
+        from nnunet_ext.phantoms.segrap2023 import write_segrap2023_phantoms
+
+        if self.o is None or self.o.exists():
+            found = "none" if self.o is None else f"{str(self.o)!r}, which exists"
+            raise UserError(
+                f"-o: expected a new folder for the phantoms of {challenge}, got {found}. Name one with -o."
+            )
+        is_kits = challenge == "kits21"
+        print(write_kits21_phantoms(self.o) if is_kits else write_segrap2023_phantoms(self.o, ORGANS, TUMORS))
         return 0

@@ -39,3 +39,19 @@ def test_data_are_never_written_over(raw):
 def test_numbers_that_cannot_be(number):
     with pytest.raises(UserError, match=f"expected a number from 1 to 995, got {number}"):
         Phantoms.parse(["-d", number]).run()
+
+
+@pytest.mark.parametrize(
+    ("challenge", "file"),
+    [("kits21", "case_00005/imaging.nii.gz"), ("segrap2023", "segrap_0002_b/Larynx_Glottic.nii.gz")],
+)
+def test_the_folder_of_a_challenge(tmp_path, challenge, file, capsys):
+    assert main(["phantoms", "--challenge", challenge, "-o", str(tmp_path / "new")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'new'}\n"
+    assert (tmp_path / "new" / file).is_file()
+    with pytest.raises(
+        UserError, match=rf"-o: expected a new folder for the phantoms of {challenge}, got .*new', which"
+    ):
+        Phantoms.parse(["--challenge", challenge, "-o", str(tmp_path / "new")]).run()
+    with pytest.raises(UserError, match=r"-o: expected a new folder .* got none\. Name one with -o\."):
+        Phantoms.parse(["--challenge", challenge]).run()
