@@ -30,6 +30,13 @@ def end_with_parent(signum: int = signal.SIGKILL) -> None:
         _libc.prctl(SET_DEATH_SIGNAL, int(signum), 0, 0, 0)
 
 
+def end_with_forking_process() -> None:
+    """In a process that was just forked: end when the thread that forked it does; Linux only."""
+    end_with_parent()
+    if os.getppid() != _forking:  # it ended before the kernel knew
+        os._exit(1)
+
+
 @contextlib.contextmanager
 def children_follow() -> Iterator[None]:
     """``with children_follow():`` processes that are forked in here end with this one; Linux only.
@@ -66,9 +73,7 @@ def _after_fork() -> None:
     global _following
     if _following:
         _following = 0
-        end_with_parent()
-        if os.getppid() != _forking:  # it ended before the kernel knew
-            os._exit(1)
+        end_with_forking_process()
 
 
 if hasattr(os, "register_at_fork"):

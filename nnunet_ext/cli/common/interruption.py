@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from nnunet_ext.processes.follow_parent import end_with_parent
+from nnunet_ext.processes.follow_parent import end_with_forking_process
 
 GRACE = 10.0  # seconds for the main thread to unwind
 WORKERS_GRACE = 2.0  # seconds for workers to end on SIGTERM
@@ -48,6 +48,7 @@ class Interruption:
         self._workers = workers
         self.signum: int | None = None
         self._raised = False
+        self._told = False
         self._over = threading.Event()
         self._elsewhere = set(_descendants())
         self._listener: threading.Thread | None = None
@@ -78,10 +79,8 @@ class Interruption:
             self._listener = threading.Thread(target=self._wait_for_ctrl_c, args=(main,), daemon=True)
             self._listener.start()
 
-    def stop(self, *, process_ends: bool) -> None:
-        """Handle no more signals; if the process ends now, it has ``GRACE`` seconds for that after a signal."""
-        if process_ends and self.signum is not None:
-            return
+    def stop(self) -> None:
+        """Handle no more signals."""
         self._over.set()
         threading.excepthook, sys.unraisablehook = self._hooks
         if self._listener is not None and self._listener.ident is not None:
@@ -95,6 +94,7 @@ class Interruption:
         """End what the command left running and print the line; for the main thread, after it has unwound."""
         _end(self._left)
         print(f"\n{self.line}", file=sys.stderr, flush=True)
+        self._told = True
 
     def _wait_for_ctrl_c(self, main_thread: int) -> None:
         while True:
@@ -127,8 +127,9 @@ class Interruption:
     def _end_at_once(self) -> None:
         for pid in self._left():
             _kill(pid, signal.SIGKILL)
-        with contextlib.suppress(OSError):
-            os.write(2, f"\n{self.line}\n".encode(errors="replace"))
+        if not self._told:
+            with contextlib.suppress(OSError):
+                os.write(2, f"\n{self.line}\n".encode(errors="replace"))
         os._exit(self.code)
 
     def _left(self) -> set[int]:
@@ -142,7 +143,7 @@ def interruptible(advice: str, *, workers: bool = False, process_ends: bool = Fa
     Args:
         advice: What to do after an interruption.
         workers: Worker processes are started.
-        process_ends: The process ends afterwards.
+        process_ends: The process ends afterwards; after a signal, within ``GRACE`` seconds.
     """
     global _active
     interruption = Interruption(advice, workers=workers)
@@ -154,8 +155,9 @@ def interruptible(advice: str, *, workers: bool = False, process_ends: bool = Fa
     try:
         yield interruption
     finally:
-        _active = None
-        interruption.stop(process_ends=process_ends)
+        if not process_ends or interruption.signum is None:  # else it has GRACE seconds to end, and may still fork
+            _active = None
+            interruption.stop()
 
 
 def _start_tracker() -> None:
@@ -228,7 +230,7 @@ def _after_fork() -> None:
     """Let a forked worker end on signals as if they were not handled, and with its parent; SIGINT stays blocked."""
     global _active
     if _active is not None:
-        end_with_parent()
+        end_with_forking_process()
         for number in _active._handlers:
             signal.signal(number, signal.SIG_DFL)
         _active = None

@@ -21,7 +21,7 @@ from nnunet_ext.cli.main import COMMANDS, main
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 PROGRAM = """
-import multiprocessing, sys, threading, time
+import atexit, multiprocessing, sys, threading, time
 from pathlib import Path
 from nnunet_ext.processes.run_lock import run_lock
 from nnunet_ext.cli import main as module
@@ -68,6 +68,16 @@ class Forks(Work):
             Path("ready").touch()
             pool.map(time.sleep, [60, 60])
 
+class Replaces(Work):
+    name = "replaces"
+    def run(self):
+        global pool  # nobody closes it: it replaces its workers until the process has ended
+        pool = multiprocessing.get_context("fork").Pool(2)
+        atexit.register(time.sleep, 1)  # which takes a while
+        Path("ready").touch()
+        pool.map(time.sleep, [60, 60])
+
+module.COMMANDS["replaces"] = Replaces
 module.COMMANDS["work"] = Work
 module.COMMANDS["forks"] = Forks
 module.COMMANDS["deaf"] = Deaf
@@ -128,6 +138,13 @@ def test_one_line_the_code_and_nothing_left(tmp_path, number, to):
     (os.killpg if to == "group" else os.kill)(process.pid, number)
     check_end(process, tmp_path, number)
     assert {file.name for file in tmp_path.iterdir()} == {"program.py", "out.txt", "ready"}  # no lock
+
+
+def test_a_pool_that_replaces_its_workers_until_the_end(tmp_path):
+    """Those end with the process, and as if no signal were handled."""
+    process = start(tmp_path, "replaces")
+    process.send_signal(signal.SIGINT)
+    check_end(process, tmp_path, signal.SIGINT)
 
 
 def test_a_main_thread_that_does_not_come_back_is_ended(tmp_path):
