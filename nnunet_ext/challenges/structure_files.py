@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_ext.challenges.conversion.challenge_record import ChallengeRecord
+if TYPE_CHECKING:
+    from nnunet_ext.challenges.conversion.challenge_record import ChallengeRecord
 
 
 def write_structure_image(label_file: Path, file: Path, record: ChallengeRecord) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -33,20 +34,20 @@ def main(words: Sequence[str], start: float) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     parser = argparse.ArgumentParser(prog="python -m nnunet_ext.challenges.container")
     default = os.environ.get(METHOD) or EXEC
-    parser.add_argument("method", nargs="?", default=default, choices=(EXEC, INVOKE), help=f"[{METHOD}, else {EXEC}]")
+    parser.add_argument("method", nargs="?", default=default, help=f"[{METHOD}, else {EXEC}]")
     for name, place in (("input", "/input"), ("output", "/output"), ("model", "/opt/ml/model")):
         parser.add_argument(f"--{name}", type=Path, default=Path(place), help=f"folder [{place}]")
     parser.add_argument("--settings", type=Path, default=Path("/opt/app/container.json"))
     parser.add_argument("--device", choices=("cuda", "cpu"), help="[the GPU, if there is one]")
     parser.add_argument("--port", type=int, default=PORT)
     asked = parser.parse_args(words)
-    if asked.method not in (EXEC, INVOKE):  # argparse does not check a default
-        parser.error(f"{METHOD}: expected {EXEC} or {INVOKE}, got {asked.method!r}")
 
     def load() -> Algorithm:
         return Algorithm.load(asked.model, ContainerSettings.read(asked.settings), asked.device)
 
     try:
+        if asked.method not in (EXEC, INVOKE):
+            raise UserError(f"{METHOD}: expected {EXEC} or {INVOKE}, got {asked.method!r}. Correct it.")
         if asked.method == EXEC:
             load().run(asked.input, asked.output, start)
         else:
@@ -54,7 +55,9 @@ def main(words: Sequence[str], start: float) -> int:
             def loaded() -> Callable[[], list[Path]]:
                 return partial(load().run, asked.input, asked.output)
 
-            InvokeServer(asked.port).serve(loaded)
+            server = InvokeServer(asked.port)
+            signal.signal(signal.SIGTERM, lambda *_: server.close())  # else process 1 of a container ignores it
+            server.serve(loaded)
     except UserError as error:
         logger.error("%s", error)
         return 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,12 +36,11 @@ class InvokeServer:
         self.port: int = self._http.server_address[1]
 
     def serve(self, load: Callable[[], Callable[[], Any]]) -> None:
-        """Listen, load the model, and answer calls until the process is asked to end (SIGTERM) or :meth:`close`.
+        """Listen, load the model, and answer calls until :meth:`close`.
 
         Args:
             load: Loads the model; returns what predicts the case that is in the input folder.
         """
-        signal.signal(signal.SIGTERM, lambda *_: self.close())  # process 1 of a container ignores it otherwise
         listening = Thread(target=self._http.serve_forever)
         listening.start()
         logger.info("listening on port %d", self.port)
