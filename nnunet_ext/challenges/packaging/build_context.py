@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from nnunet_ext.prediction.stock_reasons import reason_for_stock
 from nnunet_ext.prediction.trained_model import TrainedModel
 from nnunet_ext.stock.folders import check_writable
 
+logger = logging.getLogger(__name__)
 SPARE = 0.9  # of the time limit is the container's time budget: it does not see the start of the container
 CONVERTED = (".nii.gz", ".nii", ".nrrd", ".gipl")  # endings that SimpleITK writes with the geometry
 IGNORED = "*\n!wheels\n!requirements.txt\n!container.json\n"
@@ -74,7 +76,7 @@ def write_package(
     *,
     show_progress: bool = True,
 ) -> Packaged:
-    """Write the folder.
+    """Write the folder; the estimate of time and memory is logged before.
 
     Args:
         interface: Of the challenge.
@@ -107,6 +109,8 @@ def write_package(
         if options.estimated:
             case = case_of(folder, found, options.image_size)
             guess = estimate(found, case, own, record, step_size=options.step_size, mirroring=options.mirroring)
+        if guess is not None:
+            _say(guess, limits)
         settings = ContainerSettings(
             own, tuple(found.folds), options.checkpoint, options.step_size, options.mirroring, SPARE * limits.seconds
         )
@@ -124,6 +128,13 @@ def write_package(
         write_text(out / name, text)
         (out / name).chmod(0o755)
     return Packaged(settings, guess, record)
+
+
+def _say(guess: Estimate, limits: Limits) -> None:
+    for line in guess.lines(limits):
+        logger.info("%s", line)
+    for problem in guess.problems(limits):
+        logger.warning("Note: %s.", problem)
 
 
 def _record(model: TrainedModel, interface: Interface, where: Path) -> ChallengeRecord | None:

@@ -56,7 +56,7 @@ method="${{1:-{api_method}}}"
 work="$(mktemp -d)"
 name="{tag}-$$"
 trap 'docker rm --force "$name" > /dev/null 2>&1 || true; docker network rm "$name" > /dev/null 2>&1 || true; \
-docker volume rm "$name" > /dev/null 2>&1 || true; rm -rf "$work"' EXIT
+docker volume rm "$name" > /dev/null 2>&1 || true; rm -rf "$work" 2> /dev/null || true' EXIT
 mkdir -p "$work/model" "$work/output"
 chmod 777 "$work/output"
 tar -xzf model.tar.gz -C "$work/model"
@@ -80,7 +80,8 @@ for _ in range(60):
         break
     except OSError as error:
         print('not ready:', error)
-print(web.urlopen(web.Request('http://$name:{port}/invoke', method='POST')).status)"
+print(web.urlopen(web.Request('http://$name:{port}/invoke', method='POST')).status)" ||
+        {{ docker logs "$name" >&2; exit 1; }}
     docker logs "$name"
 fi
 found="$(find "$work/output" -type f)"

@@ -115,11 +115,6 @@ class Package(Command):
         with shown_logs():
             made = write_package(interface, self.model, self.out, limits, how)
         print(f"{self.out} written: {interface.name}, folds {', '.join(made.settings.folds)}, {self.api_method}")
-        if made.estimated is not None:
-            for line in made.estimated.lines(limits):
-                print(line)
-            for problem in made.estimated.problems(limits):
-                print(f"Note: {problem}.")
         if made.record is None:
             print("Note: dataset.json has no key 'challenge': the model's labels are written as they are.")
         if self.self_test:
