@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import torch
@@ -15,6 +15,7 @@ from nnunet_ext.prediction.trained_model import TrainedModel
 
 logger = logging.getLogger(__name__)
 MARGIN = 1.05  # a choice has to fit the time with this factor
+FADING = 0.9  # weight of all earlier windows: how fast the network is now counts more
 
 
 @dataclass
@@ -24,16 +25,16 @@ class _Pace:
     Args:
         left: Windows that are not predicted yet, of all folds.
         last: When the last one was done.
-        network: Seconds of passes of the network.
-        passes: Their number.
+        network: Seconds of passes of the network; earlier ones count less.
+        passes: Their number, counted likewise.
         around: Seconds between windows: sums, export.
         windows: Their number.
     """
 
     left: int
-    last: float = field(default_factory=perf_counter)
+    last: float
     network: float = 0.0
-    passes: int = 0
+    passes: float = 0.0
     around: float = 0.0
     windows: int = 0
 
@@ -95,8 +96,8 @@ class BudgetedWindow(SlidingWindow):
         logits = super()._logits(patch)
         self._wait()
         pace.last = perf_counter()
-        pace.network += pace.last - start
-        pace.passes += _passes(self.mirroring_axes)
+        pace.network = FADING * pace.network + pace.last - start
+        pace.passes = FADING * pace.passes + _passes(self.mirroring_axes)
         pace.left -= 1
         return logits
 
@@ -108,7 +109,7 @@ class BudgetedWindow(SlidingWindow):
         patch = tuple(self.model.configuration.patch_size)
         zeros = torch.zeros((channels, *(1,) * (3 - len(patch)), *patch))
         for _ in range(2):
-            self._pace = pace = _Pace(1)
+            self._pace = pace = _Pace(1, perf_counter())
             for _ in super().slabs(zeros, heads=heads, on_device=on_device):
                 self._wait()
             pace.around += perf_counter() - pace.last
