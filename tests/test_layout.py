@@ -54,6 +54,8 @@ ORDER = (
     "comparison",
     "challenges",
     "challenges.conversion",
+    "challenges.container",
+    "challenges.packaging",
     "cli.common",
     "cli.challenges",
     "cli.data",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,6 +141,23 @@ class SlidingWindow:
                     logits += torch.flip(self.model.network(torch.flip(image, flip)), flip)
                 logits /= len(flips) + 1
         return logits[0]
+
+
+def count_windows(shape: Sequence[int], patch: Sequence[int], step_size: float) -> int:
+    """Return how many windows a fold predicts of a preprocessed image.
+
+    Args:
+        shape: D, H, W of the image.
+        patch: Of the configuration; two numbers for a 2d one.
+        step_size: Step of the window, in patches.
+
+    Example:
+        >>> count_windows((40, 40, 40), (32, 32, 32), 0.5)
+        8
+    """
+    across = len(shape) - len(patch)  # axes that windows run along slice by slice
+    padded = (*shape[:across], *map(max, shape[across:], patch))
+    return sum(len(row.windows) for row in _rows(padded, tuple(patch), step_size))
 
 
 class _Sums:

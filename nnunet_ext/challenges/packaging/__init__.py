@@ -1,0 +1,1 @@
+"""Makes the folder from which the container of a challenge is built."""
