@@ -48,6 +48,13 @@ def test_labelled_and_unlabelled_images_and_no_validation(redundant: Make) -> No
     assert {each for batch in val for each in lost(batch["data"])} == {(False, False)}
 
 
+def test_a_teacher_with_a_weak_view_sees_all_channels(redundant: Make) -> None:
+    train, _ = batches(redundant(MeanTeacherTrainer, channel_dropout=0.5, mean_teacher={"views": "weak_strong"}))
+    found = [each for batch in train for each in lost(batch["unlabelled"])]
+    assert {each[:2] for each in found} > {(False, True), (True, False)}
+    assert {each[2:] for each in found} == {(False, False)}
+
+
 def test_without_the_knob_batches_are_as_before(redundant: Make) -> None:
     transforms = batches(redundant(NNUNetBaselineTrainer, channel_dropout=0.0), 1)
     assert {each for batch in transforms[0] for each in lost(batch["data"])} == {(False, False)}
