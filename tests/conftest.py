@@ -23,6 +23,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from quick import DRAW, be_quick
+from redundant_channel import NAME as REDUNDANT
+from redundant_channel import write_redundant_dataset
 from small_unet import GEOMETRIES, KINDS
 from thread_context import ThreadContext
 
@@ -36,6 +38,7 @@ PHANTOM_KNOBS = {
 }
 LONGEST = ("tests/test_readme.py", "tests/conformance/", "tests/real/", "test_kills.py", "test_demo.py", "test_runs.py")
 HALF_LABELLED = "Dataset700_Half"
+REDUNDANT_KNOBS = {"num_val_iterations_per_epoch": 1, "optimizer": "AdamW", "initial_lr": 3e-3, "seed": 0}
 SHORT = {"num_epochs": 2, "num_iterations_per_epoch": 3, "num_val_iterations_per_epoch": 1, "seed": 0}
 
 
@@ -407,4 +410,44 @@ def half_labelled(
         description = json.loads((planned / "dataset.json").read_text())
         return trainer(plans, configuration, fold, description, torch.device("cpu"))
 
+    return make
+
+
+@pytest.fixture(scope="session")
+def _redundant(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from nnunet_ext.cli.main import main
+
+    root = tmp_path_factory.mktemp("redundant")
+    write_redundant_dataset(root / "raw")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        point_nnunet_at(root, monkeypatch)
+        monkeypatch.setenv("nnUNet_n_proc_DA", "1")
+        words = ["-d", "990", "-pl", "LitePlanner", "-c", "2d", "-np", "1", "-npfp", "1", "--no_pbar", "--no_check"]
+        assert main(["plan_and_preprocess", *words]) == 0
+    return root
+
+
+@pytest.fixture
+def redundant(_redundant: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
+    """Preprocessed images with two channels, of which the second shows what the first does; some have no label.
+
+    The function makes a trainer on them, in 2d, in ``run``, of plans with these knobs. Its attribute ``root`` is the
+    folder with ``raw`` and ``preprocessed``.
+    """
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    point_nnunet_at(_redundant, monkeypatch)
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    monkeypatch.setattr(nnUNetTrainer, "_save_debug_information", lambda _: None)
+
+    def make(trainer: type[Any], *, run: str = "run", continued: bool = False, **knobs: Any) -> Any:
+        import torch
+
+        monkeypatch.setenv("nnUNet_results", str(tmp_path / run))
+        planned = _redundant / "preprocessed" / REDUNDANT
+        plans = json.loads((planned / "LitePlans.json").read_text())
+        plans |= {"nnunet_ext": REDUNDANT_KNOBS | knobs, "continue_training": continued}
+        return trainer(plans, "2d", 0, json.loads((planned / "dataset.json").read_text()), torch.device("cpu"))
+
+    make.root = _redundant  # type: ignore[attr-defined]
     return make

@@ -6,7 +6,7 @@ The block may be at the top level of the plans and in any configuration::
 
 Blocks are merged by one rule, in :func:`resolve`: defaults, then the top level, then the configurations from the
 farthest ancestor (``inherits_from``) down to the one that is trained; key by key, also inside a method's sub-block; the
-later wins. nnU-Net's own ``inherits_from`` would replace the whole block, so we do not rely on it. If no block names an
+later wins. nnU-Net's own ``inherits_from`` would replace the whole block, and is not used. If no block names an
 optimizer, the recipe of the trained method replaces the defaults; if one does, the method's recipe with that optimizer,
 if it has one.
 """
@@ -96,6 +96,13 @@ GENERAL = (
         "null, or a list of different axes from 0 to 2",
     ),
     Knob(
+        "channel_dropout",
+        0.0,
+        "probability with which a training sample loses a channel, drawn for each channel, never all; a lost one is 0",
+        number(0, below=1),
+        "a number >= 0 and < 1",
+    ),
+    Knob(
         "save_every",
         1,
         "epochs between two saves of checkpoint_latest.pth; you may change it when you resume a training",
@@ -131,12 +138,8 @@ def resolve(
     named = [block["optimizer"] for _, block in found if "optimizer" in block]
     knobs.update((recipe_with or {}).get(named[-1], {}) if named else recipe or {})
     for _, block in found:
-        for key, value in block.items():
-            if key in methods():
-                knobs[key].update(value)
-            elif key != "format":
-                knobs[key] = value
-    return deepcopy(knobs)
+        _merge(knobs, block)
+    return deepcopy({key: value for key, value in knobs.items() if key != "format"})
 
 
 def blocks(plans: dict, configuration: str) -> Iterator[tuple[str, dict]]:
@@ -163,10 +166,7 @@ def resolve_for(plans_manager: PlansManager, configuration_manager: Configuratio
     for name in plans_manager.available_configurations:
         if plans_manager.get_configuration(name).configuration == configuration_manager.configuration:
             return resolve(plans_manager.plans, name)
-    raise ValueError(
-        "expected a configuration of these plans, got one that they do not hold; take it from "
-        "plans_manager.get_configuration(name)"
-    )
+    raise ValueError("expected a configuration of these plans, got another; take it from plans_manager")
 
 
 def parse(assignments: Iterable[str]) -> dict[str, Any]:
@@ -188,10 +188,7 @@ def parse(assignments: Iterable[str]) -> dict[str, Any]:
         if "format" in knob:
             raise UserError("--set format: expected a knob, got the number of the block's format. Drop it.")
         _check(knob, "--set")
-        if dot:
-            block.setdefault(outer, {})[inner] = value
-        else:
-            block[key] = value
+        _merge(block, knob)
     return block
 
 
@@ -209,12 +206,15 @@ def put(plans: dict, block: dict[str, Any]) -> None:
     target = plans.setdefault(BLOCK, {})
     if block.get("optimizer", target.get("optimizer")) != target.get("optimizer"):
         _drop_recipe(target)
+    _merge(target, block | {"format": FORMAT})
+
+
+def _merge(target: dict[str, Any], block: Mapping[str, Any]) -> None:
     for key, value in block.items():
         if key in methods():
             target.setdefault(key, {}).update(value)
         else:
             target[key] = value
-    target["format"] = FORMAT
 
 
 def recommend(plans: dict, recipe: Mapping[str, Any]) -> None:

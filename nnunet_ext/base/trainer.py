@@ -37,14 +37,14 @@ from nnunet_ext.processes.ranks import Ranks
 from nnunet_ext.processes.run_lock import release_lock
 from nnunet_ext.seeding.seeded_training import SeededTraining
 from nnunet_ext.seeding.seeds import Purpose
+from nnunet_ext.strategies.augments import Augments
 from nnunet_ext.strategies.fine_tunes import FineTunes
 from nnunet_ext.strategies.keeps_classes import KeepsClasses
-from nnunet_ext.strategies.mirrors import Mirrors
 from nnunet_ext.weights.transfer import Transfer
 
 
 class ExtTrainer(
-    KeepsClasses, FineTunes, Mirrors, CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer
+    KeepsClasses, FineTunes, Augments, CheckedData, SafeCheckpoints, SeededTraining, ChecksMemory, nnUNetTrainer
 ):
     """Stock nnU-Net plus the plans' knobs (:mod:`nnunet_ext.base.knobs`) and :class:`SafeCheckpoints`.
 

@@ -11,6 +11,7 @@ from nnunet_ext.cli.challenges.convert import Convert
 from nnunet_ext.cli.challenges.evaluate import Evaluate
 from nnunet_ext.cli.challenges.package import Package
 from nnunet_ext.cli.challenges.rank import Rank
+from nnunet_ext.cli.challenges.recipe import ShowRecipe
 from nnunet_ext.cli.common import output
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.common.interruption import interruptible
@@ -68,6 +69,7 @@ COMMANDS: dict[str, type[Command]] = {
         Evaluate,
         Rank,
         Package,
+        ShowRecipe,
         TaskViews,
         Export,
         ExportBackbone,

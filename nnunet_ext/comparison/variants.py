@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from nnunet_ext.base import knobs
@@ -16,8 +18,16 @@ from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import write_json
 from nnunet_ext.stock import folders
 
+NO_CHANGES: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
-def write_variant(dataset: str, plans_name: str, new_name: str, settings: Sequence[str]) -> Path:
+
+def write_variant(
+    dataset: str,
+    plans_name: str,
+    new_name: str,
+    settings: Sequence[str],
+    configurations: Mapping[str, Mapping[str, Any]] = NO_CHANGES,
+) -> Path:
     """Write a second plans file, and those of all members of a collection; return it.
 
     Args:
@@ -25,9 +35,11 @@ def write_variant(dataset: str, plans_name: str, new_name: str, settings: Sequen
         plans_name: The plans to start from.
         new_name: Name of the new plans.
         settings: ``KEY=VALUE``.
+        configurations: Patch and batch size by configuration, which the preprocessed data do not depend on.
 
     Raises:
-        UserError: The name is invalid or taken, a knob is unknown, or a block of a configuration overrides it.
+        UserError: The name is invalid or taken, a knob is unknown, a block of a configuration overrides it, or the
+            network cannot halve the patch.
     """
     block = knobs.parse(settings)
     check_plans_name(new_name)
@@ -36,6 +48,8 @@ def write_variant(dataset: str, plans_name: str, new_name: str, settings: Sequen
     plans = deepcopy(folders.plans(dataset, plans_name))
     knobs.put(plans, block)
     plans["plans_name"] = new_name
+    for name, entries in configurations.items():
+        _change(plans, name, entries)
     for configuration in plans["configurations"]:
         _check_effect(block, knobs.resolve(plans, configuration), configuration)
     file = folders.dataset("nnUNet_preprocessed", dataset) / f"{new_name}.json"
@@ -45,6 +59,25 @@ def write_variant(dataset: str, plans_name: str, new_name: str, settings: Sequen
     for each, content in variants.items():
         _write_new(each, content)
     return file
+
+
+def _change(plans: dict[str, Any], name: str, entries: Mapping[str, Any]) -> None:
+    """Change patch and batch size of a configuration, in place."""
+    planned = plans["configurations"].get(name)
+    if planned is None or TaskTable.read(plans) is not None:
+        raise UserError(
+            f"plans {plans['plans_name']!r}: expected those of one dataset, with the configuration {name!r}, to change "
+            f"its patch and batch size, found others. Keep them (--keep_patch)."
+        )
+    strides = planned["architecture"]["arch_kwargs"]["strides"]
+    divisor = [math.prod(steps) for steps in zip(*strides, strict=True)]
+    patch = entries.get("patch_size", planned["patch_size"])
+    if any(size % step for size, step in zip(patch, divisor, strict=True)):
+        raise UserError(
+            f"plans {plans['plans_name']!r}, configuration {name!r}: expected a network for a patch of {patch}, found "
+            f"one that takes multiples of {divisor}. Keep the patch (--keep_patch)."
+        )
+    planned.update(entries)
 
 
 def _of_members(dataset: str, plans_name: str, new_name: str, block: dict[str, Any]) -> dict[Path, dict[str, Any]]:

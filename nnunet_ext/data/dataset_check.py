@@ -7,7 +7,7 @@ read of a case :mod:`nnunet_ext.data.case_check`.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -63,7 +63,12 @@ def check_dataset(
 
 
 def check_images(
-    folder: Path, dataset_json: dict[str, Any], plans: Mapping[str, Any], *, show_progress: bool = True
+    folder: Path,
+    dataset_json: dict[str, Any],
+    plans: Mapping[str, Any],
+    *,
+    missing: Collection[int] = (),
+    show_progress: bool = True,
 ) -> None:
     """Check a folder of images to predict.
 
@@ -71,6 +76,7 @@ def check_images(
         folder: The folder.
         dataset_json: The model's dataset.json.
         plans: The model's plans, which name the reader that will read the images.
+        missing: Numbers of channels that images need not have.
         show_progress: Show a progress bar.
 
     Raises:
@@ -79,8 +85,8 @@ def check_images(
     if not folder.is_dir():
         raise UserError(f"{folder}: expected a folder of images, found none. Check the path after -i.")
     described = RawDataset(folder, dataset_json)
-    cases = list_images(folder, described.file_ending, len(described.channel_names))
-    check_cases(cases, described, planned_reader(plans), show_progress=show_progress)
+    cases = list_images(folder, described.file_ending, len(described.channel_names), missing)
+    check_cases(cases, described, planned_reader(plans), missing=len(missing), show_progress=show_progress)
 
 
 def check_cases(
@@ -90,6 +96,7 @@ def check_cases(
     *,
     legal: tuple[int, ...] = (),
     filled: bool = False,
+    missing: int = 0,
     show_progress: bool = True,
 ) -> None:
     """Read and check cases in threads.
@@ -100,6 +107,7 @@ def check_cases(
         reader: The nnU-Net reader that will read them.
         legal: Values that a label file may hold.
         filled: Refuse an empty image.
+        missing: Number of the dataset's channels that images do not have.
         show_progress: Show a progress bar.
 
     Raises:
@@ -109,7 +117,7 @@ def check_cases(
 
     def problem(case: Case) -> str | None:
         try:
-            check_case(case, reader, len(dataset.channel_names), legal, filled=filled)
+            check_case(case, reader, len(dataset.channel_names) - missing, legal, filled=filled)
         except UserError as error:
             return str(error)
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections.abc import Collection
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,8 +100,14 @@ class RawDataset:
         return cases
 
 
-def list_images(folder: Path, ending: str, channels: int) -> list[Case]:
+def list_images(folder: Path, ending: str, channels: int, missing: Collection[int] = ()) -> list[Case]:
     """Return the cases of a folder whose files are named CASE_0000.ending; they have no labels.
+
+    Args:
+        folder: The folder.
+        ending: File ending.
+        channels: Channels of an image.
+        missing: Numbers of channels that images need not have; their files are left out.
 
     Raises:
         UserError: There is none, or a file's name says neither case nor channel.
@@ -127,10 +133,11 @@ def list_images(folder: Path, ending: str, channels: int) -> list[Case]:
             f"{folder / wrong[0]}: expected a name like CASE_0000{ending} (four digits number the channel), got "
             f"{wrong[0]!r}. Rename it.{more(len(wrong) - 1, 'file')}"
         )
-    numbers: dict[str, list[int]] = defaultdict(list)
+    numbers: dict[str, list[int]] = {match[1]: [] for match in filter(None, matches.values())}
     for match in filter(None, matches.values()):
-        numbers[match[1]].append(int(match[2]))
-    _check_channel_numbers(numbers, folder, ending, channels)
+        if int(match[2]) not in missing:
+            numbers[match[1]].append(int(match[2]))
+    _check_channel_numbers(numbers, folder, ending, channels, missing)
     return [
         Case(case, tuple(folder / f"{case}_{number:04d}{ending}" for number in sorted(found)))
         for case, found in sorted(numbers.items())
@@ -225,19 +232,22 @@ def _listed_cases(folder: Path, description: dict[str, Any]) -> list[Case]:
     return [Case(name, tuple(map(Path, case["images"])), Path(case["label"])) for name, case in listed.items()]
 
 
-def _check_channel_numbers(numbers: dict[str, list[int]], folder: Path, ending: str, channels: int) -> None:
+def _check_channel_numbers(
+    numbers: dict[str, list[int]], folder: Path, ending: str, channels: int, missing: Collection[int]
+) -> None:
     """Refuse gaps and surplus; fewer files than channels may be one file with several channels (RGB), read later."""
     problems = {}
     for case, found in numbers.items():
-        legal = range(channels) if len(found) > 1 else range(1)
-        missing = [number for number in legal if number not in found]
+        legal = range(channels) if len(found) > 1 or missing else range(1)
+        absent = [number for number in legal if number not in (*found, *missing)]
         surplus = [number for number in found if number >= channels]
-        if missing or surplus:
-            problems[case] = [f"{case}_{number:04d}{ending}" for number in missing or surplus], bool(missing)
+        if absent or surplus:
+            problems[case] = [f"{case}_{number:04d}{ending}" for number in absent or surplus], bool(absent)
     if problems:
-        case, (names, missing_one) = next(iter(problems.items()))
+        case, (names, absent_one) = next(iter(problems.items()))
+        wanted = channels - len(missing)
         raise UserError(
-            f"{folder}: expected {channels} channel{'s' * (channels > 1)} of case {case!r} as in dataset.json, found "
-            f"{'no' if missing_one else 'also'} {', '.join(names)}. {'Add' if missing_one else 'Remove'} "
+            f"{folder}: expected {wanted} channel{'s' * (wanted > 1)} of case {case!r} as in dataset.json, found "
+            f"{'no' if absent_one else 'also'} {', '.join(names)}. {'Add' if absent_one else 'Remove'} "
             f"{'it' if len(names) == 1 else 'them'}.{more(len(problems) - 1)}"
         )

@@ -17,6 +17,7 @@ from nnunet_ext.data.raw_dataset import list_images
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import write_json
 from nnunet_ext.prediction.cases import CaseResult, predict_cases
+from nnunet_ext.prediction.missing_channels import missing_channels as numbers_of
 from nnunet_ext.prediction.prepared_case import PreparedCase
 from nnunet_ext.prediction.sliding_window import SlidingWindow
 from nnunet_ext.prediction.stages import Stages
@@ -24,6 +25,7 @@ from nnunet_ext.prediction.stock_reasons import reason_for_stock
 from nnunet_ext.prediction.trained_model import TrainedModel
 from nnunet_ext.stock.entry_points import check_device
 from nnunet_ext.stock.folders import check_writable
+from nnunet_ext.strategies.augments import KNOB
 
 logger = logging.getLogger(__name__)
 DEVICES = ("cpu", "cuda", "mps")
@@ -46,6 +48,8 @@ class Predictor:
             time, and its labels differ.
         on_device: On a GPU, keep image and sums of logits there while they fit.
         trust: Let the model run the code that its files name; only for models whose maker you know.
+        missing_channels: Numbers or names of channels that images do not have; the network sees them as a training
+            with the knob ``channel_dropout`` fills lost ones.
 
     Raises:
         UserError: The model is missing, damaged, asks for what may run code, or needs nnU-Net's own command (a
@@ -71,6 +75,7 @@ class Predictor:
         mirroring: bool = True,
         on_device: bool = True,
         trust: bool = False,
+        missing_channels: Sequence[int | str] = (),
     ) -> None:
         if device not in DEVICES:
             raise UserError(f"device: expected {', '.join(DEVICES)}, got {device!r}. Choose one.")
@@ -80,6 +85,11 @@ class Predictor:
         reason = reason_for_stock(plans, self.model.dataset_json, self.model.configuration_name)
         if reason is not None:
             raise UserError(f"{model}: expected a model that nnunet_ext predicts, but {reason}. Use nnUNetv2_predict.")
+        self.model.missing_channels = numbers_of(missing_channels, self.model.dataset_json)
+        if self.model.missing_channels and not self.model.channel_dropout:
+            logger.warning(
+                "the model was trained without the knob %s: without a channel its labels may be of no use", KNOB
+            )
         logger.info("%s", resampled_by(self.model.configuration, purposes=("data",)))
         window = SlidingWindow(self.model, torch.device(device), step_size=step_size, mirroring=mirroring)
         self._stages = Stages(window, on_device and device != "mps")
@@ -88,8 +98,8 @@ class Predictor:
         """Predict an image in memory.
 
         Args:
-            image: (C, D, H, W), axes in the order in which the reader of the model's plans returns them (SimpleITK's
-                for most models: the last axis is X), intensities as in the files.
+            image: (C, D, H, W) without missing channels, axes in the order in which the reader of the model's plans
+                returns them (SimpleITK's for most models: the last axis is X), intensities as in the files.
             spacing: Voxel size of D, H, W in mm.
 
         Returns:
@@ -104,7 +114,7 @@ class Predictor:
         """Predict a case in files and write its label map.
 
         Args:
-            images: One file for each channel, in the order of dataset.json.
+            images: One file for each channel that is not missing, in the order of dataset.json.
             output: The label map, with the file ending of the model's dataset; its folder is made if it is not there.
 
         Raises:
@@ -162,7 +172,7 @@ class Predictor:
             raise UserError(f"part: expected a number from 0 to {parts - 1}, got {part}. Correct it.")
         images, output = Path(images), Path(output)
         channels = len(self.model.dataset_json.get("channel_names", self.model.dataset_json.get("modality", ())))
-        cases = list_images(images, self.model.file_ending, channels)
+        cases = list_images(images, self.model.file_ending, channels, self.model.missing_channels)
         cases = [case for case in cases if only is None or case.name in only][part::parts]
         check_writable(output, str(output))
         self._describe(images, output, overwrite=overwrite, parts=parts, part=part, record=record or {})
@@ -193,6 +203,8 @@ class Predictor:
             "num_parts": parts,
             "part_id": part,
         }
+        if self.model.missing_channels:
+            record = record | {"missing_channels": self.model.missing_channels}
         write_json(output / "predict_from_raw_data_args.json", arguments | record)
         write_json(output / "dataset.json", self.model.dataset_json)
         write_json(output / "plans.json", self.model.plans_manager.plans)

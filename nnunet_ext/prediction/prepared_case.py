@@ -18,6 +18,7 @@ from nnunet_ext.data.image_file import check_whole
 from nnunet_ext.data.image_reader import REFUSALS
 from nnunet_ext.errors import UserError, one_line
 from nnunet_ext.prediction.trained_model import TrainedModel
+from nnunet_ext.strategies.lose_channels import MISSING
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class PreparedCase:
 
         Args:
             model: The model.
-            files: One file for each channel, in the channels' order.
+            files: One file for each channel that is not missing, in the channels' order.
             check: Refuse NIfTI files that are cut off or hold NaN, which SimpleITK reads as zeros.
 
         Raises:
@@ -54,6 +55,11 @@ class PreparedCase:
         names = [str(file) for file in files]
         preprocessor = model.configuration.preprocessor_class(verbose=False)
         if type(preprocessor).run_case is not DefaultPreprocessor.run_case:  # another package's, which reads by itself
+            if model.missing_channels:
+                raise UserError(
+                    f"missing channels: expected a preprocessor that reads images as nnU-Net's, found "
+                    f"{type(preprocessor).__name__}, which reads all channels by itself. Give all."
+                )
             read = preprocessor.run_case(names, None, model.plans_manager, model.configuration, model.dataset_json)
             return cls._of(read, 0.0, start)
         reader = model.plans_manager.image_reader_writer_class()
@@ -74,7 +80,8 @@ class PreparedCase:
 
         Args:
             model: The model.
-            image: (C, D, H, W), axes in the order in which the reader of the model's plans returns them.
+            image: (C, D, H, W) without missing channels, axes in the order in which the reader of the model's plans
+                returns them.
             spacing: Of D, H, W, in mm.
 
         Raises:
@@ -101,9 +108,15 @@ class PreparedCase:
         reading: float,
     ) -> PreparedCase:
         start = perf_counter()
+        missing = list(model.missing_channels)
+        if missing:  # zeros do not change where nnU-Net crops, nor the mask of its normalization
+            there = image
+            image = np.zeros((model.channels, *there.shape[1:]), there.dtype)
+            image[[channel for channel in range(model.channels) if channel not in missing]] = there
         made = preprocessor.run_case_npy(
             image, None, properties, model.plans_manager, model.configuration, model.dataset_json
         )
+        made[0][missing] = MISSING
         return cls._of(made, reading, start)
 
     @classmethod
@@ -114,8 +127,10 @@ class PreparedCase:
 
 
 def _check_channels(model: TrainedModel, image: NDArray[Any], name: str) -> None:
-    if len(image) != model.channels:
+    wanted, missing = model.channels - len(model.missing_channels), len(model.missing_channels)
+    if len(image) != wanted:
         raise UserError(
-            f"{name}: expected {model.channels} channel{'s' * (model.channels > 1)}, as the model was trained with, "
-            f"found {len(image)}. Give one file for each channel, in the order of dataset.json."
+            f"{name}: expected {wanted} channel{'s' * (wanted > 1)}, as the model was trained with"
+            f"{f' and {missing} of them missing' if missing else ''}, found {len(image)}. Give one file for each "
+            f"channel, in the order of dataset.json."
         )

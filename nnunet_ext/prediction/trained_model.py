@@ -25,12 +25,14 @@ from torch._dynamo import OptimizedModule
 
 from nnunet_ext import sockets
 from nnunet_ext.base.checkpoints import read_trained
+from nnunet_ext.base.knobs import resolve
 from nnunet_ext.data.dataset_json import is_collection
 from nnunet_ext.data.preprocessed.fast_configuration import FastConfiguration
 from nnunet_ext.errors import UserError, one_line
 from nnunet_ext.files.json_file import read_object
 from nnunet_ext.foreign.class_names import check_class_names
 from nnunet_ext.prediction.model_zip import unpack_model
+from nnunet_ext.strategies.augments import KNOB, Augments
 from nnunet_ext.weights.topology import first_difference
 
 logger = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class TrainedModel:
         channels: Channels of the network's input.
         folds: Name of each fold, such as ``"0"``.
         trainer_name: The trainer of the first fold.
+        missing_channels: Numbers of the channels that images to predict do not have.
         unpacked: The temporary folder that a zip file was unpacked into; deleted with the model.
     """
 
@@ -66,6 +69,7 @@ class TrainedModel:
     channels: int
     folds: list[str]
     trainer_name: str
+    missing_channels: tuple[int, ...] = ()
     unpacked: TemporaryDirectory[str] | None = None
 
     @classmethod
@@ -139,13 +143,19 @@ class TrainedModel:
             channels,
             [file.parent.name.removeprefix("fold_") for file in files],
             checkpoints[0]["trainer_name"],
-            unpacked,
+            unpacked=unpacked,
         )
 
     @property
     def file_ending(self) -> str:
         """Ending of images and label maps, such as ``.nii.gz``."""
         return str(self.dataset_json["file_ending"])
+
+    @property
+    def channel_dropout(self) -> float:
+        """With which probability a sample lost a channel in training; 0 if the trainer does not know that knob."""
+        knows = issubclass(_trainer(self.trainer_name), Augments)
+        return resolve(self.plans_manager.plans, self.configuration_name)[KNOB] if knows else 0.0
 
     def use(self, parameters: dict[str, Tensor]) -> None:
         """Put the weights of a fold into the network."""

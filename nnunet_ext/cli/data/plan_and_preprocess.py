@@ -21,14 +21,17 @@ from nnunet_ext.cli.data.preprocess import STOCK_RESAMPLING, preprocess_configur
 from nnunet_ext.collection.manifest import Manifest
 from nnunet_ext.collection.task_table import CONFIGURATION, TaskTable, member_plans_name
 from nnunet_ext.data.check_record import CheckRecord
+from nnunet_ext.data.classes import foreground_classes
 from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.data.raw_dataset import RawDataset
-from nnunet_ext.errors import UserError, nearest
+from nnunet_ext.errors import UserError, more, nearest
 from nnunet_ext.files.json_file import write_json
 from nnunet_ext.processes.cores import usable_cores
 from nnunet_ext.processes.run_lock import run_lock
 from nnunet_ext.stock import folders
 from nnunet_ext.stock.lookup import find_planner
+from nnunet_ext.strategies.mirrors import KNOB
+from nnunet_ext.strategies.sides import sides
 
 DEFAULT_PROCESSES = {"2d": 8, "3d_fullres": 4, "3d_lowres": 8}  # stock numbers; more than the machine has never helps
 
@@ -138,6 +141,8 @@ class PlanAndPreprocess(Command):
         for number, place, manifest in zip(self.d, raw, collections, strict=True):
             members = [preprocessed / task.dataset for task in manifest.tasks] if manifest else []
             plans_name = self._plan(number, planner, preprocessed / place.name, block, members)
+            if manifest is None:
+                _tell_of_sides(RawDataset.read(place), folders.plans(number, plans_name))
             if not self.no_pp:
                 self._preprocess(number, plans_name)
 
@@ -278,3 +283,16 @@ class PlanAndPreprocess(Command):
 
 def _fingerprint(place: Path) -> Path:
     return folders.folder("nnUNet_preprocessed") / place.name / "dataset_fingerprint.json"
+
+
+def _tell_of_sides(dataset: RawDataset, plans: dict[str, Any]) -> None:
+    """Say that classes come in a left and a right, unless the plans say along which axes to mirror."""
+    from nnunet_ext.base.knobs import is_set
+
+    pairs = sides(foreground_classes(dataset.description))
+    if pairs and not any(is_set(plans, name, KNOB) for name in plans["configurations"]):
+        left, right = pairs[0]
+        print(
+            f"{dataset.folder.name}: {left} and {right}{more(len(pairs) - 1, 'pair')} are different classes, and "
+            f"mirroring turns one into the other. To train without: --set {KNOB}=[]"
+        )

@@ -71,6 +71,7 @@ class Predict(Command):
     stock: bool
     fast: bool
     trust: bool
+    missing_channel: list[str]
     dicom: list[str] | None
     series: list[str] | None
     orientation: str | None
@@ -109,6 +110,7 @@ class Predict(Command):
             help="do not mirror: 3d takes an eighth of the time, and labels differ (ours)",
         )
         add(TRUST, action="store_true", help=f"{options.TRUST} (ours)")
+        add("--missing_channel", nargs="+", default=[], metavar="CHANNEL", help="number or name; images lack it (ours)")
         add_dicom_arguments(parser)
 
     @classmethod
@@ -133,9 +135,15 @@ class Predict(Command):
         with shown_logs(verbose=self.verbose):
             if self.fast:
                 logger.info("--fast: no mirroring. Labels differ from those with mirroring, nnU-Net's default")
-            if not self.stock and (reason := self._reason_for_stock(model)) is None:
+            reason = STOCK if self.stock else self._reason_for_stock(model)
+            if reason is None:
                 return self._predict(model)
-            logger.info("nnU-Net's own prediction is used: %s", STOCK if self.stock else reason)
+            if self.missing_channel:
+                raise UserError(
+                    f"--missing_channel: expected what nnunet_ext predicts, found what is left to nnU-Net: {reason}. "
+                    f"Give all channels."
+                )
+            logger.info("nnU-Net's own prediction is used: %s", reason)
         from nnunetv2.inference.predict_from_raw_data import predict_entry_point
 
         run_stock("nnUNetv2_predict", predict_entry_point, self._stock_words())
@@ -171,10 +179,12 @@ class Predict(Command):
         else:
             from nnunet_ext.data.dataset_check import check_images
             from nnunet_ext.data.dataset_json import read_dataset_json
+            from nnunet_ext.prediction.missing_channels import missing_channels
 
             description = read_dataset_json(model / "dataset.json")
             plans = folders.read_json(model / "plans.json")
-            check_images(Path(str(self.i)), description, plans, show_progress=not self.disable_progress_bar)
+            lacking, show = missing_channels(self.missing_channel, description), not self.disable_progress_bar
+            check_images(Path(str(self.i)), description, plans, missing=lacking, show_progress=show)
         return model
 
     def _check_runs_no_code(self, model: Path) -> None:
@@ -235,6 +245,7 @@ class Predict(Command):
             mirroring=not (self.disable_tta or self.fast),
             on_device=not self.not_on_device,
             trust=self.trust,
+            missing_channels=self.missing_channel,
         )
         results = predictor.predict_folder(
             str(self.i),

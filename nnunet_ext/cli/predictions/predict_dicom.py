@@ -99,6 +99,7 @@ def _check(command: Predict) -> None:
         )
     others = {
         "-i": command.i is not None,
+        "--missing_channel": bool(command.missing_channel),
         "--stock": command.stock,
         "--save_probabilities": command.save_probabilities,
         "-prev_stage_predictions": command.prev_stage_predictions is not None,

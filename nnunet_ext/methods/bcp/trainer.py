@@ -25,8 +25,9 @@ class BCPTrainer(TeacherTrainer):
     which sees them before they are pasted. In a warm-up labelled images are pasted into each other. The student is the
     plans' own network and predicts; its checkpoints load into stock nnU-Net.
 
-    Pasting follows augmentation, on the device. One box at a random place serves all samples of a step. One sample of
-    an odd batch, chosen at random, is left out.
+    Pasting follows augmentation, on the device, and channels that the student loses (knob ``channel_dropout``) are
+    lost after it; the teacher sees all. One box at a random place serves all samples of a step. One sample of an odd
+    batch, chosen at random, is left out.
 
     Knobs (plans blocks ``nnunet_ext.bcp`` and ``nnunet_ext.unlabelled``): ``warm_up``, ``pseudo_label_weight``,
     ``box``, ``largest_component``; ``ema_decay``.
@@ -53,6 +54,7 @@ class BCPTrainer(TeacherTrainer):
     """
 
     method: ClassVar = "bcp"
+    loses_channels_itself: ClassVar = True  # pasting would bring them back
 
     def _check_batch(self) -> None:
         super()._check_batch()
@@ -104,6 +106,8 @@ class BCPTrainer(TeacherTrainer):
                 _paste(torch.cat((known[:half], other[half:])), torch.cat((other[:half], known[half:])), box)
                 for known, other in ((images[order], unlabelled), (target[order], guessed))
             )
+        if self.lose_channels is not None:
+            self.lose_channels.lose(images, generator)
         if isinstance(scales, list):
             target = [target_at(target, scale.shape[2:]) for scale in scales]
         pasted = {"data": images[:half], "unlabelled": images[half:], "target": target}

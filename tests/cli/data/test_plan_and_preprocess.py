@@ -60,6 +60,22 @@ def test_planning_again_changes_the_knobs_that_are_set(nnunet):
     assert block(nnunet) == expected
 
 
+def test_left_and_right(nnunet, capsys):
+    """Classes that mirroring turns into each other are told, unless the plans say how to mirror."""
+    file = nnunet / "raw/Dataset901_Phantom/dataset.json"
+    description = json.loads(file.read_text())
+    words = ["plan_and_preprocess", "-d", "901", "-pl", "LitePlanner", "--no_pp", "--no_pbar", "--no_check"]
+    assert main(words) == 0
+    assert "different classes" not in capsys.readouterr().out
+    description["labels"] = {"background": 0, "Eye_L": 1, "Eye_R": 2, "tumour": 3}
+    file.write_text(json.dumps(description))
+    assert main(words) == 0
+    told = "Dataset901_Phantom: Eye_L and Eye_R are different classes, and mirroring turns one into the other"
+    assert f"{told}. To train without: --set mirror_axes=[]" in capsys.readouterr().out
+    assert main([*words, "--set", "mirror_axes=[0, 1]"]) == 0
+    assert "different classes" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("bad", "text", "setting"),
     [

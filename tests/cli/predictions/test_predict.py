@@ -239,6 +239,28 @@ def test_the_labels_of_nnunet(small, capsys):
     assert kept | {"output_folder_or_list_of_truncated_output_files": str(small / "theirs")} == kept | stock
 
 
+def test_a_missing_channel(small, mistake, caplog):
+    """Images are checked as those of the other channels; what is left to nnU-Net is refused."""
+    shutil.rmtree(small / "results")
+    write_small_model(small / "results", channels=2, normalization_schemes=["ZScoreNormalization"] * 2)
+    plans = small / "results/Dataset901_Phantom/nnUNetTrainer__nnUNetPlans__3d_fullres/plans.json"
+    plans.write_text(plans.read_text().replace("[false]", "[false, false]"))
+    assert "expected 2 channels of case 'a'" in mistake(small_words(small))
+    assert main(small_words(small, "--missing_channel", "MR 1")) == 0
+    assert "the model was trained without the knob channel_dropout" in caplog.text
+    assert sorted(label_maps(small / "out")) == ["a.nii.gz", "b.nii.gz"]
+    assert json.loads((small / "out/predict_from_raw_data_args.json").read_text())["missing_channels"] == [1]
+    for more, text in (
+        (
+            ["MR 1", "--stock"],
+            "--missing_channel: expected what nnunet_ext predicts, found what is left to nnU-Net: --s",
+        ),
+        (["2"], "missing channel 2: expected one of 0 (CT), 1 (MR 1), found none of them. Give its number."),
+        (["0", "1", "--no_check"], "missing channels: expected one that is there, of 0 (CT), 1 (MR 1), found none"),
+    ):
+        assert mistake(small_words(small, "--missing_channel", *more)).startswith(text)
+
+
 def test_fast(small, capsys):
     assert main(small_words(small, "--fast")) == 0
     assert "nnunet_ext: --fast: no mirroring. Labels differ from those with mirroring, nnU-Net's default" in (
@@ -428,4 +450,5 @@ def test_the_options_of_the_network(small, monkeypatch):
         "mirroring": True,
         "on_device": False,
         "trust": False,
+        "missing_channels": [],
     }

@@ -102,9 +102,10 @@ def test_a_case_that_fails(root, capsys):
     [
         (
             ["-i", "x"],
-            "--dicom: expected without -i, --stock, --save_probabilities, -prev_stage_predictions, found -i. L",
+            "--dicom: expected without -i, --missing_channel, --stock, --save_probabilities, -prev_stage_predictions, ",
         ),
         (["--stock"], "-prev_stage_predictions, found --stock. Leave out one."),
+        (["--missing_channel", "0"], "-prev_stage_predictions, found --missing_channel. Leave out one."),
         (["--save_probabilities"], "-prev_stage_predictions, found --save_probabilities. Leave out one."),
         (["-prev_stage_predictions", "x"], "found -prev_stage_predictions. Leave out one."),
         (["-d", "1", "-c", "2d"], "--dicom: expected -o OUTPUT, and a model: either -m MODEL or -d DATASET -c CONF"),
