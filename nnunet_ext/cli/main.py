@@ -10,6 +10,7 @@ from nnunet_ext import __version__
 from nnunet_ext.cli.challenges.convert import Convert
 from nnunet_ext.cli.challenges.evaluate import Evaluate
 from nnunet_ext.cli.challenges.rank import Rank
+from nnunet_ext.cli.challenges.split_labels import SplitLabels
 from nnunet_ext.cli.common import output
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.common.interruption import interruptible
@@ -64,6 +65,7 @@ COMMANDS: dict[str, type[Command]] = {
         CheckParity,
         Qa,
         NextCases,
+        SplitLabels,
         Evaluate,
         Rank,
         TaskViews,
