@@ -102,10 +102,10 @@ def test_a_case_that_fails(root, capsys):
     [
         (
             ["-i", "x"],
-            "--dicom: expected without -i, --stock, --save_probabilities, -prev_stage_predictions, found -i. L",
+            "--dicom: expected without -i, --stock, --save_probabilities, -prev_stage_predictions, --structures, found -i",
         ),
-        (["--stock"], "-prev_stage_predictions, found --stock. Leave out one."),
-        (["--save_probabilities"], "-prev_stage_predictions, found --save_probabilities. Leave out one."),
+        (["--stock"], "-prev_stage_predictions, --structures, found --stock. Leave out one."),
+        (["--save_probabilities"], "-prev_stage_predictions, --structures, found --save_probabilities. Leave out one."),
         (["-prev_stage_predictions", "x"], "found -prev_stage_predictions. Leave out one."),
         (["-d", "1", "-c", "2d"], "--dicom: expected -o OUTPUT, and a model: either -m MODEL or -d DATASET -c CONF"),
         (["-m", "gone.zip"], "-m gone.zip: expected the folder or the zip file of a model, found none. Correct the pa"),
