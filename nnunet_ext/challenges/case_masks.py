@@ -1,22 +1,30 @@
-"""The masks of a case, read from a label map or from one file for each structure."""
+"""The masks of a case, read from a label map, from one file for each structure or from one image of all."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+import zlib
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import SimpleITK
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from nnunet_ext.challenges.cropped_mask import Box, CroppedMask, box_around
-from nnunet_ext.data.image_reader import read_image
-from nnunet_ext.errors import UserError
+from nnunet_ext.data.image_file import broken
+from nnunet_ext.data.image_reader import REFUSALS, read_image
+from nnunet_ext.errors import UserError, one_line
+from nnunet_ext.files.stored_volume import StoredVolume
 from nnunet_ext.quality.grid import Grid
 
 if TYPE_CHECKING:
     from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+
+IMAGE = ".mha"
+CHUNK = 1 << 20  # bytes that are read at once
 
 
 class CaseMasks(Protocol):
@@ -147,6 +155,54 @@ class MaskFolder:
         return CroppedMask.of(labels != 0), grid
 
 
+class MaskImage:
+    """An image of all structures that a container writes: 4d, uint8, a structure after another along the last axis.
+
+    It is read once, one structure at a time, of which the box around the mask is kept.
+
+    Args:
+        file: The image, ``.mha``.
+        structures: Their names, in the image's order.
+
+    Raises:
+        UserError: It is damaged, or has other axes or another type.
+    """
+
+    def __init__(self, file: Path, structures: Sequence[str]) -> None:
+        try:
+            header = StoredVolume(file).header()
+            size, kind = header.GetSize(), header.GetPixelIDValue()
+            if size[3:] != (len(structures),) or (kind, header.GetNumberOfComponents()) != (SimpleITK.sitkUInt8, 1):
+                raise UserError(
+                    f"{file}: expected an image of 8-bit integers with four axes, {len(structures)} structures along "
+                    f"the last, found {' x '.join(map(str, size))} of {SimpleITK.GetPixelIDValueAsString(kind)}. "
+                    f"Write it with nnunet_ext split_labels --structures image."
+                )
+            shape = size[2::-1]
+            volumes = _volumes(file, math.prod(shape), len(structures))
+            arrays = (np.frombuffer(volume, np.uint8).reshape(shape) for volume in volumes)
+            self._masks = {name: CroppedMask.of(array != 0) for name, array in zip(structures, arrays, strict=True)}
+        except UserError:
+            raise
+        except REFUSALS as error:
+            raise broken(file, one_line(error, last=True)) from error
+        direction = np.reshape(header.GetDirection(), (4, 4))[:3, :3]
+        place = {"spacing": header.GetSpacing()[:3], "origin": header.GetOrigin()[:3], "direction": direction.ravel()}
+        self.grid = Grid.of(shape, {"spacing": header.GetSpacing()[2::-1], "sitk_stuff": place}, str(file))
+
+    def mask(self, structure: str, labels: Sequence[int]) -> CroppedMask | None:
+        """Return the voxels of a structure that are not 0."""
+        return self._masks[structure]
+
+    def has(self, structure: str) -> bool:
+        """Return True: the image has all structures."""
+        return True
+
+    def counted(self, box: Box) -> NDArray[np.bool_] | None:
+        """Return None: all voxels count."""
+        return None
+
+
 def read_labels(file: Path, reader: BaseReaderWriter) -> tuple[NDArray[Any], Grid]:
     """Return a label map (D, H, W) of whole numbers, and its grid.
 
@@ -177,3 +233,30 @@ def check_grid(grid: Grid, file: Path, expected: Grid, of: Path) -> None:
     if (difference := grid.difference(expected)) is not None:
         found = difference.replace("the image has", "the other has")
         raise UserError(f"{file}: expected the voxel grid of {of}, found {found}. Resample it, or correct its header.")
+
+
+def _volumes(file: Path, size: int, number: int) -> Iterator[bytearray]:
+    """Yield the structures of a MetaImage one after another, each of so many bytes.
+
+    Raises:
+        EOFError, zlib.error: It ends early, or is damaged.
+        ValueError: The voxels are in another file.
+    """
+    with file.open("rb") as stream:
+        fields: dict[str, str] = {}
+        for line in stream:
+            name, _, value = line.decode("latin-1").partition("=")
+            fields[name.strip()] = value.strip()
+            if "ElementDataFile" in fields:  # the last one
+                break
+        if fields["ElementDataFile"] != "LOCAL":
+            raise ValueError("its voxels are in another file")
+        unpack = zlib.decompressobj() if fields.get("CompressedData") == "True" else None
+        for _ in range(number):
+            volume = bytearray()
+            while missing := size - len(volume):
+                packed = (unpack and unpack.unconsumed_tail) or stream.read(min(missing, CHUNK))
+                if not packed:
+                    raise EOFError("it ends early")
+                volume += unpack.decompress(packed, missing) if unpack else packed
+            yield volume

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from nnunet_ext.challenges.case_masks import CaseMasks, LabelMap, MaskFolder
+from nnunet_ext.challenges.case_masks import IMAGE, CaseMasks, LabelMap, MaskFolder, MaskImage
 from nnunet_ext.challenges.challenge import ONE_OR_ZERO, Challenge, Measure, Structure, label_files, some_cases
 from nnunet_ext.errors import UserError, more
 from nnunet_ext.evaluation.mask_metrics import DICE, surface_dice
@@ -74,7 +75,14 @@ TOLERANCES = {"Larynx": 2.0, "OralCavity": 3.0}  # mm; all others 1
 
 @dataclass(frozen=True)
 class _SegRap(Challenge):
-    """A case is a folder with a file for each structure, as the challenge ships and takes them, or a label map."""
+    """A case is a folder with a file for each structure, as the challenge ships and takes them, or a label map.
+
+    A prediction may also be the image of all structures that a container writes, ``CASE.mha``.
+    """
+
+    def predictions(self, folder: Path) -> dict[str, Path]:
+        """Return the file or folder of each predicted case."""
+        return self._found(folder, label_files(folder, IMAGE))
 
     def example(self, reference: Path) -> Path:
         """Return the first file of a case."""
@@ -84,16 +92,19 @@ class _SegRap(Challenge):
         return next(reference / name for name in names if (reference / name).is_file())
 
     def read_prediction(self, path: Path, reader: BaseReaderWriter) -> CaseMasks:
-        """Read a folder of masks or a label map."""
+        """Read a folder of masks, an image of masks or a label map."""
+        names = [each.name for each in self.structures]
         if path.is_dir():
-            return MaskFolder(path, reader, [each.name for each in self.structures], self.ending)
+            return MaskFolder(path, reader, names, self.ending)
+        if path.name.endswith(IMAGE):
+            return MaskImage(path, names)
         return LabelMap.read(path, reader, self.labels)
 
     def read_references(self, path: Path, reader: BaseReaderWriter) -> Iterator[CaseMasks]:
         """Read a folder of masks or a label map."""
         yield self.read_prediction(path, reader)
 
-    def _found(self, folder: Path) -> dict[str, Path]:
+    def _found(self, folder: Path, images: Mapping[str, Path] = MappingProxyType({})) -> dict[str, Path]:
         names = [f"{each.name}{self.ending}" for each in self.structures]
         folders = {
             path.name: path
@@ -101,12 +112,12 @@ class _SegRap(Challenge):
             if path.is_dir() and any((path / name).is_file() for name in names)
         }
         maps = label_files(folder, self.ending)
-        if both := sorted(set(maps) & set(folders)):
+        found = {**maps, **images, **folders}
+        if both := sorted(name for name in found if sum(name in kind for kind in (maps, images, folders)) > 1):
             raise UserError(
-                f"{folders[both[0]]}: expected a folder of masks or a label map of a case, found both"
-                f"{more(len(both) - 1)}. Remove one."
+                f"{found[both[0]]}: expected a folder of masks, an image of masks or a label map of a case, found more "
+                f"than one{more(len(both) - 1)}. Remove the others."
             )
-        found = maps | folders
         return some_cases(found, folder, f"folders CASE with {names[0]} and others, or label maps CASE{self.ending}")
 
 

@@ -12,6 +12,7 @@ from nnunet_ext.cli.challenges.evaluate import Evaluate
 from nnunet_ext.cli.challenges.package import Package
 from nnunet_ext.cli.challenges.rank import Rank
 from nnunet_ext.cli.challenges.recipe import ShowRecipe
+from nnunet_ext.cli.challenges.split_labels import SplitLabels
 from nnunet_ext.cli.common import output
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.common.interruption import interruptible
@@ -66,6 +67,7 @@ COMMANDS: dict[str, type[Command]] = {
         CheckParity,
         Qa,
         NextCases,
+        SplitLabels,
         Evaluate,
         Rank,
         Package,

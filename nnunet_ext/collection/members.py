@@ -7,10 +7,11 @@ from pathlib import Path
 from nnunet_ext.collection.annotated_classes import check_fully_annotated
 from nnunet_ext.collection.manifest import Manifest, ManifestTask, check_dataset_name, parse_manifest
 from nnunet_ext.data.dataset_json import is_collection, part_record
-from nnunet_ext.data.image_file import NIFTI, check_whole, nifti_shape
+from nnunet_ext.data.image_file import check_whole, nifti_shape
 from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.files.json_file import read_json
+from nnunet_ext.files.nifti_header import NIFTI
 
 FEWEST_CASES = 2  # one to train on and one to validate on
 

@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_ext.errors import UserError, one_line
-from nnunet_ext.files.nifti_header import NiftiHeader
+from nnunet_ext.files.nifti_header import NIFTI, NiftiHeader
 
-NIFTI = (".nii", ".nii.gz")
 GZIP = b"\x1f\x8b"
 HEAD = 4096  # bytes that hold any header
 

@@ -15,8 +15,9 @@ from nibabel.spatialimages import HeaderDataError, ImageDataError
 from numpy.typing import NDArray
 
 from nnunet_ext.data.companion_files import spacing_file
-from nnunet_ext.data.image_file import NIFTI, broken, check_whole, forbidden
+from nnunet_ext.data.image_file import broken, check_whole, forbidden
 from nnunet_ext.errors import UserError, one_line
+from nnunet_ext.files.nifti_header import NIFTI
 
 if TYPE_CHECKING:
     from nnunetv2.imageio.base_reader_writer import BaseReaderWriter

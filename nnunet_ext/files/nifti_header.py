@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+NIFTI = (".nii", ".nii.gz")  # endings of files
 # numbers of https://nifti.nimh.nih.gov: the sizes that a header begins with, and where it says what
 SIZES = {348: ("h", 40, 70, "f", 108), 540: ("q", 16, 12, "q", 168)}  # of the shape: type, place; data type; offset
 RGB, RGBA = np.dtype([(name, "u1") for name in "RGB"]), np.dtype([(name, "u1") for name in "RGBA"])

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from written_map import write_map
 
-from nnunet_ext.challenges.case_masks import LabelMap, MaskFolder, check_grid, read_labels
+from nnunet_ext.challenges.case_masks import LabelMap, MaskFolder, MaskImage, check_grid, read_labels
 from nnunet_ext.errors import UserError
 
 pytestmark = pytest.mark.smoke
@@ -110,3 +111,65 @@ def test_another_grid(
         check_grid(grid, file, expected, tmp_path / "a.nii.gz")
     assert f"b.nii.gz: expected the voxel grid of {tmp_path / 'a.nii.gz'}, found {found}. " in str(error.value)
     check_grid(expected, file, expected, file)
+
+
+def masks_image(file: Path, kind: type = np.uint8, *, packed: bool = True) -> np.ndarray:
+    """Write an oblique image of three structures, the second one empty, with SimpleITK; return the masks."""
+    masks = np.stack([LABELS == 1, LABELS > 3, LABELS >= 2]).astype(kind)
+    image = SimpleITK.GetImageFromArray(masks, isVector=False)
+    image.SetSpacing((1.0, 2.0, 3.0, 1.0))
+    image.SetOrigin((1.0, -2.0, 3.0, 0.0))
+    image.SetDirection((0.0, -1, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1))
+    SimpleITK.WriteImage(image, str(file), packed)
+    return masks
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_an_image_of_all_structures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool) -> None:
+    """Also if its bytes are read in small pieces."""
+    masks = masks_image(tmp_path / "a.mha", packed=packed)
+    monkeypatch.setattr("nnunet_ext.challenges.case_masks.CHUNK", 5)
+    found = MaskImage(tmp_path / "a.mha", ("one", "nothing", "more"))
+    for name, mask in zip(("one", "nothing", "more"), masks, strict=True):
+        cropped = found.mask(name, ())
+        assert cropped is not None
+        assert (cropped.box is None) == (name == "nothing")
+        assert np.array_equal(cropped.within(WHOLE), mask)
+    assert found.has("one")
+    assert found.counted(WHOLE) is None
+    assert (found.grid.shape, found.grid.spacing) == ((2, 3, 4), (3.0, 2.0, 1.0))
+    assert found.grid.affine is not None
+    assert found.grid.affine.tolist() == [[0, -2, 0, 1], [1, 0, 0, -2], [0, 0, 3, 3], [0, 0, 0, 1]]
+
+
+def test_images_that_are_something_else(tmp_path: Path) -> None:
+    file = tmp_path / "a.mha"
+    masks_image(file, np.int16)
+    with pytest.raises(
+        UserError, match="8-bit integers with four axes, 3 structures along the last, found 4 x 3 x 2 x 3 of"
+    ):
+        MaskImage(file, "abc")
+    masks_image(file)
+    with pytest.raises(
+        UserError, match=r"a\.mha: .* 2 structures along the last, found 4 x 3 x 2 x 3 of 8-bit unsigned"
+    ):
+        MaskImage(file, "ab")
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(LABELS), str(file))
+    with pytest.raises(UserError, match="found 4 x 3 x 2 of 8-bit unsigned"):
+        MaskImage(file, "abc")
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_damaged_image(tmp_path: Path, packed: bool) -> None:
+    file = tmp_path / "a.mha"
+    masks_image(file, packed=packed)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-9])
+    with pytest.raises(UserError, match=r"a\.mha: expected an intact image, but it is corrupt or truncated \(it ends"):
+        MaskImage(file, "abc")
+    file.write_bytes(whole.replace(b"LOCAL", b"a.raw"))
+    with pytest.raises(UserError, match=r"a\.mha: expected an intact image, .* \(its voxels are in another file\)"):
+        MaskImage(file, "abc")
+    file.write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"a\.mha: expected an intact image"):
+        MaskImage(file, "abc")

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from written_map import write_map
 
+from nnunet_ext.challenges.conversion.challenge_record import ChallengeRecord
 from nnunet_ext.challenges.evaluation import evaluate
-from nnunet_ext.challenges.segrap2023 import segrap2023
+from nnunet_ext.challenges.segrap2023 import TUMORS, segrap2023
+from nnunet_ext.challenges.structure_files import write_structure_image
 from nnunet_ext.errors import UserError
 from nnunet_ext.evaluation.mask_metrics import EmptyRule
 
@@ -112,7 +114,35 @@ def test_a_case_as_folder_and_as_label_map(tmp_path: Path) -> None:
     """One of them may be of an older model."""
     write_map(tmp_path / "segrap_0000.nii.gz", block(1, 1))
     write_map(tmp_path / "segrap_0000" / "GTVp.nii.gz", block(1, 2))
-    with pytest.raises(
-        UserError, match=r"segrap_0000: expected a folder of masks or a label map .*, found both\. Remov"
-    ):
+    found = (
+        r"segrap_0000: expected a folder of masks, an image of masks or a label map of a case, found more than one\."
+    )
+    with pytest.raises(UserError, match=found):
         segrap2023("gtv").predictions(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["segrap_0000.nii.gz", "segrap_0000/GTVp.nii.gz"])
+def test_a_case_as_image_too(tmp_path: Path, name: str) -> None:
+    write_map(tmp_path / name, block(1, 1))
+    (tmp_path / "segrap_0000.mha").touch()
+    with pytest.raises(UserError, match=r"expected a folder of masks, an image of masks or .*, found more than one\."):
+        segrap2023("gtv").predictions(tmp_path)
+    assert list(segrap2023("gtv").references(tmp_path)) == ["segrap_0000"]
+
+
+def test_the_image_of_a_container(tmp_path: Path) -> None:
+    """Scores are those of the label map that it was made of."""
+    record = ChallengeRecord("segrap2023_gtv", TUMORS, {}, ("CT",))
+    labels = block(1, 1, 2, 3) + block(2, 6)
+    write_map(tmp_path / "maps" / "segrap_0000.nii.gz", labels, origin=(3, -4, 5))
+    write_structure_image(tmp_path / "maps" / "segrap_0000.nii.gz", tmp_path / "images" / "segrap_0000.mha", record)
+    write_map(tmp_path / "truth" / "segrap_0000.nii.gz", block(1, 2, 3, 4) + block(2, 6), origin=(3, -4, 5))
+    of_map, of_image = (
+        evaluate(segrap2023("gtv"), tmp_path / folder, tmp_path / "truth", show_progress=False)
+        for folder in ("maps", "images")
+    )
+    assert of_image.scored == of_map.scored
+    assert of_image.average["GTVp_DSC"] == 0.6667
+    write_map(tmp_path / "truth" / "segrap_0000.nii.gz", block(1, 2, 3, 4) + block(2, 6), origin=(3, -4, 6))
+    with pytest.raises(UserError, match=r"segrap_0000\.mha: expected the voxel grid of .*another origin"):
+        evaluate(segrap2023("gtv"), tmp_path / "images", tmp_path / "truth", show_progress=False)

@@ -60,7 +60,7 @@ class ChallengeRecord:
             "values": dict(self.values),
         }
 
-    def masks(self, labels: NDArray[Any]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    def masks(self, labels: NDArray[Any], where: str = "label map") -> Iterator[tuple[str, NDArray[np.bool_]]]:
         """Return the challenge's structures of a label map, one after the other, in the challenge's order.
 
         For a label map that ``nnunet_ext convert`` merged from masks, these are the masks but for the voxels that its
@@ -68,6 +68,7 @@ class ChallengeRecord:
 
         Args:
             labels: (D, H, W), whole numbers of any type.
+            where: The label map's file, for messages.
 
         Returns:
             Name and mask (D, H, W) of each structure.
@@ -85,7 +86,7 @@ class ChallengeRecord:
         unknown = present[~np.isin(present, known)]
         if unknown.size:
             raise UserError(
-                f"label map: expected labels of {self.name}, 0 to {known[-1]}, found {unknown[0]}. Predict with a "
+                f"{where}: expected labels of {self.name}, 0 to {known[-1]}, found {unknown[0]}. Predict with a "
                 f"model that was trained on the converted dataset."
             )
         labels = labels.astype(np.min_scalar_type(known[-1]), copy=False)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
-import SimpleITK
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from nnunet_ext.data.image_file import NIFTI, broken
+from nnunet_ext.data.image_file import broken
 from nnunet_ext.errors import UserError, one_line
-from nnunet_ext.files.label_file import write_label_map
+from nnunet_ext.files.stored_volume import StoredVolume
 from nnunet_ext.quality.grid import Grid
 
 REFUSALS = (RuntimeError, OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError)
@@ -24,7 +21,7 @@ LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI counts towards right and front
 
 
 @dataclass(frozen=True)
-class VoxelFile:
+class VoxelFile(StoredVolume):
     """A 3d image, NIfTI or any format of SimpleITK.
 
     Args:
@@ -39,8 +36,6 @@ class VoxelFile:
         image.write_labels(brain.astype(np.uint8), Path("labelsTr/segrap_0000.nii.gz"))
     """
 
-    file: Path
-
     def grid(self) -> Grid:
         """Read shape (D, H, W), spacing in mm and place from the header.
 
@@ -48,7 +43,7 @@ class VoxelFile:
             UserError: There is no file, it is damaged, or has other than three axes.
         """
         try:
-            shape, affine = self._nifti_place() if self._is_nifti() else self._place()
+            shape, affine = self._nifti_place() if self.is_nifti else self._place()
         except FileNotFoundError as error:
             raise UserError(f"{self.file}: expected an image, found no file. Add it.") from error
         except REFUSALS as error:
@@ -77,7 +72,10 @@ class VoxelFile:
         Raises:
             UserError: It is damaged or holds more than one value beside 0.
         """
-        array = self._array()
+        try:
+            array = self.voxels()
+        except REFUSALS as error:
+            raise broken(self.file, one_line(error, last=True)) from error
         inside: NDArray[np.bool_] = array != 0
         values = array[inside]
         if values.size and values.min() != values.max():  # NaN is not equal to itself either
@@ -88,65 +86,16 @@ class VoxelFile:
             )
         return inside
 
-    def write_labels(self, labels: NDArray[Any], file: Path) -> None:
-        """Write a label map, whole or not at all, with this image's geometry.
-
-        Of a NIfTI, sform and qform are taken over as they are stored, digit by digit.
-
-        Args:
-            labels: Labels (D, H, W), integers from 0.
-            file: Where to; NIfTI if this image is one.
-        """
-        write_label_map(self, labels.astype(np.uint8 if labels.max(initial=0) < 256 else np.uint16), file, {})
-
-    def write_seg(self, seg: NDArray[Any], output_fname: str, properties: dict[str, Any]) -> None:
-        """Write labels (D, H, W) as :class:`nnunet_ext.files.label_file.LabelWriter` does."""
-        if self._is_nifti():
-            image = nibabel.load(self.file)
-            header = image.header.copy()
-            header.extensions.clear()
-            header.set_data_dtype(seg.dtype)
-            header["cal_min"] = header["cal_max"] = 0
-            nibabel.save(type(image)(np.ascontiguousarray(seg.T), None, header), output_fname)
-            return
-        labels = SimpleITK.GetImageFromArray(seg)
-        reader = self._header()
-        labels.SetSpacing(reader.GetSpacing())
-        labels.SetOrigin(reader.GetOrigin())
-        labels.SetDirection(reader.GetDirection())
-        SimpleITK.WriteImage(labels, output_fname, True)
-
-    def _is_nifti(self) -> bool:
-        return self.file.name.endswith(NIFTI)
-
-    def _array(self) -> NDArray[Any]:
-        """The voxels (D, H, W) as stored."""
-        try:
-            if self._is_nifti():
-                voxels: NDArray[Any] = np.asanyarray(nibabel.load(self.file).dataobj)
-                return voxels.T
-            return np.asarray(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(self.file))))
-        except REFUSALS as error:
-            raise broken(self.file, one_line(error, last=True)) from error
-
     def _nifti_place(self) -> tuple[tuple[int, ...], NDArray[np.float64]]:
         """Shape (X, Y, Z) and the map from voxels to mm towards right, front and head."""
         image = nibabel.load(self.file)
         return image.shape, np.asarray(image.affine, float)
 
     def _place(self) -> tuple[tuple[int, ...], NDArray[np.float64]]:
-        reader = self._header()
+        reader = self.header()
         axes = reader.GetDimension()
         affine = np.eye(4)
         if axes == 3:
             affine[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * reader.GetSpacing()
             affine[:3, 3] = reader.GetOrigin()
         return reader.GetSize(), LPS @ affine
-
-    def _header(self) -> SimpleITK.ImageFileReader:
-        if not self.file.is_file():
-            raise FileNotFoundError(self.file)
-        reader = SimpleITK.ImageFileReader()
-        reader.SetFileName(str(self.file))
-        reader.ReadImageInformation()
-        return reader

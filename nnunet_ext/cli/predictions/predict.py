@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.common.output import shown_logs
+from nnunet_ext.cli.predictions import predict_structures
 from nnunet_ext.cli.predictions.predict_dicom import add_dicom_arguments, predict_dicom, wants_dicom
 from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.errors import UserError
@@ -72,6 +73,7 @@ class Predict(Command):
     fast: bool
     trust: bool
     missing_channel: list[str]
+    structures: str | None
     dicom: list[str] | None
     series: list[str] | None
     orientation: str | None
@@ -111,6 +113,7 @@ class Predict(Command):
         )
         add(TRUST, action="store_true", help=f"{options.TRUST} (ours)")
         add("--missing_channel", nargs="+", default=[], metavar="CHANNEL", help="number or name; images lack it (ours)")
+        predict_structures.add_structures_argument(parser)
         add_dicom_arguments(parser)
 
     @classmethod
@@ -132,6 +135,13 @@ class Predict(Command):
             with shown_logs(verbose=self.verbose):
                 return _report(predict_dicom(self, folds_named=self.f is not DEFAULT_FOLDS), str(self.o))
         model = self._check()
+        code = self._predict_any(model)
+        if self.structures is not None:
+            predict_structures.write_predicted_structures(self, model)
+        return code
+
+    def _predict_any(self, model: Path) -> int:
+        """Predict, or let nnU-Net do it."""
         with shown_logs(verbose=self.verbose):
             if self.fast:
                 logger.info("--fast: no mirroring. Labels differ from those with mirroring, nnU-Net's default")
@@ -150,7 +160,8 @@ class Predict(Command):
         return 0
 
     def _stock_words(self) -> list[str]:
-        words = [NO_MIRRORING if word == FAST else word for word in self.words if word not in OURS]
+        own = predict_structures.without_structures(self.words)
+        words = [NO_MIRRORING if word == FAST else word for word in own if word not in OURS]
         if (self.npp == 0) != (self.nps == 0):  # nnU-Net works without processes only if both are 0
             words += ["-npp", str(max(1, self.npp)), "-nps", str(max(1, self.nps))]
         return words
@@ -170,6 +181,8 @@ class Predict(Command):
         check_trainer(self.tr)
         model = model_folder(str(self.d), str(self.c), self.tr, self.p)
         _check_no_collection(model)
+        if self.structures is not None:
+            predict_structures.challenge_record(model)
         self._check_runs_no_code(model)
         folders.check_writable(Path(str(self.o)), f"-o {self.o}")
         check_device(self.device)

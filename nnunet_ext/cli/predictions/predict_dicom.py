@@ -103,6 +103,7 @@ def _check(command: Predict) -> None:
         "--stock": command.stock,
         "--save_probabilities": command.save_probabilities,
         "-prev_stage_predictions": command.prev_stage_predictions is not None,
+        "--structures": command.structures is not None,
     }
     if given := [name for name, there in others.items() if there]:
         raise UserError(f"--dicom: expected without {', '.join(others)}, found {', '.join(given)}. Leave out one.")
