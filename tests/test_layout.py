@@ -54,6 +54,7 @@ ORDER = (
     "comparison",
     "challenges",
     "challenges.conversion",
+    "challenges.postprocessing",
     "cli.common",
     "cli.challenges",
     "cli.data",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from nnunet_ext import __version__
 from nnunet_ext.cli.challenges.convert import Convert
 from nnunet_ext.cli.challenges.evaluate import Evaluate
+from nnunet_ext.cli.challenges.postprocess import Postprocess
 from nnunet_ext.cli.challenges.rank import Rank
 from nnunet_ext.cli.common import output
 from nnunet_ext.cli.common.command import Command
@@ -66,6 +67,7 @@ COMMANDS: dict[str, type[Command]] = {
         NextCases,
         Evaluate,
         Rank,
+        Postprocess,
         TaskViews,
         Export,
         ExportBackbone,
