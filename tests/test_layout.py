@@ -32,6 +32,7 @@ ORDER = (
     "base",
     "stock",
     "prediction",
+    "prediction.ensemble",
     "prediction.parity",
     "dicom",
     "evaluation",

@@ -34,6 +34,7 @@ from nnunet_ext.cli.models.task_views import TaskViews
 from nnunet_ext.cli.models.train import Train
 from nnunet_ext.cli.models.variant import Variant
 from nnunet_ext.cli.predictions.check_parity import CheckParity
+from nnunet_ext.cli.predictions.ensemble import Ensemble
 from nnunet_ext.cli.predictions.next_cases import NextCases
 from nnunet_ext.cli.predictions.predict import Predict
 from nnunet_ext.cli.predictions.predict_onnx import PredictOnnx
@@ -61,6 +62,7 @@ COMMANDS: dict[str, type[Command]] = {
         SelectSimilar,
         Train,
         Predict,
+        Ensemble,
         PredictTasks,
         CheckParity,
         Qa,

@@ -26,7 +26,7 @@ from torch._dynamo import OptimizedModule
 from nnunet_ext import sockets
 from nnunet_ext.base.checkpoints import read_trained
 from nnunet_ext.data.dataset_json import is_collection
-from nnunet_ext.data.preprocessed.fast_configuration import FastConfiguration
+from nnunet_ext.data.preprocessed.fast_configuration import FastConfiguration, Resampling
 from nnunet_ext.errors import UserError, one_line
 from nnunet_ext.files.json_file import read_object
 from nnunet_ext.foreign.class_names import check_class_names
@@ -146,6 +146,18 @@ class TrainedModel:
     def file_ending(self) -> str:
         """Ending of images and label maps, such as ``.nii.gz``."""
         return str(self.dataset_json["file_ending"])
+
+    def export_resampling(self, spacing: Sequence[float]) -> Resampling:
+        """Return how nnU-Net resamples logits to an image's grid, by the axes of a preprocessed image.
+
+        Args:
+            spacing: Voxel size of the image in mm, in the axis order in which it was read.
+        """
+        steps = [spacing[axis] for axis in self.plans_manager.transpose_forward]
+        planned = list(self.configuration.spacing)
+        if len(planned) == 2:  # slices keep their distance
+            planned = [steps[0], *planned]
+        return self.configuration.planned_resampling("probabilities", planned, steps)
 
     def use(self, parameters: dict[str, Tensor]) -> None:
         """Put the weights of a fold into the network."""
