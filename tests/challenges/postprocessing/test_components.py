@@ -28,6 +28,9 @@ def test_the_largest_first_and_of_equal_ones_the_first_in_the_image() -> None:
     assert found.largest(1).tolist() == [2]
     assert found.largest(2).tolist() == [2, 3]
     assert found.largest(9).tolist() == [2, 3, 1]
+    many = components(np.tile(np.array([[[1, 0]]], np.uint8), (1, 1, 200)), 1)
+    assert many is not None
+    assert many.largest(3).tolist() == [1, 2, 3]
 
 
 def test_touching_by_a_corner_but_not_two_voxels_away() -> None:
