@@ -7,7 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tqdm import tqdm
 
@@ -182,11 +182,10 @@ def _with(decision: Decision, before: Mapping[str, Rules], final: Rules) -> tupl
     """The rules of each fold, and the final ones, after a decision."""
     if not decision.taken or decision.rule is None:
         return dict(before), final
-    chosen: dict[str, Any] = {fold: rule for fold, rule in decision.fold_rules.items() if rule is not None}
-    return {fold: (*rules, chosen[fold]) if fold in chosen else rules for fold, rules in before.items()}, (
-        *final,
-        decision.rule,
-    )
+    longer = {
+        fold: rules if (rule := decision.fold_rules[fold]) is None else (*rules, rule) for fold, rules in before.items()
+    }
+    return longer, (*final, decision.rule)
 
 
 def _other_kinds(tried: Mapping[str, Candidates], made: Sequence[Decision]) -> dict[str, Candidates]:
