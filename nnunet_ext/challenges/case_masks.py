@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -72,7 +72,24 @@ class LabelMap:
         Raises:
             UserError: It cannot be read, or holds another value.
         """
-        labels, grid = read_labels(file, reader)
+        return cls.checked(*read_labels(file, reader), file, legal, ignore)
+
+    @classmethod
+    def checked(
+        cls, labels: NDArray[Any], grid: Grid, file: Path, legal: Collection[int], ignore: int | None = None
+    ) -> LabelMap:
+        """Refuse other labels than those that may occur.
+
+        Args:
+            labels: (D, H, W), whole numbers.
+            grid: Of the label map.
+            file: For the message.
+            legal: The labels that may occur, but for 0 and ``ignore``.
+            ignore: Label whose voxels do not count.
+
+        Raises:
+            UserError: There is another value.
+        """
         known = {0, *legal} | (set() if ignore is None else {ignore})
         beyond = [value for value in (int(labels.min()), int(labels.max())) if not 0 <= value <= max(known)]
         found = cls(np.zeros((1,) * labels.ndim, np.uint8) if beyond else labels, grid, ignore)
@@ -210,7 +227,20 @@ def read_labels(file: Path, reader: BaseReaderWriter) -> tuple[NDArray[Any], Gri
         UserError: It cannot be read, or holds fractions.
     """
     array, properties = read_image(reader, file, label=True)
-    values = array[0]
+    return whole_labels(array[0], properties, file)
+
+
+def whole_labels(values: NDArray[Any], properties: Mapping[str, Any], file: Path) -> tuple[NDArray[Any], Grid]:
+    """Return a label map (D, H, W) as whole numbers, and its grid.
+
+    Args:
+        values: (D, H, W), of any type.
+        properties: What nnU-Net's reader noted.
+        file: For messages.
+
+    Raises:
+        UserError: It holds fractions.
+    """
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     whole = values.astype(np.uint8 if low >= 0 and high <= 255 else np.int64)
     if not np.array_equal(whole, values):

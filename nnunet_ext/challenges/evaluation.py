@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import statistics
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from nnunet_ext.challenges.challenge import READER, Challenge
-from nnunet_ext.challenges.matched_cases import MatchedCases, match_cases
+from nnunet_ext.challenges.matched_cases import match_cases
 from nnunet_ext.challenges.scored_case import ScoredCase, Values, score_case
 from nnunet_ext.data.image_reader import find_reader
 from nnunet_ext.errors import UserError
-from nnunet_ext.processes.follow_parent import follow_parent
-
-if TYPE_CHECKING:
-    from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunet_ext.processes.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -82,31 +75,17 @@ def evaluate(
     chosen = {} if challenge.reader is None else {READER: challenge.reader}
     reader = find_reader({"file_ending": challenge.ending} | chosen, challenge.example(matched.cases[0].reference))
     try:
-        jobs = _scored(matched, challenge, reader, missing, min(processes, len(matched.cases)))
-        bar = tqdm(jobs, "cases", len(matched.cases), unit="case", disable=not show_progress)
-        scored = sorted(bar, key=lambda case: case.name)
+        score = partial(score_case, challenge=challenge, reader=reader, missing=missing)
+        with Workers(min(processes, len(matched.cases))) as workers:
+            jobs = workers.each(score, matched.cases)
+            bar = tqdm(jobs, "cases", len(matched.cases), unit="case", disable=not show_progress)
+            scored = sorted(bar, key=lambda case: case.name)
     except BrokenProcessPool as error:
         raise UserError(
             f"{predictions}: expected to measure with {processes} processes, one was killed: there is probably too "
             f"little memory. Run it again with -np 1."
         ) from error
     return Evaluation(challenge, tuple(scored), matched.missing, matched.extra, missing)
-
-
-def _scored(
-    matched: MatchedCases, challenge: Challenge, reader: BaseReaderWriter, missing: str, processes: int
-) -> Iterator[ScoredCase]:
-    score = partial(score_case, challenge=challenge, reader=reader, missing=missing)
-    if processes <= 1:
-        yield from map(score, matched.cases)
-        return
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), follow_parent) as pool:
-        jobs = [pool.submit(score, case) for case in matched.cases]
-        try:
-            for job in as_completed(jobs):
-                yield job.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _mean(values: list[float | None]) -> float | None:

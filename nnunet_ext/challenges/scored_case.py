@@ -60,18 +60,18 @@ def score_case(case: MatchedCase, challenge: Challenge, reader: BaseReaderWriter
         if prediction is not None and case.prediction is not None:
             check_grid(prediction.grid, case.prediction, reference.grid, case.reference)
         for structure in challenge.structures:
-            values = _values(structure, prediction, reference, case, challenge, missing)
+            values = structure_values(structure, prediction, reference, case, challenge, missing)
             if prediction is not None and not prediction.has(structure.name):
                 absent.add(structure.name)
             for column, value in values.items():
                 if value is not None:
                     found[column].append(value)
-    rounded = {column: _rounded(found.get(column), challenge.digits) for column in challenge.columns}
+    rounded = {column: case_mean(found.get(column), challenge.digits) for column in challenge.columns}
     names = tuple(each.name for each in challenge.structures if each.name in absent)
     return ScoredCase(case.name, rounded, references, names)
 
 
-def _values(
+def structure_values(
     structure: Structure,
     prediction: CaseMasks | None,
     reference: CaseMasks,
@@ -79,7 +79,19 @@ def _values(
     challenge: Challenge,
     missing: str,
 ) -> Values:
-    """The numbers of a structure; none if its file is missing and left out."""
+    """Return the numbers of a structure, compared with one reference; none if its file is missing and left out.
+
+    Args:
+        structure: What is measured.
+        prediction: None if it is missing and counts as worst.
+        reference: On the same grid.
+        case: For messages.
+        challenge: Whose voxel size counts.
+        missing: As for :func:`score_case`.
+
+    Raises:
+        UserError: A file is missing, or cannot be read.
+    """
     expected = reference.mask(structure.name, structure.labels)
     if expected is None:
         raise UserError(
@@ -117,7 +129,8 @@ def _worst(measure: Measure, pair: MaskPair) -> float:
     return rule(pair) if pair.reference.any() else diagonal(pair)
 
 
-def _rounded(values: list[float] | None, digits: int | None) -> float | None:
+def case_mean(values: list[float] | None, digits: int | None) -> float | None:
+    """Return the mean over the references of a case, rounded as the challenge does; None: no number is counted."""
     if not values:
         return None
     mean = statistics.fmean(values)

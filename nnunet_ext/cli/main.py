@@ -10,6 +10,7 @@ from nnunet_ext import __version__
 from nnunet_ext.cli.challenges.convert import Convert
 from nnunet_ext.cli.challenges.evaluate import Evaluate
 from nnunet_ext.cli.challenges.package import Package
+from nnunet_ext.cli.challenges.postprocess import Postprocess
 from nnunet_ext.cli.challenges.rank import Rank
 from nnunet_ext.cli.challenges.recipe import ShowRecipe
 from nnunet_ext.cli.challenges.split_labels import SplitLabels
@@ -36,6 +37,7 @@ from nnunet_ext.cli.models.task_views import TaskViews
 from nnunet_ext.cli.models.train import Train
 from nnunet_ext.cli.models.variant import Variant
 from nnunet_ext.cli.predictions.check_parity import CheckParity
+from nnunet_ext.cli.predictions.ensemble import Ensemble
 from nnunet_ext.cli.predictions.next_cases import NextCases
 from nnunet_ext.cli.predictions.predict import Predict
 from nnunet_ext.cli.predictions.predict_onnx import PredictOnnx
@@ -63,6 +65,7 @@ COMMANDS: dict[str, type[Command]] = {
         SelectSimilar,
         Train,
         Predict,
+        Ensemble,
         PredictTasks,
         CheckParity,
         Qa,
@@ -72,6 +75,7 @@ COMMANDS: dict[str, type[Command]] = {
         Rank,
         Package,
         ShowRecipe,
+        Postprocess,
         TaskViews,
         Export,
         ExportBackbone,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nnunet_ext.comparison.scores import MEAN, ComparedRun, by_name, by_seed, mean, spread
+from nnunet_ext.comparison.scores import MEAN, ComparedRun, by_name, by_seed, larger_is_better, mean, metrics_of, spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,14 +21,17 @@ def comparison_figure(runs: Sequence[ComparedRun]) -> Figure:
         runs: At least one; their names keep their order, from the top down.
 
     Returns:
-        A figure of two panels; with several classes a case's value is its mean over them.
+        A figure with a panel for each metric; with several classes a case's value is its mean over them.
     """
     from matplotlib.figure import Figure
 
     names = by_name(runs)
     colours = {seed: COLOURS[i % len(COLOURS)] for i, seed in enumerate(sorted({run.seed for run in runs}))}
-    figure = Figure(figsize=(11, 2.2 + 0.5 * len(names)), layout="constrained")
-    for axes, (metric, title) in zip(figure.subplots(1, 2, sharey=True), TITLES.items(), strict=True):
+    metrics = metrics_of(runs)
+    figure = Figure(figsize=(5.5 * len(metrics), 2.2 + 0.5 * len(names)), layout="constrained")
+    for axes, (metric, name) in zip(figure.subplots(1, len(metrics), sharey=True), metrics.items(), strict=True):
+        side = "right" if larger_is_better(metric) else "left"
+        title = TITLES.get(metric, f"{name} (to the {side} is better)")
         for row, own in enumerate(names.values()):
             for run in own:
                 values = list(run.values(metric, MEAN).values())

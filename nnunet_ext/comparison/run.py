@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nnunet_ext.cli.common.shell import Shell
 
 FINAL = "checkpoint_final.pth"
+METRICS = "metrics"  # of a record: what was scored besides Dice and HD95
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Run:
         return ["nnUNetv2_train", self.setting.d, self.setting.c, self.fold, *model]
 
     def finished(self) -> dict[str, Any] | None:
-        """Return the record; None before the run is finished.
+        """Return the record; None before the run is finished, or if other metrics are wanted than were scored.
 
         Raises:
             UserError: It, or a training that has begun, has other settings, plans or files to score; or the arm's
@@ -80,7 +81,8 @@ class Run:
             record = read_record(self.file)
             if found := differences(record, self._identity):
                 raise changed_settings(self.file, found)
-            return record
+            if set(self._metrics) <= set(record.get(METRICS, ())):
+                return record
         self._check_begun()
         return None
 
@@ -120,11 +122,16 @@ class Run:
             "commands": self._commands(),
             "hardware": hardware(self.setting.device),
             "versions": versions(),
-            "cases": score(self._pairs(), self.setting.scored, self._plans),
+            "cases": score(self._pairs(), self.setting.scored, self._plans, self.setting.metrics),
+            **({METRICS: self._metrics} if self._metrics else {}),
         }
         self.file.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.file, record, indent=1)
         return record
+
+    @property
+    def _metrics(self) -> list[str]:
+        return [metric.name for metric in self.setting.metrics]
 
     @cached_property
     def _knobs(self) -> tuple[str, ...]:

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-METRICS = {"dice": "Dice", "hd95_mm": "HD95 mm"}
+from nnunet_ext.evaluation.mask_metrics import parse_metrics
+
+METRICS = {"dice": "Dice", "hd95_mm": "HD95 mm"}  # of all runs; further ones have the names that users write
 MEAN = "foreground mean"
 
 
@@ -20,7 +22,8 @@ class ComparedRun:
         seed: Of the training.
         fold: Number, or ``all``.
         seconds: Duration of the training.
-        cases: By case and class, ``{"dice": ..., "hd95_mm": ...}``; None where a class is in neither label map.
+        cases: By case and class, ``{"dice": ..., "hd95_mm": ...}`` and further metrics; None where a class is in
+            neither label map.
     """
 
     name: str
@@ -39,17 +42,33 @@ class ComparedRun:
         """Names of the classes."""
         return list(next(iter(self.cases.values())))
 
+    @property
+    def metrics(self) -> list[str]:
+        """What was scored."""
+        return list(next(iter(next(iter(self.cases.values())).values())))
+
     def values(self, metric: str, class_name: str) -> dict[str, float]:
         """Return a metric by case; without the cases in which it is not defined.
 
         Args:
-            metric: ``dice`` or ``hd95_mm``.
+            metric: ``dice``, ``hd95_mm`` or a further one.
             class_name: A class, or ``foreground mean`` for the mean over those that a case has.
         """
         wanted = self.classes if class_name == MEAN else [class_name]
         found = {case: [scores[name][metric] for name in wanted] for case, scores in self.cases.items()}
         means = {case: mean(values) for case, values in found.items()}
         return {case: value for case, value in means.items() if value is not None}
+
+
+def larger_is_better(metric: str) -> bool:
+    """Whether the larger value of a metric is better; of distances, it is the smaller one."""
+    return metric == "dice" or (metric not in METRICS and parse_metrics(metric)[0].larger_is_better)
+
+
+def metrics_of(runs: Sequence[ComparedRun]) -> dict[str, str]:
+    """Return {metric: title} of what was scored in all runs."""
+    common = [metric for metric in runs[0].metrics if all(metric in run.metrics for run in runs)]
+    return {metric: METRICS.get(metric, metric) for metric in common}
 
 
 def mean(values: Iterable[float | None]) -> float | None:

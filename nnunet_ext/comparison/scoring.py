@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nnunet_ext.comparison.scored_cases import ScoredCases
 from nnunet_ext.errors import UserError
+from nnunet_ext.evaluation.mask_metrics import Metric
 
 
-def score(pairs: Iterable[tuple[str, Path, Path]], scored: ScoredCases, plans: Mapping[str, Any]) -> dict[str, Any]:
-    """Return Dice and HD95 of each case and class, by name.
+def score(
+    pairs: Iterable[tuple[str, Path, Path]],
+    scored: ScoredCases,
+    plans: Mapping[str, Any],
+    metrics: Sequence[Metric] = (),
+) -> dict[str, Any]:
+    """Return Dice, HD95 and further metrics of each case and class, by name.
 
     Args:
         pairs: Name, prediction and label of each case.
         scored: Classes and the dataset's description.
         plans: They name the reader of the images.
+        metrics: Further metrics.
 
     Raises:
         UserError: A label has another shape than its image.
@@ -36,6 +43,11 @@ def score(pairs: Iterable[tuple[str, Path, Path]], scored: ScoredCases, plans: M
                 f"{truth}: expected the shape {one.shape[1:]} of its image, got {other.shape[1:]}. Resample it."
             )
         found[case] = case_scores(
-            one[0], other[0], properties["spacing"], scored.classes, scored.description["labels"].get("ignore")
+            one[0],
+            other[0],
+            properties["spacing"],
+            scored.classes,
+            scored.description["labels"].get("ignore"),
+            metrics,
         )
     return found

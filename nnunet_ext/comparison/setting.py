@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_ext.comparison.scored_cases import ScoredCases
+from nnunet_ext.evaluation.mask_metrics import Metric
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Setting:
         out: The comparison's folder.
         knobs: ``KEY=VALUE`` for all runs.
         scored: The cases to score.
+        metrics: What is measured besides Dice and HD95.
     """
 
     d: str
@@ -29,3 +31,4 @@ class Setting:
     out: Path
     knobs: tuple[str, ...]
     scored: ScoredCases
+    metrics: tuple[Metric, ...] = ()

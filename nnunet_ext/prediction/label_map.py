@@ -48,11 +48,7 @@ class ImageLabels:
         self._whole: NDArray[np.integer[Any]] = np.zeros(properties["shape_before_cropping"], dtype)
         self._backward = plans.transpose_backward
         crop = self._whole[tuple(slice(*ends) for ends in properties["bbox_used_for_cropping"])]
-        spacing = [properties["spacing"][axis] for axis in plans.transpose_forward]
-        planned = list(model.configuration.spacing)
-        if len(planned) == 2:  # slices keep their distance
-            planned = [spacing[0], *planned]
-        resampling = model.configuration.planned_resampling("probabilities", planned, spacing)
+        resampling = model.export_resampling(properties["spacing"])
         self._export = LabelExport(
             tuple(shape),
             crop,

@@ -18,7 +18,6 @@ from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import write_json
 from nnunet_ext.prediction.cases import CaseResult, predict_cases
 from nnunet_ext.prediction.missing_channels import missing_channels as numbers_of
-from nnunet_ext.prediction.prepared_case import PreparedCase
 from nnunet_ext.prediction.sliding_window import SlidingWindow
 from nnunet_ext.prediction.stages import Stages
 from nnunet_ext.prediction.stock_reasons import reason_for_stock
@@ -108,7 +107,7 @@ class Predictor:
         Raises:
             UserError: The image or the spacing has another form than expected.
         """
-        return self._stages.label(PreparedCase.from_array(self.model, image, spacing)).labels
+        return self._stages.label(self._stages.prepare_array(image, spacing)).labels
 
     def predict_files(self, images: Sequence[str | Path], output: str | Path) -> None:
         """Predict a case in files and write its label map.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from nnunetv2.configuration import default_num_processes
@@ -43,6 +43,10 @@ class Stages:
     def prepare(self, files: Sequence[Path]) -> PreparedCase:
         """Read and preprocess a case; see :meth:`PreparedCase.from_files`."""
         return PreparedCase.from_files(self.window.model, files, check=self.check)
+
+    def prepare_array(self, image: NDArray[Any], spacing: Sequence[float]) -> PreparedCase:
+        """Preprocess an image in memory; see :meth:`PreparedCase.from_array`."""
+        return PreparedCase.from_array(self.window.model, image, spacing)
 
     def label(self, case: PreparedCase, progress: Progress | None = None) -> LabelledCase:
         """Predict a case.
@@ -99,8 +103,21 @@ class Passed(Generic[Result]):
     export: float
 
 
+class SlabSource(Protocol):
+    """A sliding window, or several that work together."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+
+    def slabs(
+        self, image: Tensor, *, heads: int | None = None, on_device: bool = False, progress: Progress | None = None
+    ) -> Iterator[Tensor]:
+        """Yield slabs; see :meth:`SlidingWindow.slabs`."""
+
+
 def network_pass(
-    window: SlidingWindow,
+    window: SlabSource,
     image: Tensor,
     export: Callable[[Iterator[Tensor]], Result],
     *,

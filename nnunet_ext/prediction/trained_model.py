@@ -27,7 +27,7 @@ from nnunet_ext import sockets
 from nnunet_ext.base.checkpoints import read_trained
 from nnunet_ext.base.knobs import resolve
 from nnunet_ext.data.dataset_json import is_collection
-from nnunet_ext.data.preprocessed.fast_configuration import FastConfiguration
+from nnunet_ext.data.preprocessed.fast_configuration import FastConfiguration, Resampling
 from nnunet_ext.errors import UserError, one_line
 from nnunet_ext.files.json_file import read_object
 from nnunet_ext.foreign.class_names import check_class_names
@@ -156,6 +156,18 @@ class TrainedModel:
         """With which probability a sample lost a channel in training; 0 if the trainer does not know that knob."""
         knows = issubclass(_trainer(self.trainer_name), Augments)
         return resolve(self.plans_manager.plans, self.configuration_name)[KNOB] if knows else 0.0
+
+    def export_resampling(self, spacing: Sequence[float]) -> Resampling:
+        """Return how nnU-Net resamples logits to an image's grid, by the axes of a preprocessed image.
+
+        Args:
+            spacing: Voxel size of the image in mm, in the axis order in which it was read.
+        """
+        steps = [spacing[axis] for axis in self.plans_manager.transpose_forward]
+        planned = list(self.configuration.spacing)
+        if len(planned) == 2:  # slices keep their distance
+            planned = [steps[0], *planned]
+        return self.configuration.planned_resampling("probabilities", planned, steps)
 
     def use(self, parameters: dict[str, Tensor]) -> None:
         """Put the weights of a fold into the network."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+Corners = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]
 
-def corners(matrix: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+
+def corners(matrix: NDArray[np.float64]) -> Corners:
     """Return what each row of an order-1 resampling matrix reads: two voxels, or one.
 
     Args:

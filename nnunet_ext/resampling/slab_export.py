@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_ext.resampling.axis_matrix import axis_matrix, coarse_axis_matrix
-from nnunet_ext.resampling.corners import corners
+from nnunet_ext.resampling.corners import Corners, corners
 
 MIXED = -1  # the winner of an output voxel that reads several
 CHUNK = 1 << 19  # logits that are interpolated at once: memory stays small, and in the processor's cache
 
 Values = TypeVar("Values")
-Corners = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]
 
 
 class Shaped(Protocol):

@@ -63,6 +63,27 @@ def test_table():
     assert "symmetric 95th percentile" in tables[2]
 
 
+def with_nsd(one: ComparedRun) -> ComparedRun:
+    for classes in one.cases.values():
+        for scores in classes.values():
+            scores |= {"nsd@2mm": 0.25, "hd95_area": 1.5}
+    return one
+
+
+def test_further_metrics_that_all_runs_have():
+    both = [with_nsd(run("one pass", 0, 0.6)), with_nsd(run("nnU-Net", 0, 0.2))]
+    tables = comparison_table(both).split("\n\n")
+    heads = [cell.strip() for cell in tables[0].splitlines()[0].split("|")[3:7]]
+    assert heads == ["organ, Dice", "organ, HD95 mm", "organ, nsd@2mm", "organ, hd95_area"]
+    cells = [cell.strip() for cell in tables[0].splitlines()[2].split("|")[3:7]]
+    assert cells == ["0.600", "6.00", "0.250", "1.50"]
+    assert "nsd@2mm: surface Dice (NSD): share of the area" in tables[2]
+    titles = [axes.get_title() for axes in comparison_figure(both).axes[2:]]
+    assert titles == ["nsd@2mm (to the right is better)", "hd95_area (to the left is better)"]
+    tables = comparison_table([both[0], run("nnU-Net", 0, 0.2)])
+    assert "nsd" not in tables
+
+
 def test_figure_has_a_dot_per_case_and_the_mean():
     figure = comparison_figure([run("one pass", 0, 0.6, 0.8), run("one pass", 1, 0.8), run("nnU-Net", 0, 0.2)])
     dice, distance = figure.axes

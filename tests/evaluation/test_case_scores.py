@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nnunet_ext.evaluation.case_scores import case_scores
+from nnunet_ext.evaluation.mask_metrics import parse_metrics
 
 TRUTH = np.array([[[0, 1, 1, 2, 2, 0, 0, 0]]])
 PREDICTION = np.array([[[1, 1, 1, 1, 2, 0, 0, 0]]])
@@ -29,3 +30,15 @@ def test_region_and_ignored_voxels():
 def test_missing_class():
     scores = case_scores(PREDICTION, TRUTH * (TRUTH == 1), SPACING, {"tumour": 2, "cyst": 3})
     assert scores == {"tumour": {"dice": 0.0, "hd95_mm": 3.5}, "cyst": {"dice": None, "hd95_mm": None}}
+
+
+def test_further_metrics():
+    metrics = parse_metrics("nsd@0.5mm,hd95_area")
+    classes = {"organ": 1, "tumour": 2, "cyst": 3}
+    prediction, truth = (labels.repeat(3, 1) for labels in (PREDICTION, TRUTH * (TRUTH == 1)))
+    scores = case_scores(prediction, truth, SPACING, classes, metrics=metrics)
+    assert list(scores["organ"]) == ["dice", "hd95_mm", "nsd@0.5mm", "hd95_area"]
+    assert scores["organ"]["nsd@0.5mm"] == 1.0  # each end is 0.5 mm from the other's
+    diagonal = pytest.approx(np.hypot(10, 3.5))
+    assert scores["tumour"] == {"dice": 0.0, "hd95_mm": diagonal, "nsd@0.5mm": 0.0, "hd95_area": diagonal}
+    assert scores["cyst"] == dict.fromkeys(scores["organ"])

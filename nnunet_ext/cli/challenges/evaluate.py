@@ -8,20 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from nnunet_ext import __version__
+from nnunet_ext.cli.challenges.chosen_challenge import CHALLENGES, EMPTY, chosen_challenge
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
-from nnunet_ext.cli.common.packages import need_packages
-from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import whole_file, write_json, write_text
 from nnunet_ext.stock.folders import check_writable
 
 if TYPE_CHECKING:
-    from nnunet_ext.challenges.challenge import Challenge
     from nnunet_ext.challenges.evaluation import Evaluation
-
-CUSTOM = "custom"
-CHALLENGES = ("kits21", "segrap2023_oar", "segrap2023_gtv", "kipa22", CUSTOM)
-EMPTY = ("leave_out", "equal")
 
 
 @dataclass
@@ -82,9 +76,14 @@ class Evaluate(Command):
         from nnunet_ext.challenges.tables import summary
         from nnunet_ext.processes.cores import usable_cores
 
-        challenge = self._challenge()
-        if any(measure.metric.needs_surface_distance for measure in challenge.measures.values()):
-            need_packages(["surface_distance"], "pip install 'nnunet_ext[challenges]', or pip install surface-distance")
+        challenge = chosen_challenge(
+            self.challenge,
+            self.references,
+            metrics=self.metrics,
+            djfile=self.djfile,
+            empty=self.empty,
+            majority=self.majority,
+        )
         folder = self.o or self.predictions / "evaluation"
         check_writable(folder, f"-o {folder}")
         found = evaluate(
@@ -99,36 +98,6 @@ class Evaluate(Command):
         print(summary(found))
         print(f"\n{folder / challenge.table} and {folder / 'evaluation.json'} written")
         return 0
-
-    def _challenge(self) -> Challenge:
-        for flag, given, owner in (
-            ("--metrics", self.metrics, CUSTOM),
-            ("-djfile", self.djfile, CUSTOM),
-            ("--empty", self.empty, CUSTOM),
-            ("--majority", self.majority or None, "kits21"),
-        ):
-            if given is not None and self.challenge != owner:
-                raise UserError(f"{flag}: expected it with {owner}, found it with {self.challenge}. Leave it out.")
-        if self.challenge != CUSTOM:
-            from nnunet_ext.challenges.official import official
-
-            return official(self.challenge, majority=self.majority)
-        from nnunet_ext.challenges.own_dataset import own_dataset
-        from nnunet_ext.data.dataset_json import read_dataset_json
-        from nnunet_ext.evaluation.mask_metrics import parse_metrics
-
-        metrics = parse_metrics("dice" if self.metrics is None else self.metrics)
-        file = self.djfile or self._dataset_json()
-        equal = self.empty == "equal"
-        return own_dataset(read_dataset_json(file), metrics, count_both_empty=equal, where=str(file))
-
-    def _dataset_json(self) -> Path:
-        for folder in (self.references, self.references.absolute().parent):
-            if (folder / "dataset.json").is_file():
-                return folder / "dataset.json"
-        raise UserError(
-            f"{self.references}: expected dataset.json in it or in the folder above, found none. Give it with -djfile."
-        )
 
     def _write(self, folder: Path, found: Evaluation) -> None:
         from nnunet_ext.challenges.tables import as_json, csv_table

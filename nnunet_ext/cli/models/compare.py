@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from nnunet_ext import sockets
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
+from nnunet_ext.cli.common.packages import need_packages
 from nnunet_ext.cli.models.train import Train
 from nnunet_ext.comparison.arm import Arm, parse_arms
 from nnunet_ext.errors import UserError
@@ -24,6 +25,7 @@ from nnunet_ext.stock import folders
 if TYPE_CHECKING:
     from nnunet_ext.comparison.run import Run
     from nnunet_ext.comparison.setting import Setting
+    from nnunet_ext.evaluation.mask_metrics import Metric
 
 
 @dataclass
@@ -51,6 +53,7 @@ class Compare(Command):
     test_images: Path | None = None
     test_labels: Path | None = None
     score: str | None = None
+    metrics: str | None = None
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -80,6 +83,7 @@ class Compare(Command):
             help="cases to score: those that hide_labels set apart, those whose labels it hid, or the fold's "
             "validation cases [the first of these that exists]",
         )
+        add("--metrics", help="scored besides Dice and HD95: nsd@2mm, hd95_area, separated by commas [none]")
 
     def run(self) -> int:
         """Do all runs that are not done."""
@@ -127,8 +131,17 @@ class Compare(Command):
             )
         steps = {"num_epochs": self.epochs, "num_iterations_per_epoch": self.iterations}
         words = tuple(f"{knob}={value}" for knob, value in steps.items() if value is not None)
-        setting = Setting(self.d, self.p, self.c, self.device, self.o, words, scored)
+        setting = Setting(self.d, self.p, self.c, self.device, self.o, words, scored, self._metrics())
         return [Run(setting, arm, seed, fold) for seed in self.seeds for fold in self.f for arm in arms]
+
+    def _metrics(self) -> tuple[Metric, ...]:
+        """What is scored besides Dice and HD95."""
+        from nnunet_ext.evaluation.mask_metrics import parse_metrics
+
+        found = () if self.metrics is None else parse_metrics(self.metrics)
+        if any(metric.needs_surface_distance for metric in found):
+            need_packages(["surface_distance"], "pip install 'nnunet_ext[challenges]', or pip install surface-distance")
+        return tuple(metric for metric in found if metric.name not in ("dice", "hd95"))
 
     def _check_arm(self, arm: Arm) -> None:
         """Refuse what nnU-Net would refuse after hours, and trainers that know no knobs."""
@@ -196,10 +209,10 @@ class Compare(Command):
 
 
 def _result(record: dict[str, Any]) -> str:
-    from nnunet_ext.comparison.scores import MEAN, METRICS, ComparedRun, mean
+    from nnunet_ext.comparison.scores import MEAN, ComparedRun, mean, metrics_of
 
     run = ComparedRun.from_record(record)
-    means = {name: mean(run.values(metric, MEAN).values()) for metric, name in METRICS.items()}
+    means = {name: mean(run.values(metric, MEAN).values()) for metric, name in metrics_of([run]).items()}
     return ", ".join(f"{name} {'none' if value is None else f'{value:.3f}'}" for name, value in means.items())
 
 
@@ -209,14 +222,17 @@ def _scored(records: Sequence[dict[str, Any]]) -> str:
 
 
 def _write_cases(file: Path, records: Sequence[dict[str, Any]]) -> None:
+    from nnunet_ext.comparison.scores import ComparedRun, metrics_of
+
+    metrics = metrics_of([ComparedRun.from_record(record) for record in records])
     with whole_file(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
-        table.writerow(["name", "fold", "seed", "case", "class", "dice", "hd95_mm"])
+        table.writerow(["name", "fold", "seed", "case", "class", *metrics])
         for record in records:
             head = [record["name"], record["fold"], record["seed"]]
             for case, classes in record["cases"].items():
                 table.writerows(
-                    [*head, case, name, scores["dice"], scores["hd95_mm"]] for name, scores in classes.items()
+                    [*head, case, name, *(scores[metric] for metric in metrics)] for name, scores in classes.items()
                 )
 
 

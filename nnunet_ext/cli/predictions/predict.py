@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.common.output import shown_logs
 from nnunet_ext.cli.predictions import predict_structures
+from nnunet_ext.cli.predictions.case_report import case_report
 from nnunet_ext.cli.predictions.predict_dicom import add_dicom_arguments, predict_dicom, wants_dicom
 from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.errors import UserError
@@ -24,9 +24,6 @@ from nnunet_ext.stock import folders
 from nnunet_ext.stock.entry_points import check_device, run_stock
 from nnunet_ext.stock.lookup import check_trainer
 from nnunet_ext.stock.models import check_folds, model_folder
-
-if TYPE_CHECKING:
-    from nnunet_ext.prediction.cases import CaseResult
 
 logger = logging.getLogger(__name__)
 NO_CHECK, STOCK, FAST, TRUST, NO_MIRRORING = "--no_check", "--stock", "--fast", "--trust", "--disable_tta"
@@ -133,7 +130,7 @@ class Predict(Command):
         open_door()
         if wants_dicom(self):
             with shown_logs(verbose=self.verbose):
-                return _report(predict_dicom(self, folds_named=self.f is not DEFAULT_FOLDS), str(self.o))
+                return case_report(predict_dicom(self, folds_named=self.f is not DEFAULT_FOLDS), str(self.o))
         model = self._check()
         code = self._predict_any(model)
         if self.structures is not None:
@@ -272,24 +269,7 @@ class Predict(Command):
             show_progress=not self.disable_progress_bar,
             record={"num_processes_preprocessing": self.npp, "num_processes_segmentation_export": self.nps},
         )
-        return _report(results, str(self.o))
-
-
-def _report(results: Sequence[CaseResult], output: str) -> int:
-    from nnunet_ext.evaluation.markdown_table import markdown_table
-    from nnunet_ext.prediction.report import report_rows
-
-    failed = [result for result in results if result.problem is not None]
-    if len(failed) < len(results):
-        print(markdown_table(report_rows(results)))
-    done = len(results) - len(failed)
-    print(f"{done} case{'s' * (done != 1)} predicted in {output}")
-    if not failed:
-        return 0
-    print(f"{len(failed)} case{'s' * (len(failed) > 1)} not predicted:", file=sys.stderr)
-    for result in failed:
-        print(f"{result.name}: {result.problem}", file=sys.stderr)
-    return 1
+        return case_report(results, str(self.o))
 
 
 def _check_no_collection(model: Path) -> None:

@@ -130,6 +130,15 @@ def test_validation_cases_then_more_runs_then_other_settings(root, ran, mistake,
     assert rows[0] == ["name", "fold", "seed", "case", "class", "dice", "hd95_mm"]
     assert len(rows) == 1 + 2 * 3 * len(record("slow_fold0_seed0")["cases"])
 
+    assert compare(f"plain net={CONTROL}", "--metrics", "dice,nsd@2mm") == 0
+    found = record("plain-net_fold0_seed0")
+    assert found["metrics"] == ["nsd@2mm"]
+    assert {*next(iter(found["cases"].values()))["wall"]} == {"dice", "hd95_mm", "nsd@2mm"}
+    assert Path("out/cases.csv").read_text().splitlines()[0] == "name,fold,seed,case,class,dice,hd95_mm"
+    assert compare(f"plain net={CONTROL}", f"slow={CONTROL}:initial_lr=0.001", "--metrics", "nsd@2mm") == 0
+    assert Path("out/cases.csv").read_text().splitlines()[0] == "name,fold,seed,case,class,dice,hd95_mm,nsd@2mm"
+    assert len(ran) == 2, "nothing is trained again"
+
     text = mistake([*COMPARE, "--iterations", "1", "-o", "out", "-tr", f"slow={CONTROL}"])
     assert text.startswith(
         "out/runs/slow_fold0_seed0.json: expected the settings that this run began with, got initial_lr: 0.001 -> None."

@@ -1,0 +1,1 @@
+"""Several models that predict together: the mean of their probabilities."""
