@@ -68,7 +68,7 @@ def _images(folder: Path, image: InputImage, described: Mapping[str, str]) -> di
     return {
         file.name.removesuffix(image.ending): file
         for file in files
-        if file.name.lower().endswith(image.ending) and file.is_file()
+        if file.name.endswith(image.ending) and file.is_file()
     }
 
 

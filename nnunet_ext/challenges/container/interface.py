@@ -11,7 +11,6 @@ from typing import Any
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_object
 
-CUSTOM = "custom"
 MHA, NIFTI = ".mha", ".nii.gz"
 LABEL_MAP, STRUCTURES = "label_map", "structures"
 FORM = 'see "Other challenges" in docs/package.md'
