@@ -1,4 +1,4 @@
-"""The README's sections on own data, collections and unlabelled images, command by command as they stand there."""
+"""The README's sections on own data, collections, unlabelled images and challenges, command by command."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 
 from nnunet_ext import sockets
+from nnunet_ext.challenges.segrap2023 import ORGANS
 
 README = Path(__file__).parents[1] / "README.md"
 TASKS = {"901_Organs": 2, "902_Lesion": 1, "903_Tumour": 2, "904_Lung": 1, "905_Kidney": 1}
@@ -124,6 +126,26 @@ def test_unlabelled_images(tmp_path: Path, run: Callable[[str], None]) -> None:
     dice = scores(tmp_path, run, tmp_path / "raw" / "Dataset901_Organs" / "labelsTs", "predicted/few_labels")
     assert len(dice) == 2
     assert np.min(dice) > 0.7, dice
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("block", "challenge", "volumes"), [(0, "kits21", None), (1, "segrap", len(ORGANS))], ids=["kits21", "segrap2023"]
+)
+def test_a_challenge_end_to_end(
+    tmp_path: Path, run: Callable[[str], None], block: int, challenge: str, volumes: int | None
+) -> None:
+    """From the phantoms of a download to the container's program, which predicts its test input."""
+    run(blocks("A challenge, end to end")[block])
+    scores = json.loads((tmp_path / f"{challenge}_scores" / "evaluation.json").read_text())
+    assert len(scores["cases"]) == 2
+    container = tmp_path / f"{challenge}_container"
+    given, *_ = (container / "test" / "input").rglob("*ct/*.mha")
+    (written,) = (container / "test" / "output").iterdir()
+    image, labels = SimpleITK.ReadImage(given), SimpleITK.ReadImage(written)
+    assert labels.GetSize() == image.GetSize() + (() if volumes is None else (volumes,))
+    assert labels.GetOrigin()[:3] == image.GetOrigin()
+    assert {"Dockerfile", "container.json", "model.tar.gz", "wheels"} <= {file.name for file in container.iterdir()}
 
 
 def test_ci_finds_the_test_command(tmp_path: Path):

@@ -23,6 +23,7 @@ from nnunet_ext.errors import UserError, one_line
 from nnunet_ext.files.json_file import read_object
 from nnunet_ext.prediction.sliding_window import count_windows
 from nnunet_ext.prediction.trained_model import TrainedModel
+from nnunet_ext.weights.rules import CONVOLUTIONS, TRANSPOSED
 
 logger = logging.getLogger(__name__)
 GIB = 2**30
@@ -212,7 +213,7 @@ def network_work(network: nn.Module, shape: Sequence[int]) -> tuple[int, int]:
         elements += output.numel() if isinstance(output, Tensor) else 0
 
     for module in bare.modules():
-        if isinstance(module, nn.modules.conv._ConvNd):
+        if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)):
             module.register_forward_hook(count)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         bare(torch.empty(tuple(shape), device="meta"))
