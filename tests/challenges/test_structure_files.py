@@ -158,6 +158,8 @@ def test_what_was_there_stays_until_the_image_is_whole(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.nii\.gz: expected labels of overlapping, 0 to 3, found 4"):
         write_structure_image(file, target, SMALL)
     assert target.read_bytes() == b"before"
+    with pytest.raises(UserError, match=r"a\.nii\.gz: expected labels of overlapping, 0 to 3, found 4"):
+        write_structure_files(file, tmp_path / "b", SMALL)
     assert not list(tmp_path.glob("*.partial"))
 
 
