@@ -49,14 +49,14 @@ def test_labels_and_geometry(predicted: Path, tmp_path: Path) -> None:
 
 
 def test_the_reader_of_dataset_json(predicted: Path, tmp_path: Path) -> None:
-    """SimpleITK's reader, which nnU-Net would choose, refuses sheared axes."""
+    """SimpleITK's reader, which nnU-Net would choose by the first file, refuses the sheared axes of the second."""
     sheared = np.eye(4)
     sheared[0, 1] = 0.5
-    nibabel.save(nibabel.Nifti1Image(np.ones((3, 2, 2), np.uint8), sheared), predicted / "x.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.ones((3, 2, 2), np.uint8), sheared), predicted / "y.nii.gz")
     content = DESCRIPTION | {"overwrite_image_reader_writer": "NibabelIO"}
     (predicted / "dataset.json").write_text(json.dumps(content))
     postprocess_folder(RULES, predicted, tmp_path / "out", show_progress=False)
-    np.testing.assert_array_equal(nibabel.load(tmp_path / "out" / "x.nii.gz").affine, sheared)
+    np.testing.assert_array_equal(nibabel.load(tmp_path / "out" / "y.nii.gz").affine, sheared)
     (predicted / "dataset.json").unlink()
     postprocess_folder(replace(RULES, reader="NibabelIO"), predicted, tmp_path / "other", show_progress=False)
 
