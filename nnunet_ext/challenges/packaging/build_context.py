@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -123,7 +124,7 @@ def write_package(
     write_text(out / "requirements.txt", "".join(f"{line}\n" for line in pinned_requirements()))
     write_text(out / "Dockerfile", dockerfile(options.api_method, wheel.name))
     write_text(out / ".dockerignore", IGNORED)
-    tag = f"{interface.name}_{out.absolute().name}".lower().replace(" ", "_")
+    tag = re.sub(r"[^a-z0-9]+", "_", f"{interface.name}_{out.absolute().name}".lower()).strip("_")  # docker's rule
     for name, text in scripts(tag, options.api_method, limits.ram / GIB).items():
         write_text(out / name, text)
         (out / name).chmod(0o755)

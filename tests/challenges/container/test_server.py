@@ -28,10 +28,12 @@ def ask(port: int, path: str, method: str = "GET", data: bytes | None = None) ->
 @contextmanager
 def serving(load: Callable[[], Callable[[], object]]) -> Iterator[int]:
     server = InvokeServer(0)
-    thread = Thread(target=server.serve, args=(load,))
+    thread = Thread(target=server.serve, args=(load,), daemon=True)
     thread.start()
-    yield server.port
-    server.close()
+    try:
+        yield server.port
+    finally:
+        server.close()
     thread.join(10)
     assert not thread.is_alive()
 

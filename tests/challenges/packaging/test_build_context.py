@@ -59,6 +59,7 @@ def test_the_files(tmp_path: Path, package: Callable[..., Packaged]) -> None:
         "requirements.txt",
         "test/input/interf0/inputs.json",
     }
+    assert 'tag="segrap2023_gtv_out"' in (out / "do_build.sh").read_text()
     assert all((out / name).stat().st_mode & 0o111 for name in ("do_build.sh", "do_test_run.sh", "do_save.sh"))
     assert 'LABEL org.grand-challenge.api-method="invoke"' in (out / "Dockerfile").read_text()
     wheel = next(path.name for path in (out / "wheels").iterdir())
