@@ -102,11 +102,7 @@ def test_a_case_that_fails(root, capsys):
     [
         (
             ["-i", "x"],
-<<<<<<< ours
             "--dicom: expected without -i, --missing_channel, --stock, --save_probabilities, -prev_stage_predictions, ",
-=======
-            "--dicom: expected without -i, --stock, --save_probabilities, -prev_stage_predictions, --structures, found",
->>>>>>> theirs
         ),
         (["--stock"], "-prev_stage_predictions, --structures, found --stock. Leave out one."),
         (["--missing_channel", "0"], "-prev_stage_predictions, --structures, found --missing_channel. Leave out one."),
