@@ -24,6 +24,7 @@ from nnunet_ext.data.folds import folds_of, split_of
 from nnunet_ext.data.plans_file import check_plans_name
 from nnunet_ext.data.preprocessed.state import preprocessed_cases
 from nnunet_ext.errors import UserError
+from nnunet_ext.evaluation.mask_metrics import parse_metrics
 from nnunet_ext.files.json_file import read_object, write_json
 from nnunet_ext.stock import folders
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 FINAL = "checkpoint_final.pth"
 METRICS = "metrics"  # of a record: what was scored besides Dice and HD95
+OF_TRAINING = ("commands", "hardware", "versions")  # of a record: stay when a run is scored again
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,10 @@ class Run:
         Raises:
             UserError: A command fails, or a prediction does not fit its label.
         """
+        known = self.file.is_file() and (self._fold_folder / FINAL).is_file()  # trained, and scored by other metrics
+        earlier = read_record(self.file) if known else {}
+        metrics = {each.name: each for name in earlier.get(METRICS, ()) for each in parse_metrics(name)}
+        metrics |= {metric.name: metric for metric in self.setting.metrics}
         self._train(shell)
         if self.setting.scored.cases:
             shell.run(self._predict_words(self.setting.out))
@@ -122,8 +128,9 @@ class Run:
             "commands": self._commands(),
             "hardware": hardware(self.setting.device),
             "versions": versions(),
-            "cases": score(self._pairs(), self.setting.scored, self._plans, self.setting.metrics),
-            **({METRICS: self._metrics} if self._metrics else {}),
+            **{key: earlier[key] for key in OF_TRAINING if key in earlier},
+            "cases": score(self._pairs(), self.setting.scored, self._plans, [*metrics.values()]),
+            **({METRICS: [*metrics]} if metrics else {}),
         }
         self.file.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.file, record, indent=1)

@@ -135,6 +135,12 @@ def test_validation_cases_then_more_runs_then_other_settings(root, ran, mistake,
     assert found["metrics"] == ["nsd@2mm"]
     assert {*next(iter(found["cases"].values()))["wall"]} == {"dice", "hd95_mm", "nsd@2mm"}
     assert Path("out/cases.csv").read_text().splitlines()[0] == "name,fold,seed,case,class,dice,hd95_mm"
+    elsewhere = {"hardware": {"device": "cuda"}, "versions": {"torch": "1"}, "commands": ["trained"]}
+    Path("out/runs/plain-net_fold0_seed0.json").write_text(json.dumps(found | elsewhere))
+    assert compare(f"plain net={CONTROL}", "--metrics", "hd95_area") == 0
+    again = record("plain-net_fold0_seed0")
+    assert again["metrics"] == ["nsd@2mm", "hd95_area"], "numbers that are there stay"
+    assert {key: again[key] for key in elsewhere} == elsewhere, "of the training, not of the scoring"
     assert compare(f"plain net={CONTROL}", f"slow={CONTROL}:initial_lr=0.001", "--metrics", "nsd@2mm") == 0
     assert Path("out/cases.csv").read_text().splitlines()[0] == "name,fold,seed,case,class,dice,hd95_mm,nsd@2mm"
     assert len(ran) == 2, "nothing is trained again"
