@@ -46,11 +46,11 @@ class Rule:
             UserError: It is no rule for these structures.
         """
         found = content if isinstance(content, dict) else {}
-        structure, kind = found.get("structure"), found.get("kind")
+        structure, kind = str(found.get("structure")), found.get("kind")
         value = found.get(kind) if isinstance(kind, str) else None
         legal = {
             MINIMUM_VOLUME: isinstance(value, int | float) and not isinstance(value, bool) and value > 0,
-            TOUCHING: value in structures and value != structure,
+            TOUCHING: isinstance(value, str) and value in structures and value != structure,
             LARGEST: isinstance(value, int) and not isinstance(value, bool) and value > 0,
         }
         if structure not in structures or not legal.get(str(kind), False):
@@ -58,7 +58,7 @@ class Rule:
                 f"{where}: expected rules for {', '.join(structures)}, each with a minimum_volume, a structure that it "
                 f"is touching, or a number of largest components, found {content!r}. Learn the rules again."
             )
-        return cls(str(structure), cast(Kind, kind), cast("float | str", value))
+        return cls(structure, cast(Kind, kind), cast("float | str", value))
 
     def as_json(self) -> dict[str, Any]:
         """Return what :meth:`of` reads."""

@@ -36,6 +36,9 @@ def test_words_and_json(words: str) -> None:
         {"structure": "tumor", "kind": "touching", "touching": "tumor"},
         {"structure": "tumor", "kind": ["touching"], "touching": "kidney"},
         {"structure": "tumor", "kind": "smallest", "smallest": 1},
+        {"structure": "tumor", "kind": "touching", "touching": ["kidney"]},
+        {"structure": "tumor", "kind": "largest", "largest": [1]},
+        {"structure": ["tumor"], "kind": "largest", "largest": 1},
     ],
     ids=str,
 )
