@@ -16,7 +16,8 @@ POSTERS = "posters of several teams: crucial, as left and right are different or
 ORGANIZERS = "code of the organizers, neheller/kits21"
 README = "README of a re-implementation by others; not confirmed"
 BA_NET = "code of the authors, ShishuaiHu/BA-Net"
-EVERY = "nnunet_ext train ID 3d_fullres all -p NAME"
+TRAIN = "nnunet_ext train ID 3d_fullres {} -tr NNUNetBaselineTrainer -p NAME"  # stock trainers know no knobs
+EVERY = TRAIN.format("all")
 NONE = "no command does it"
 
 
@@ -120,7 +121,7 @@ _KITS = (
                 "small components",
                 "dropped below 20000 (kidney), 200 (tumor), 50 (cyst) voxels, and masses outside of the kidney",
                 README,
-                NONE,
+                "nnunet_ext postprocess learn, which finds volumes of its own and what has to touch; then apply",
             ),
         ),
     ),
@@ -143,7 +144,8 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
                     "ensemble",
                     "of trainings with 1500 and 2000 epochs",
                     UNISEG,
-                    "nnunet_ext variant -d ID -p NAME --as NAME2000 --set num_epochs=2000; nnUNetv2_ensemble",
+                    "nnunet_ext variant -d ID -p NAME --as NAME2000 --set num_epochs=2000, "
+                    "then nnunet_ext ensemble MODEL MODEL2000",
                 ),
                 Setting(
                     "initial weights",
@@ -189,7 +191,7 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
                 Setting("num_epochs", 1000, UNISEG),
                 Setting("patch_size", [64, 192, 192], UNISEG),
                 Setting("batch_size", 2, UNISEG),
-                Setting("folds", "5", UNISEG, "nnunet_ext train ID 3d_fullres FOLD -p NAME"),
+                Setting("folds", "5", UNISEG, TRAIN.format("FOLD")),
                 Setting("images", "blocks of 96 x 256 x 256, not resampled", UNISEG, NONE),
                 Setting(
                     "initial weights",
@@ -210,9 +212,15 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
                     "network",
                     "BA-Net on a residual encoder",
                     BA_NET,
-                    "plan_and_preprocess -d ID -pl nnUNetPlannerResEncM; train ID 3d_fullres FOLD -tr BANetTrainer",
+                    "nnunet_ext plan_and_preprocess -d ID -pl BANetResEncMPlanner, then "
+                    "nnunet_ext train ID 3d_fullres FOLD -tr BANetTrainer -p BANetResEncMPlans",
                 ),
-                Setting("folds", "4, two models averaged", BA_NET, "your own splits_final.json; nnUNetv2_ensemble"),
+                Setting(
+                    "folds",
+                    "4, two models averaged",
+                    BA_NET,
+                    "your own splits_final.json; nnunet_ext ensemble MODEL MODEL2",
+                ),
             ),
         ),
     ),

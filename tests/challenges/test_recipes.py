@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from nnunet_ext import sockets
 from nnunet_ext.base.knobs import resolve
 from nnunet_ext.challenges.recipes import OF_CONFIGURATION, RECIPES, Recipe, recipe
 from nnunet_ext.cli.main import COMMANDS
@@ -23,6 +24,14 @@ def test_knobs_are_legal_and_commands_exist(name: str, chosen: Recipe) -> None:
         words = setting.command.split()
         for command, following in pairwise(words):
             assert command != "nnunet_ext" or following.strip(";,") in COMMANDS, setting
+            assert following.strip(";,") != "train" or command == "nnunet_ext", setting
+            if command == "-pl":
+                assert f"-p {sockets.load('planners', following.strip(';,')).default_plans_name}" in setting.command, (
+                    setting
+                )
+            if command == "-p" and "nnunet_ext train" in setting.command:  # plans with knobs, or with our planner
+                trainer = words[words.index("-tr") + 1] if "-tr" in words else "nnUNetTrainer"
+                assert trainer in sockets.names("trainers"), setting
         assert setting.source
     names = [setting.name for setting in chosen.settings]
     assert len(set(names)) == len(names)

@@ -64,7 +64,8 @@ class ShowRecipe(Command):
         configurations = {CONFIGURATION: entries} if entries else {}
         file = write_variant(str(self.d), str(self.p), str(self.new_name), settings, configurations)
         print(f"{chosen.team}: {chosen.result}\n\n{_table(chosen)}\n")
-        print(f"{file} written. Train with -p {self.new_name}; what has a command is not in the plans")
+        train = f"-tr NNUNetBaselineTrainer -p {self.new_name}"  # stock trainers know no knobs
+        print(f"{file} written. Train with {train}; what has a command is not in the plans")
         return 0
 
 

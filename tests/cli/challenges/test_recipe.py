@@ -32,8 +32,9 @@ def test_all_teams_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert "uniseg" not in capsys.readouterr().out
 
 
-def test_written_plans(preprocessed_phantom: Path) -> None:
+def test_written_plans(preprocessed_phantom: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipe", "segrap2023_gtv", "--team", "uniseg", *WORDS]) == 0
+    assert "Train with -tr NNUNetBaselineTrainer -p Teams" in capsys.readouterr().out
     old, new = plans(preprocessed_phantom, "LitePlans"), plans(preprocessed_phantom, "Teams")
     assert new["nnunet_ext"] == old["nnunet_ext"] | {"num_epochs": 1000}
     changed = {"patch_size": [64, 192, 192], "batch_size": 2}
