@@ -57,7 +57,9 @@ class RulesFile:
         """
         found = read_object(file)
         keys = {"challenge", "structures", "rules", "file_ending", READER, "dataset_labels"}
-        if found.get("format") != FORMAT or not keys <= set(found) or not isinstance(found["rules"], list):
+        known, rules = found.get("structures"), found.get("rules")
+        labelled = isinstance(known, dict) and all(isinstance(labels, list) for labels in known.values())
+        if found.get("format") != FORMAT or not keys <= set(found) or not (labelled and isinstance(rules, list)):
             raise UserError(
                 f"{file}: expected rules of nnunet_ext postprocess learn, format {FORMAT}, found another file. Check "
                 f"the path, or learn them again."

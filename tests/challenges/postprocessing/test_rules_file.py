@@ -22,7 +22,11 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert rules.labels == (1, 2, 3)
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"rules": 3}, {"rules": [{"structure": "liver"}]}], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [{"format": 2}, {"rules": 3}, {"rules": [{"structure": "liver"}]}, {"structures": [1]}, {"structures": {"a": 1}}],
+    ids=str,
+)
 def test_other_files_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
     rules = RulesFile.of(kits21(), (), None).as_json()
     (tmp_path / "rules.json").write_text(json.dumps(rules | change))
