@@ -81,7 +81,8 @@ def write_structure_image(label_file: Path, file: Path, record: ChallengeRecord)
         record: Of the dataset.json that the label map was made with; its order is that of the image.
 
     Raises:
-        UserError: The label map is damaged or holds a label of no structure, or the image cannot be written.
+        UserError: The label map is damaged or holds a label of no structure, or the image cannot be written or is the
+            label map's file.
 
     Example:
         >>> from nnunet_ext.challenges.conversion.challenge_record import ChallengeRecord
@@ -90,6 +91,10 @@ def write_structure_image(label_file: Path, file: Path, record: ChallengeRecord)
     """
     if not file.name.endswith(IMAGE):
         raise UserError(f"{file}: expected a name that ends in {IMAGE}. Rename it.")
+    if file.exists() and file.samefile(label_file):
+        raise UserError(
+            f"{file}: expected another file than the label map, which would be lost. Choose another folder."
+        )
     labels = _labels(label_file)
     try:
         place = StoredVolume(label_file).header()

@@ -16,7 +16,7 @@ from nnunet_ext.fine_tuning.source.plain_json import plain_json
 
 NEEDED = ("channel_names", "modality", "labels", "regions_class_order", "numTraining", "file_ending")  # dataset.json
 READER = "overwrite_image_reader_writer"
-TEXTS = ("name", "description", "reference", "release", "licence", "license")  # of dataset.json
+TEXTS = ("name", "description", "reference", "release", "licence", "license", "challenge")  # kept without paths
 OF_FINGERPRINT = (
     "spacings",
     "shapes_after_crop",

@@ -15,6 +15,7 @@ from nnunet_ext.challenges.conversion.challenge_record import ChallengeRecord
 from nnunet_ext.challenges.structure_files import write_structure_image
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import whole_file
+from nnunet_ext.files.stored_volume import StoredVolume
 from nnunet_ext.files.system_files import files_in
 from nnunet_ext.stock.folders import check_writable
 
@@ -67,7 +68,10 @@ def write_output(labels: Path, image: Path, target: Path, output: OutputImage, r
     found.SetSpacing(header.GetSpacing())
     found.SetDirection(header.GetDirection())
     whole = labels.with_name(f"whole{output.ending}")
-    sitk.WriteImage(found, str(whole), useCompression=output.kind != STRUCTURES)
+    if StoredVolume(image).is_nifti and StoredVolume(whole).is_nifti:  # ITK rounds the directions that it writes
+        StoredVolume(image).write_labels(sitk.GetArrayFromImage(found), whole)
+    else:
+        sitk.WriteImage(found, str(whole), useCompression=output.kind != STRUCTURES)
     if output.kind == STRUCTURES and record is not None:  # nnunet_ext package refuses a model without a record
         label_map, whole = whole, labels.with_name(f"structures{output.ending}")
         write_structure_image(label_map, whole, record)

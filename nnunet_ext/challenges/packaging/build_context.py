@@ -186,6 +186,12 @@ def _check_model(model: TrainedModel, interface: Interface, record: ChallengeRec
     reason = reason_for_stock(model.plans_manager.plans, model.dataset_json, model.configuration_name)
     if reason is not None:
         raise UserError(f"{where}: expected a model that nnunet_ext predicts, but {reason}. Use another model.")
+    output = interface.output
+    if output.ending not in (MHA, NIFTI)[: 1 if output.kind == STRUCTURES else 2]:
+        raise UserError(
+            f"{output.slug}: expected output {MHA}, or of a label map {NIFTI}, got {output.ending}. Correct the "
+            f"interface."
+        )
     for image in interface.inputs:
         if image.ending not in (MHA, NIFTI):
             raise UserError(

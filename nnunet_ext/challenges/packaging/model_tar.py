@@ -15,7 +15,6 @@ from typing import IO
 import torch
 from tqdm import tqdm
 
-from nnunet_ext.challenges.conversion.challenge_record import KEY
 from nnunet_ext.data.plans_file import read_plans
 from nnunet_ext.errors import UserError
 from nnunet_ext.export.handed_over_model import DATASET, PLANS, HandedOverModel
@@ -50,7 +49,7 @@ def write_model_tar(
     """Write what prediction needs of a model: plans.json, dataset.json, the checkpoints' weights.
 
     As in a zip file by ``nnunet_ext export``, nothing names a path or a case, and what serves only to continue the
-    training is left out; here ``dataset.json`` keeps the key ``challenge``.
+    training is left out.
 
     Args:
         model: Folder ``TRAINER__PLANS__CONFIGURATION``.
@@ -63,8 +62,7 @@ def write_model_tar(
         UserError: The model is damaged or its trainer is not installed, or the file cannot be written.
     """
     made = HandedOverModel.read(model, folds, checkpoint, None, show_progress)
-    original = read_object(model / DATASET)
-    described = {**made.content.dataset_json(original), **{key: original[key] for key in (KEY,) if key in original}}
+    described = made.content.dataset_json(read_object(model / DATASET))
     contents = {PLANS: made.content.plans(read_plans(model / PLANS)), DATASET: described}
     with (
         whole_file(file) as partial,

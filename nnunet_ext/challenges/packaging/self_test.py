@@ -14,7 +14,7 @@ from nnunet_ext.challenges.container.entry_point import EXEC
 from nnunet_ext.challenges.packaging.model_tar import FILE
 from nnunet_ext.errors import UserError
 
-KEPT = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "OMP_NUM_THREADS", "SYSTEMROOT")
+KEPT = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "SYSTEMROOT")
 NO_NETWORK = ("unshare", "--net", "--map-root-user")
 
 

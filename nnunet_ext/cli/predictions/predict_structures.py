@@ -50,11 +50,13 @@ def write_predicted_structures(command: Predict, model: Path) -> None:
     """
     from nnunet_ext.challenges.structure_files import write_structures
     from nnunet_ext.data.raw_dataset import list_images
+    from nnunet_ext.prediction.missing_channels import missing_channels
 
     description, record = read_dataset_json(model / "dataset.json"), challenge_record(model)
     ending, channels = description["file_ending"], len(description["channel_names"])
     output = Path(str(command.o))
-    cases = list_images(Path(str(command.i)), ending, channels)[command.part_id :: command.num_parts]
+    missing = missing_channels(command.missing_channel, description)
+    cases = list_images(Path(str(command.i)), ending, channels, missing)[command.part_id :: command.num_parts]
     files = {case.name: output / f"{case.name}{ending}" for case in cases}
     written = write_structures(
         {case: file for case, file in files.items() if file.is_file()},

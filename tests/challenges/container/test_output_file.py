@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -50,6 +51,24 @@ def test_a_label_map(tmp_path: Path, image: Path, ending: str) -> None:
     write_output(write_labels(tmp_path / "work", labels), image, target, output, None)
     np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(target))), labels)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["input", target.name, "work"]
+
+
+def test_a_nifti_keeps_its_geometry(tmp_path: Path) -> None:
+    """That of an oblique image, which ITK would round, and its two maps to the world."""
+    turn = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0], [0.48, 0.64, 0.6]])
+    affine = np.vstack([np.c_[turn * [0.7, 0.7, 1.3], [-100.123, 50.777, 3.3]], [0, 0, 0, 1]])
+    image, target = tmp_path / "image.nii.gz", tmp_path / "out.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((7, 6, 5), np.int16), affine), image)
+    labels = np.arange(210, dtype=np.uint16).reshape(5, 6, 7) % 4
+    work = write_labels(tmp_path / "work", labels)
+    write_output(work, image, target, INTERFACES["kipa22"].output, SWAPPED)
+    written = sitk.ReadImage(str(target))
+    assert written.GetPixelID() == sitk.sitkUInt8
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(written), np.array([0, 7, 1, 7])[labels])
+    assert same_geometry(written, sitk.ReadImage(str(image)))
+    for name in ("get_sform", "get_qform"):
+        one, other = (getattr(nibabel.load(file).header, name)(coded=True) for file in (image, target))
+        assert str(one) == str(other)
 
 
 def test_structures(tmp_path: Path, image: Path) -> None:

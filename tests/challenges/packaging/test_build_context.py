@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,17 @@ def test_models_that_do_not_serve(
         package(challenge, model)
     assert expected in str(caught.value)
     assert not (tmp_path / "out" / "container.json").exists()
+
+
+@pytest.mark.parametrize(("kind", "ending"), [("structures", ".nii.gz"), ("label_map", ".tif")])
+def test_outputs_that_could_not_be_written(
+    tmp_path: Path, package: Callable[..., Packaged], kind: str, ending: str
+) -> None:
+    """They would fail after each prediction, or lose the geometry."""
+    model = write_challenge_model(tmp_path / "results", TUMORS)
+    interface = replace(INTERFACES["segrap2023_gtv"], output=OutputImage("tumor", "images/tumor", kind, ending))
+    with pytest.raises(UserError, match=rf"tumor: expected output \.mha, or of a label map \.nii\.gz, got {ending}\."):
+        package(interface, model)
 
 
 def test_a_model_without_a_record(tmp_path: Path, package: Callable[..., Packaged]) -> None:

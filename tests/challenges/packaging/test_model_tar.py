@@ -48,6 +48,7 @@ def test_a_folder_or_a_zip_file(tmp_path: Path) -> None:
     with model_folder_of(tmp_path / "model.zip", CHECKPOINT) as folder:
         assert folder.name == model.name
         assert (folder / "fold_0" / CHECKPOINT).is_file()
+        assert json.loads((folder / "dataset.json").read_text())["challenge"] == KITS
     assert not folder.exists()
     with (
         pytest.raises(UserError, match="expected that of a trained model, found no file"),

@@ -24,9 +24,11 @@ def test_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(module.subprocess, "run", run)
     monkeypatch.setenv("nnUNet_results", "/elsewhere")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     with pytest.raises(UserError, match=r"got 1 and 0: image: damaged\. Correct what it names"):
         module.self_test(tmp_path)
     words, variables = seen[-1]["words"], seen[-1]["env"]
     assert words[:3] == ["unshare", "--net", "--map-root-user"] or "unshare" not in words
     assert "nnUNet_results" not in variables
+    assert variables["CUDA_VISIBLE_DEVICES"] == "1"
     assert Path(variables["HOME"]).name == "home"

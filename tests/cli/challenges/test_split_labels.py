@@ -45,6 +45,15 @@ def test_an_image_elsewhere(predictions, tmp_path, capsys):
     assert main(["split_labels", str(predictions), "-djfile", str(tmp_path / "other.json")]) == 0
 
 
+def test_label_maps_are_not_overwritten(tmp_path, mistake):
+    write_map(tmp_path / "a.mha", LABELS)
+    description = DESCRIPTION | {KEY: RECORD.as_json(), "file_ending": ".mha"}
+    (tmp_path / "dataset.json").write_text(json.dumps(description))
+    told = mistake(f"split_labels {tmp_path} -o {tmp_path} --structures image --no_pbar")
+    assert told.startswith(f"{tmp_path / 'a.mha'}: expected another file than the label map, which would be lost.")
+    assert SimpleITK.ReadImage(str(tmp_path / "a.mha")).GetDimension() == 3
+
+
 def test_mistakes(predictions, tmp_path, mistake):
     words = f"split_labels {predictions} --no_pbar"
     (predictions / "b.nii.gz").write_bytes(b"no image")

@@ -15,6 +15,7 @@ from nnunetv2.inference.predict_from_raw_data import predict_entry_point
 from small_model import phantom, write_image, write_small_model
 
 from nnunet_ext import sockets
+from nnunet_ext.challenges.conversion.challenge_record import KEY, ChallengeRecord
 from nnunet_ext.cli.main import main
 from nnunet_ext.cli.predictions.predict import Predict
 from nnunet_ext.collection.task_table import Task, TaskTable
@@ -246,6 +247,10 @@ def test_a_missing_channel(small, mistake, caplog):
     plans = small / "results/Dataset901_Phantom/nnUNetTrainer__nnUNetPlans__3d_fullres/plans.json"
     plans.write_text(plans.read_text().replace("[false]", "[false, false]"))
     assert "expected 2 channels of case 'a'" in mistake(small_words(small))
+    description = json.loads((plans.parent / "dataset.json").read_text())
+    structures = {name: [label] for name, label in description["labels"].items() if label}
+    record = ChallengeRecord("mine", structures, {}, ("CT", "MR 1"))
+    (plans.parent / "dataset.json").write_text(json.dumps(description | {KEY: record.as_json()}))
     assert main(small_words(small, "--missing_channel", "MR 1")) == 0
     assert "the model was trained without the knob channel_dropout" in caplog.text
     assert sorted(label_maps(small / "out")) == ["a.nii.gz", "b.nii.gz"]
@@ -259,6 +264,10 @@ def test_a_missing_channel(small, mistake, caplog):
         (["0", "1", "--no_check"], "missing channels: expected one that is there, of 0 (CT), 1 (MR 1), found none"),
     ):
         assert mistake(small_words(small, "--missing_channel", *more)).startswith(text)
+    for image in list((small / "images").glob("*_0000.nii.gz")):
+        image.rename(str(image).replace("_0000", "_0001"))
+    assert main(small_words(small, "--missing_channel", "0", "--structures", "image")) == 0
+    assert sorted(path.name for path in (small / "out" / "structures").iterdir()) == ["a.mha", "b.mha"]
 
 
 def test_fast(small, capsys):
