@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from nnunet_ext.challenges.official import NAMES, official
-from nnunet_ext.cli.challenges import evaluate, rank
+from nnunet_ext.cli.challenges import chosen_challenge, rank
 
 pytestmark = pytest.mark.smoke
 
 
 def test_every_name_is_a_challenge() -> None:
     assert [official(name).name for name in NAMES] == list(NAMES)
-    assert (*NAMES, evaluate.CUSTOM) == evaluate.CHALLENGES
+    assert (*NAMES, chosen_challenge.CUSTOM) == chosen_challenge.CHALLENGES
     assert set(rank.CHALLENGES) < set(NAMES)
 
 

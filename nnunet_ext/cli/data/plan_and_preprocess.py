@@ -141,8 +141,6 @@ class PlanAndPreprocess(Command):
         for number, place, manifest in zip(self.d, raw, collections, strict=True):
             members = [preprocessed / task.dataset for task in manifest.tasks] if manifest else []
             plans_name = self._plan(number, planner, preprocessed / place.name, block, members)
-            if manifest is None:
-                _tell_of_sides(RawDataset.read(place), folders.plans(number, plans_name))
             if not self.no_pp:
                 self._preprocess(number, plans_name)
 
@@ -278,6 +276,8 @@ class PlanAndPreprocess(Command):
             knobs.carry_over(plans, theirs)
             write_json(written, theirs)
         write_json(file, plans)
+        if not members:
+            _tell_of_sides(place.name, plans)
         return plans_name
 
 
@@ -285,14 +285,15 @@ def _fingerprint(place: Path) -> Path:
     return folders.folder("nnUNet_preprocessed") / place.name / "dataset_fingerprint.json"
 
 
-def _tell_of_sides(dataset: RawDataset, plans: dict[str, Any]) -> None:
+def _tell_of_sides(dataset: str, plans: dict[str, Any]) -> None:
     """Say that classes come in a left and a right, unless the plans say along which axes to mirror."""
     from nnunet_ext.base.knobs import is_set
 
-    pairs = sides(foreground_classes(dataset.description))
+    raw = folders.folder("nnUNet_raw") / dataset
+    pairs = sides(foreground_classes(RawDataset.read(raw).description))
     if pairs and not any(is_set(plans, name, KNOB) for name in plans["configurations"]):
         left, right = pairs[0]
         print(
-            f"{dataset.folder.name}: {left} and {right}{more(len(pairs) - 1, 'pair')} are different classes, and "
+            f"{dataset}: {left} and {right}{more(len(pairs) - 1, 'pair')} are different classes, and "
             f"mirroring turns one into the other. To train without: --set {KNOB}=[]"
         )
