@@ -100,7 +100,7 @@ class Package(Command):
         interface = self._interface()
         from nnunet_ext.challenges.packaging.build_context import PackageOptions, write_package
         from nnunet_ext.challenges.packaging.estimate import Limits
-        from nnunet_ext.challenges.packaging.self_test import self_test
+        from nnunet_ext.challenges.packaging.trial_run import trial_run
 
         limits = Limits(self.time_limit, self.gpu_memory * GIB, self.ram * GIB, self.tflops * 1e12)
         how = PackageOptions(
@@ -118,7 +118,7 @@ class Package(Command):
         if made.record is None:
             print("Note: dataset.json has no key 'challenge': the model's labels are written as they are.")
         if self.self_test:
-            print(f"Self-test passed, without docker: {self_test(self.out)}")
+            print(f"Self-test passed, without docker: {trial_run(self.out)}")
         print(f"Next, where docker runs: {self.out}/do_test_run.sh, then {self.out}/do_save.sh")
         return 0
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nnunet_ext.challenges.packaging import self_test as module
+from nnunet_ext.challenges.packaging import trial_run as module
 from nnunet_ext.errors import UserError
 
 
@@ -26,7 +26,7 @@ def test_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("nnUNet_results", "/elsewhere")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     with pytest.raises(UserError, match=r"got 1 and 0: image: damaged\. Correct what it names"):
-        module.self_test(tmp_path)
+        module.trial_run(tmp_path)
     words, variables = seen[-1]["words"], seen[-1]["env"]
     assert words[:3] == ["unshare", "--net", "--map-root-user"] or "unshare" not in words
     assert "nnUNet_results" not in variables

@@ -18,7 +18,7 @@ KEPT = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "CUDA_VISIBLE_DEVICES", "OMP_NU
 NO_NETWORK = ("unshare", "--net", "--map-root-user")
 
 
-def self_test(package: Path) -> Path:
+def trial_run(package: Path) -> Path:
     """Predict the test input of a package with its model, in a process with empty home and, if it can be, no network.
 
     Args:
@@ -30,7 +30,7 @@ def self_test(package: Path) -> Path:
     Raises:
         UserError: The process failed, or wrote other than one file.
     """
-    with TemporaryDirectory(prefix="nnunet_ext_self_test_") as place:
+    with TemporaryDirectory(prefix="nnunet_ext_trial_") as place:
         root = Path(place)
         folders = {name: root / name for name in ("home", "tmp", "model", "output")}
         for folder in folders.values():
