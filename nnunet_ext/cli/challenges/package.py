@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from nnunet_ext.cli.challenges.chosen_challenge import CHALLENGES, CUSTOM
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.common.output import shown_logs
@@ -16,8 +17,6 @@ from nnunet_ext.errors import UserError
 if TYPE_CHECKING:
     from nnunet_ext.challenges.container.interface import Interface
 
-CUSTOM = "custom"
-CHALLENGES = ("kits21", "segrap2023_oar", "segrap2023_gtv", "kipa22", CUSTOM)
 METHODS = ("exec", "invoke")
 UNITS = {"s": 1, "min": 60, "h": 3600}
 GIB = 2**30
