@@ -79,9 +79,9 @@ if TYPE_CHECKING:
     from nnunet_ext.methods.mc_net_plus.loss import MCNetPlusLoss as MCNetPlusLoss
     from nnunet_ext.methods.mean_teacher.loss import MeanTeacherLoss as MeanTeacherLoss
     from nnunet_ext.methods.multi_head.architecture import MultiHead as MultiHead
-    from nnunet_ext.methods.pseudo_label.loss import PseudoLabelLoss as PseudoLabelLoss
     from nnunet_ext.methods.transdodnet.architecture import TransDoDNet as TransDoDNet
     from nnunet_ext.methods.uniseg.architecture import UniSeg as UniSeg
     from nnunet_ext.phantoms.collection import write_phantom_collection as write_phantom_collection
     from nnunet_ext.phantoms.dataset import write_phantom_dataset as write_phantom_dataset
+    from nnunet_ext.semi_supervised.pseudo_labelled.loss import PseudoLabelLoss as PseudoLabelLoss
     from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer as SemiSupervisedTrainer

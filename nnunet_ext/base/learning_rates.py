@@ -49,6 +49,11 @@ class WarmUp:
         self.step(0)
 
     @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer whose learning rate it sets."""
+        return self.schedule.optimizer
+
+    @property
     def max_steps(self) -> int:
         """Epochs of the schedule, warm-up included."""
         return self.schedule.max_steps

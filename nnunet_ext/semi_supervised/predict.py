@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from nnunet_ext.semi_supervised.pseudo_labels import PseudoLabelFolder
 TOGETHER = 20  # cases of a rank between two meetings, as in nnU-Net's validation
 
 
-def predict_unlabelled(trainer: ExtTrainer, into: PseudoLabelFolder) -> str:
+def predict_unlabelled(trainer: ExtTrainer, into: PseudoLabelFolder, *, mirroring: bool = True) -> str:
     """Predict as nnU-Net does in its validation: sliding window, mirroring, on the preprocessed images.
 
     Deep supervision is off afterwards. With several ranks, each predicts its share; they wait for each other now and
@@ -31,13 +32,15 @@ def predict_unlabelled(trainer: ExtTrainer, into: PseudoLabelFolder) -> str:
     Args:
         trainer: Whose network predicts.
         into: Where the label maps go; those of other networks are removed.
+        mirroring: Average over mirrored images, as far as the network was trained with them.
 
     Returns:
-        What distinguishes these predictions from those of other weights or images: the digest of the folder's marker.
+        What distinguishes these predictions from those of other weights, images or settings: the digest of the folder's
+        marker.
     """
     data = (Path(trainer.preprocessed_dataset_folder_base), trainer.plans_manager.plans, trainer.configuration_name)
     cases, folder = check_unlabelled(*data), unlabelled_folder(*data)
-    digest = _digest(trainer, folder)
+    digest = _digest(trainer, folder, {} if mirroring else {"mirroring": False})
     if into.marker.problem(digest) is None:
         return digest
     _on_first_rank(into.begin, digest)
@@ -45,7 +48,7 @@ def predict_unlabelled(trainer: ExtTrainer, into: PseudoLabelFolder) -> str:
     Ranks.now().wait()
     trainer.print_to_log_file(f"Predicting {len(missing)} of {len(cases)} unlabelled cases: {into.place}")
     trainer.set_deep_supervision_enabled(False)
-    dataset, predictor = nnUNetDatasetBlosc2(str(folder), cases), _predictor(trainer)
+    dataset, predictor = nnUNetDatasetBlosc2(str(folder), cases), _predictor(trainer, mirroring)
     ranks = Ranks.now()
     own = tqdm(ranks.share(missing), "predicting unlabelled images", disable=not ranks.is_first)
     for number, case in enumerate(own, start=1):
@@ -56,17 +59,19 @@ def predict_unlabelled(trainer: ExtTrainer, into: PseudoLabelFolder) -> str:
     return digest
 
 
-def _digest(trainer: ExtTrainer, folder: Path) -> str:
-    """Return a digest of the network and the images."""
+def _digest(trainer: ExtTrainer, folder: Path, settings: dict[str, Any]) -> str:
+    """Return a digest of the network, the images and settings other than the defaults."""
     digest = hashlib.sha256(DataMarker(folder).file.read_bytes())
     for name, tensor in trainer.bare_network.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    if settings:
+        digest.update(repr(settings).encode())
     return digest.hexdigest()
 
 
-def _predictor(trainer: ExtTrainer) -> nnUNetPredictor:
-    predictor = nnUNetPredictor(device=trainer.device, allow_tqdm=False)
+def _predictor(trainer: ExtTrainer, mirroring: bool = True) -> nnUNetPredictor:
+    predictor = nnUNetPredictor(use_mirroring=mirroring, device=trainer.device, allow_tqdm=False)
     predictor.manual_initialization(
         trainer.bare_network,
         trainer.plans_manager,

@@ -101,3 +101,7 @@ class PseudoLabelled:
         """Return image (C, D, H, W), pseudo-labels (1, D, H, W), nothing of an earlier stage, and properties."""
         image, _, labels, properties = self._images.load_case(identifier)
         return image, labels, None, properties | {"class_locations": self._labels.class_locations(identifier)}
+
+    def labels(self, identifier: str) -> np.ndarray:
+        """Return the pseudo-labels of a case, (1, D, H, W)."""
+        return self.load_case(identifier)[1][:]

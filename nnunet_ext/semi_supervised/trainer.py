@@ -9,6 +9,7 @@ from pathlib import Path
 from time import time
 from typing import Any
 
+import numpy as np
 import torch
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
@@ -213,6 +214,11 @@ class SemiSupervisedTrainer(TwoPartTrainer):
             batch: What else the step was given.
         """
         return images
+
+    def box_generator(self, step: int) -> np.random.Generator:
+        """Return what draws the boxes that a step pastes; with a seed they depend on seed, rank and step alone."""
+        seeds = self.batch_seeds(Purpose.BOXES, self.num_iterations_per_epoch)
+        return np.random.default_rng(None if seeds is None else seeds.at(step))
 
     def ramped(self, step: int) -> float:
         """Return what the weight of unlabelled samples is multiplied by in a step of the training."""

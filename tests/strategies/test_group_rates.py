@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nnunet_ext.base.optimizers import make_schedule
-from nnunet_ext.methods.pseudo_label.restarted_lr import RestartedLR
+from nnunet_ext.semi_supervised.pseudo_labelled.restarted_lr import RestartedLR
 from nnunet_ext.strategies.group_rates import GroupRates
 
 KNOBS = {"lr_schedule": "poly", "warm_up": 0}

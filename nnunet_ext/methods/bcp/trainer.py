@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, distributed
 
 from nnunet_ext.errors import UserError
 from nnunet_ext.methods.bcp.loss import BCPLoss, BCPStep
 from nnunet_ext.methods.bcp.pseudo_labels import pseudo_labels
-from nnunet_ext.methods.bcp.random_box import random_box
-from nnunet_ext.seeding.seeds import Purpose
 from nnunet_ext.semi_supervised.losses import target_at
+from nnunet_ext.semi_supervised.random_box import random_box
 from nnunet_ext.semi_supervised.teacher import TeacherTrainer
 
 
@@ -92,7 +90,7 @@ class BCPTrainer(TeacherTrainer):
         scales = batch["target"]
         images = batch["data"].to(self.device, non_blocking=True)
         target = (scales[0] if isinstance(scales, list) else scales).to(self.device, non_blocking=True)
-        generator = self._generator(batch["step"])
+        generator = self.box_generator(batch["step"])
         half = len(images) // 2
         order = torch.from_numpy(generator.permutation(len(images))[: 2 * half]).to(self.device)
         box = random_box(images.shape[2:], self.knobs["bcp"]["box"], generator).to(self.device)
@@ -116,11 +114,6 @@ class BCPTrainer(TeacherTrainer):
     def training_step(self, batch: dict) -> BCPStep:
         """Return labels and pseudo-labels pasted alike, and where."""
         return BCPStep(batch["target"], batch["box"])
-
-    def _generator(self, step: int) -> np.random.Generator:
-        """With a seed, what a step draws depends on nothing but seed, rank and step."""
-        seeds = self.batch_seeds(Purpose.BOXES, self.num_iterations_per_epoch)
-        return np.random.default_rng(None if seeds is None else seeds.at(step))
 
     def _warms_up(self, step: int) -> bool:
         return step < self.knobs["bcp"]["warm_up"] * self.num_epochs * self.num_iterations_per_epoch

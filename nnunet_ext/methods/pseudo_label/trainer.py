@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar, cast
 
-import numpy as np
 import torch
-from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
-from nnunet_ext.errors import UserError
-from nnunet_ext.methods.pseudo_label.loss import PseudoLabelLoss, PseudoLabelStep
-from nnunet_ext.methods.pseudo_label.restarted_lr import RestartedLR
-from nnunet_ext.processes.ranks import Ranks
-from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
-from nnunet_ext.semi_supervised.two_streams import TwoStreams
+from nnunet_ext.semi_supervised.pseudo_labelled.trainer import PseudoLabelledTrainer
 
 
-class PseudoLabelTrainer(SemiSupervisedTrainer):
+class PseudoLabelTrainer(PseudoLabelledTrainer):
     """The practical baseline of semi-supervised training, in one run, on any nnU-Net plans.
 
     1. The first epochs (knob ``supervised_share``) are stock nnU-Net on the labelled cases.
@@ -44,7 +35,6 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
     """
 
     method: ClassVar = "pseudo_label"
-    unlabelled_entries = (("unlabelled", "data"), ("pseudo_target", "target"))
     _first_weights: dict[str, torch.Tensor] | None = None
 
     @property
@@ -53,49 +43,16 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
         share = self.knobs["pseudo_label"]["supervised_share"]
         return max(1, min(round(share * self.num_epochs), self.num_epochs - 1))
 
-    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, RestartedLR]:
-        """Stock optimizer; its learning rate decays in each part."""
-        optimizer, decay = super().configure_optimizers()
-        lengths = (self.supervised_epochs, self.num_epochs - self.supervised_epochs)
-        return optimizer, RestartedLR(decay, lengths)
-
-    def _build_loss(self) -> PseudoLabelLoss:
-        return PseudoLabelLoss(super()._build_loss(), self.knobs["pseudo_label"]["pseudo_label_weight"])
-
-    def _check_batch(self) -> None:
-        super()._check_batch()
-        ranks, samples = Ranks.now().world_size, self._joint_unlabelled_batch_size()
-        if self.configuration_manager.batch_dice and samples % ranks:
-            batch = self.configuration_manager.batch_size
-            raise UserError(
-                f"-num_gpus {ranks}: expected a multiple of {ranks} pseudo-labelled samples in a batch, got {samples}; "
-                f"stock batch Dice aborts on uneven batches. Set the knob unlabelled.batch_size to {batch}, or to "
-                f"another multiple of {ranks}."
-            )
-
-    # loading
+    @property
+    def part_lengths(self) -> tuple[int, ...]:
+        """Epochs before the prediction and after it; a training of one epoch has one part."""
+        rest = self.num_epochs - self.supervised_epochs
+        return (self.supervised_epochs, rest) if rest else (self.supervised_epochs,)
 
     @property
-    def _needs_pseudo_labels(self) -> bool:
-        return self._predicted_by is not None and self.current_epoch < self.num_epochs
-
-    def _unlabelled_loader(self, folder: Path, cases: list[str]) -> nnUNetDataLoader:
-        problem = self._pseudo_label_problem(cases)
-        if self._needs_pseudo_labels and problem is not None:
-            raise UserError(
-                f"{self.pseudo_labels.place}: expected the pseudo-labels that this training began with, {problem}. "
-                f"Restore them, or train from scratch, without --c."
-            )
-        return super()._unlabelled_loader(folder, cases)
-
-    def _streams(self, labelled: nnUNetDataLoader, unlabelled: nnUNetDataLoader | None) -> Callable[..., TwoStreams]:
-        if not self._needs_pseudo_labels:
-            unlabelled = None
-        if unlabelled is not None:
-            unlabelled.transforms = labelled.transforms  # one for images and labels
-        return super()._streams(labelled, unlabelled)
-
-    # training
+    def pseudo_label_weight(self) -> float:
+        """The knob's value."""
+        return self.knobs["pseudo_label"]["pseudo_label_weight"]
 
     def on_train_start(self) -> None:
         """Prepare as stock does; a new training keeps its initial weights if it will restart from them."""
@@ -107,38 +64,12 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
         if self.num_epochs == 1:
             self.print_to_log_file("WARNING: one epoch trains on labelled images only, set the knob num_epochs higher")
 
-    def _predicts_before(self, epoch: int) -> bool:
-        return epoch == self.supervised_epochs
-
     def _renew_pseudo_labels(self) -> None:
         super()._renew_pseudo_labels()
         if self.knobs["pseudo_label"]["anew"]:
             self.bare_network.load_state_dict(cast(dict[str, torch.Tensor], self._first_weights))
         self._first_weights = None
-        self.optimizer, self.lr_scheduler = self.configure_optimizers()
-        self._best_ema = None
-
-    def train_step(self, batch: dict) -> dict:
-        """Stock step on the labelled samples, and on the pseudo-labelled ones if there are any."""
-        return super().train_step({"unlabelled": batch["data"][:0]} | batch)
-
-    def training_step(self, batch: dict) -> PseudoLabelStep:
-        """Return labels and pseudo-labels."""
-        return PseudoLabelStep(batch["target"], batch.get("pseudo_target"))
-
-    def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
-        """Log as stock does; the moving average that chooses the best checkpoint also restarts."""
-        super().on_validation_epoch_end(val_outputs)
-        if self.current_epoch == self.supervised_epochs:
-            self.logger.get_value("ema_fg_dice", None)[-1] = np.nan_to_num(self.logger.get_value("mean_fg_dice", -1))
-
-    def on_epoch_end(self) -> None:
-        """End the epoch as stock does; the first part's last one writes a checkpoint, for a kill while predicting."""
-        save_every = self.save_every
-        if self.current_epoch + 1 == self.supervised_epochs:
-            self.save_every = 1
-        super().on_epoch_end()
-        self.save_every = save_every
+        self._restart_optimizer()
 
     # checkpoints
 

@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 
 
-def random_box(shape: Sequence[int], share: float, generator: np.random.Generator) -> Tensor:
+def random_box(shape: Sequence[int], share: float | Sequence[float], generator: np.random.Generator) -> Tensor:
     """Return a mask (1, 1, D, H, W), or (1, 1, H, W), that is true in a box at a random place.
 
     Args:
         shape: Of the patch.
-        share: Of each axis; rounded down, at least one voxel.
+        share: Of each axis, one for all or one each; rounded down, at least one voxel.
         generator: Draws the place, the last possible one included.
     """
     inside = torch.zeros(1, 1, *shape, dtype=torch.bool)
-    sides = [max(1, int(share * size + 1e-9)) for size in shape]
+    shares = share if isinstance(share, Sequence) else [share] * len(shape)
+    sides = [max(1, int(each * size + 1e-9)) for each, size in zip(shares, shape, strict=True)]
     starts = [int(generator.integers(size - side + 1)) for size, side in zip(shape, sides, strict=True)]
     place = [slice(start, start + side) for start, side in zip(starts, sides, strict=True)]
     inside[0, 0][tuple(place)] = True

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nnunet_ext.methods.pseudo_label.loss import PseudoLabelLoss, PseudoLabelStep
+from nnunet_ext.semi_supervised.pseudo_labelled.loss import PseudoLabelLoss, PseudoLabelStep
 
 
 class MeanDistance(nn.Module):

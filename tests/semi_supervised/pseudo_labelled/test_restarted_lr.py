@@ -7,7 +7,7 @@ import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
 from nnunet_ext.base.learning_rates import SteppedLR
-from nnunet_ext.methods.pseudo_label.restarted_lr import RestartedLR
+from nnunet_ext.semi_supervised.pseudo_labelled.restarted_lr import RestartedLR
 
 
 @pytest.mark.parametrize("order", [range(5), (4, 0, 3)])

@@ -43,7 +43,7 @@ class PseudoLabelLoss(MethodLoss):
     Example:
         >>> import torch
         >>> from torch import nn
-        >>> from nnunet_ext.methods.pseudo_label.loss import PseudoLabelLoss, PseudoLabelStep
+        >>> from nnunet_ext.semi_supervised.pseudo_labelled.loss import PseudoLabelLoss, PseudoLabelStep
         >>> loss, logits = PseudoLabelLoss(nn.L1Loss(), weight=0.5), torch.zeros(3, 1, 4, 4)  # 2 labelled, 1 unlabelled
         >>> step = PseudoLabelStep(torch.ones(2, 1, 4, 4), pseudo_target=torch.full((1, 1, 4, 4), 3.0))
         >>> loss(logits, step)  # (2 x 1 + 0.5 x 3) / 2.5

@@ -1,0 +1,1 @@
+"""Trainings in parts: on labelled images, then on pseudo-labels too."""

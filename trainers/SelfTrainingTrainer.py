@@ -1,0 +1,1 @@
+from nnunet_ext.methods.self_training.trainer import SelfTrainingTrainer as SelfTrainingTrainer
