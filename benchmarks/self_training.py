@@ -42,6 +42,7 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "rounds": (SELF, {OWN: {"selection": [], "mixing_share": 0}}),
     "rounds, selection": (SELF, {OWN: {"mixing_share": 0}}),
     "rounds, mixing": (SELF, {OWN: {"selection": []}}),
+    "rounds, mixing, no mirroring": (SELF, {OWN: {"selection": [], "mirroring": False}}),
     "rounds, mixing, selection": (SELF, {OWN: {}}),
     "rounds, mixing, selection, fine-tuning": (SELF, {OWN: {"fine_tune_share": 0.1}}),
 }
@@ -134,9 +135,12 @@ def time_steps(work: Path, number: str, pairs: int = 15) -> dict[str, float]:
         trainers[arm].network.train()
     last = trainers["rounds, mixing"]
     last.current_epoch = last.part_starts[0]
-    start = time.process_time()
-    last._renew_pseudo_labels()
-    seconds: dict[str, float] = {"prediction": time.process_time() - start}
+    seconds: dict[str, float] = {}
+    for name, mirroring in (("without mirroring", False), ("prediction", True)):
+        last.knobs[OWN]["mirroring"] = mirroring
+        start = time.process_time()
+        last._renew_pseudo_labels()
+        seconds[name] = time.process_time() - start
     late = 10**6  # after the warm-up
     kinds = {"nnU-Net": ("nnU-Net", 0), "warm-up": ("BCP", 0), "BCP": ("BCP", late), "both": ("rounds, mixing", late)}
     measured: dict[str, list[float]] = {kind: [] for kind in kinds}
@@ -169,8 +173,12 @@ def steps_of(arm: str, seconds: dict[str, float], total: float) -> int:
     own = {knob.name: knob.default for knob in methods()[OWN].knobs} | knobs[OWN]
     lengths = part_lengths(EPOCHS, own["supervised_share"], own["rounds"], own["fine_tune_share"])
     both = sum(lengths[1 : 1 + own["rounds"]])
-    total -= (own["rounds"] + bool(own["selection"])) * seconds["prediction"]
-    return round(total / ((EPOCHS - both) * seconds["nnU-Net"] + both * seconds["both"]))
+    predictions = own["rounds"] + bool(own["selection"])
+    total -= predictions * seconds["prediction" if own["mirroring"] else "without mirroring"]
+    steps = round(total / ((EPOCHS - both) * seconds["nnU-Net"] + both * seconds["both"]))
+    if steps < 1:
+        raise SystemExit(f"{arm}: predicting takes longer than --minutes. Raise it.")
+    return steps
 
 
 def plans_of(arm: str, seed: int, length: str) -> str:
