@@ -29,7 +29,7 @@ _PUBLIC = {
     "MethodLoss": "base.method_loss",
     "MultiHead": "methods.multi_head.architecture",
     "MultiTaskTrainer": "collection.training.trainer",
-    "PseudoLabelLoss": "methods.pseudo_label.loss",
+    "PseudoLabelLoss": "semi_supervised.pseudo_labelled.loss",
     "SemiSupervisedTrainer": "semi_supervised.trainer",
     "TaskNetwork": "collection.network.task_network",
     "TrainingStep": "base.method_loss",

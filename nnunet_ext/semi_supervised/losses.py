@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -96,3 +97,23 @@ class AnnotatedOnly(nn.Module):
         if not annotated.any():
             return logits[:0].float().sum()
         return self.loss(logits[annotated], target[annotated])
+
+
+def let_ignore(loss: nn.Module, label: int) -> None:
+    """Let nnU-Net's loss ignore a label, or for regions what the target's last channel marks, if it does not yet.
+
+    Args:
+        loss: Of one scale; any other module stays as it is.
+        label: The label.
+    """
+    if isinstance(loss, DC_and_CE_loss) and loss.ignore_label is None:
+        loss.ignore_label = loss.ce.ignore_index = label
+    elif isinstance(loss, DC_and_BCE_loss) and not loss.use_ignore_label:
+        loss.use_ignore_label, loss.ce = True, _MeanOfChannels()
+
+
+class _MeanOfChannels(nn.Module):
+    """Cross-entropy of each voxel (B, 1, D, H, W); with an ignore label, nnU-Net's own is the sum over regions."""
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1, keepdim=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,35 @@ from tqdm import tqdm
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.data.preprocessed.marker import DataMarker
 from nnunet_ext.processes.ranks import Ranks
+from nnunet_ext.semi_supervised.losses import probabilities
 from nnunet_ext.semi_supervised.preprocessing import check_unlabelled, unlabelled_folder
 from nnunet_ext.semi_supervised.pseudo_labels import PseudoLabelFolder
 
 TOGETHER = 20  # cases of a rank between two meetings, as in nnU-Net's validation
 
 
-def predict_unlabelled(trainer: ExtTrainer, into: PseudoLabelFolder, *, mirroring: bool = True) -> str:
+@dataclass(frozen=True)
+class Unsure:
+    """Voxels that a network is unsure of.
+
+    Args:
+        below: Probability; of regions, that of the least certain one, present or not.
+        label: What such voxels are labelled.
+    """
+
+    below: float
+    label: int
+
+    def voxels(self, logits: torch.Tensor, *, regions: bool) -> np.ndarray:
+        """Return where they are, (D, H, W), from logits (K, D, H, W)."""
+        found = probabilities(logits[None], regions=regions)[0]
+        certain = torch.maximum(found, 1 - found).amin(0) if regions else found.amax(0)
+        return (certain < self.below).numpy()
+
+
+def predict_unlabelled(
+    trainer: ExtTrainer, into: PseudoLabelFolder, *, mirroring: bool = True, unsure: Unsure | None = None
+) -> str:
     """Predict as nnU-Net does in its validation: sliding window, mirroring, on the preprocessed images.
 
     Deep supervision is off afterwards. With several ranks, each predicts its share; they wait for each other now and
@@ -33,6 +56,7 @@ def predict_unlabelled(trainer: ExtTrainer, into: PseudoLabelFolder, *, mirrorin
         trainer: Whose network predicts.
         into: Where the label maps go; those of other networks are removed.
         mirroring: Average over mirrored images, as far as the network was trained with them.
+        unsure: What is labelled otherwise.
 
     Returns:
         What distinguishes these predictions from those of other weights, images or settings: the digest of the folder's
@@ -40,7 +64,7 @@ def predict_unlabelled(trainer: ExtTrainer, into: PseudoLabelFolder, *, mirrorin
     """
     data = (Path(trainer.preprocessed_dataset_folder_base), trainer.plans_manager.plans, trainer.configuration_name)
     cases, folder = check_unlabelled(*data), unlabelled_folder(*data)
-    digest = _digest(trainer, folder, {} if mirroring else {"mirroring": False})
+    digest = _digest(trainer, folder, [each for each in (mirroring, unsure) if each not in (True, None)])
     if into.marker.problem(digest) is None:
         return digest
     _on_first_rank(into.begin, digest)
@@ -52,14 +76,14 @@ def predict_unlabelled(trainer: ExtTrainer, into: PseudoLabelFolder, *, mirrorin
     ranks = Ranks.now()
     own = tqdm(ranks.share(missing), "predicting unlabelled images", disable=not ranks.is_first)
     for number, case in enumerate(own, start=1):
-        _predict(trainer, case, dataset, predictor, into)
+        _predict(trainer, case, dataset, predictor, into, unsure)
         if number % TOGETHER == 0 and number < len(missing) // ranks.world_size:
             ranks.wait()
     _on_first_rank(into.finish, digest)
     return digest
 
 
-def _digest(trainer: ExtTrainer, folder: Path, settings: dict[str, Any]) -> str:
+def _digest(trainer: ExtTrainer, folder: Path, settings: list[Any]) -> str:
     """Return a digest of the network, the images and settings other than the defaults."""
     digest = hashlib.sha256(DataMarker(folder).file.read_bytes())
     for name, tensor in trainer.bare_network.state_dict().items():
@@ -90,6 +114,7 @@ def _predict(
     dataset: nnUNetDatasetBlosc2,
     predictor: nnUNetPredictor,
     into: PseudoLabelFolder,
+    unsure: Unsure | None = None,
 ) -> None:
     """Write what is predicted of a case in the form of preprocessed labels: -1 is background outside the body."""
     data, body, _, _ = dataset.load_case(case)
@@ -97,6 +122,8 @@ def _predict(
     manager = trainer.label_manager
     labels = manager.convert_logits_to_segmentation(logits.cpu()).numpy().astype(np.int16)[None]
     labels[(labels == 0) & (body[:] < 0)] = -1
+    if unsure is not None:
+        labels[unsure.voxels(logits.cpu(), regions=manager.has_regions)[None] & (labels >= 0)] = unsure.label
     classes = manager.foreground_regions if manager.has_regions else manager.foreground_labels
     preprocessor = trainer.configuration_manager.preprocessor_class
     locations = preprocessor._sample_foreground_locations(labels, classes)

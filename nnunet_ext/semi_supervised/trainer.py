@@ -232,9 +232,15 @@ class SemiSupervisedTrainer(TwoPartTrainer):
     def _build_loss(self) -> nn.Module:
         """Stock loss, of annotated samples."""
         loss = super()._build_loss()
-        if not self.label_manager.has_ignore_label or self.configuration_manager.batch_dice:
+        return (
+            self._of_annotated(loss, self.label_manager.ignore_label) if self.label_manager.has_ignore_label else loss
+        )
+
+    def _of_annotated(self, loss: nn.Module, ignore_label: int | None) -> nn.Module:
+        """Return a stock loss without the samples of which everything is ignored, where such a sample would count."""
+        if self.configuration_manager.batch_dice:
             return loss
-        ignore_label = None if self.label_manager.has_regions else self.label_manager.ignore_label
+        ignore_label = None if self.label_manager.has_regions else ignore_label
         if not isinstance(loss, DeepSupervisionWrapper):
             return AnnotatedOnly(loss, ignore_label)
         loss.loss = AnnotatedOnly(loss.loss, ignore_label)

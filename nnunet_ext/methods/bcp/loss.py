@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss
 from torch import Tensor, nn
 
 from nnunet_ext.base.method_loss import MethodLoss, Target, TrainingStep
-from nnunet_ext.semi_supervised.losses import target_at
+from nnunet_ext.semi_supervised.losses import let_ignore, target_at
 
 HIDDEN = -1  # of a dataset without ignore label; nnU-Net's loaders never give this label
 
@@ -80,7 +79,7 @@ class BCPLoss(MethodLoss):
         self.hidden = HIDDEN if ignore_label is None else ignore_label
         self.weight = weight
         for module in partial.modules():
-            _ignore(module, self.hidden)
+            let_ignore(module, self.hidden)
 
     def training_loss(self, output: Target, step: BCPStep) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its two terms.
@@ -113,18 +112,3 @@ def _halves(scales: Target) -> tuple[Target, Target]:
 
 def _each(function: Callable[[Tensor], Tensor], scales: Target) -> Target:
     return [function(scale) for scale in scales] if isinstance(scales, list) else function(scales)
-
-
-def _ignore(loss: nn.Module, label: int) -> None:
-    """Let nnU-Net's loss ignore a label, or for regions what the target's last channel marks, if it does not yet."""
-    if isinstance(loss, DC_and_CE_loss) and loss.ignore_label is None:
-        loss.ignore_label = loss.ce.ignore_index = label
-    elif isinstance(loss, DC_and_BCE_loss) and not loss.use_ignore_label:
-        loss.use_ignore_label, loss.ce = True, _MeanOfChannels()
-
-
-class _MeanOfChannels(nn.Module):
-    """Cross-entropy of each voxel (B, 1, D, H, W); with an ignore label, nnU-Net's own is the sum over regions."""
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        return nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1, keepdim=True)

@@ -60,6 +60,13 @@ CARD = Method(
             "true or false",
         ),
         Knob(
+            "confidence",
+            0.0,
+            "voxels of pseudo-labels that the network gives less than this probability are ignored; 0: none are",
+            number(0, below=1),
+            "a number >= 0 and < 1",
+        ),
+        Knob(
             "selection",
             [0.6, 0.8, 0.9],
             "share of the unlabelled cases that each round trains on, those whose prediction changed least since the "

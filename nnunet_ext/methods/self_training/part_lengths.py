@@ -21,7 +21,7 @@ def part_lengths(epochs: int, supervised: float, rounds: int, last: float) -> tu
     Example:
         >>> from nnunet_ext.methods.self_training.part_lengths import part_lengths
         >>> part_lengths(110, 0.55, 2, 0.0)
-        (60, 25, 25)
+        (61, 24, 25)
         >>> part_lengths(100, 0.5, 2, 0.1)
         (50, 20, 20, 10)
         >>> part_lengths(2, 0.55, 2, 0.1)

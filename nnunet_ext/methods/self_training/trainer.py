@@ -13,8 +13,10 @@ from nnunet_ext.methods.self_training.mixing import exchange, mixing_box
 from nnunet_ext.methods.self_training.part_lengths import part_lengths
 from nnunet_ext.methods.self_training.selection import Selection, read_kept
 from nnunet_ext.processes.ranks import Ranks
-from nnunet_ext.semi_supervised.predict import predict_unlabelled
+from nnunet_ext.semi_supervised.losses import let_ignore
+from nnunet_ext.semi_supervised.predict import Unsure, predict_unlabelled
 from nnunet_ext.semi_supervised.preprocessing import unlabelled_folder
+from nnunet_ext.semi_supervised.pseudo_labelled.loss import PseudoLabelLoss
 from nnunet_ext.semi_supervised.pseudo_labelled.trainer import PseudoLabelledTrainer
 from nnunet_ext.semi_supervised.pseudo_labels import PseudoLabelFolder, PseudoLabelled
 
@@ -41,8 +43,8 @@ class SelfTrainingTrainer(PseudoLabelledTrainer):
     follows mixing.
 
     Knobs (plans blocks ``nnunet_ext.self_training`` and ``nnunet_ext.unlabelled``): ``supervised_share``, ``rounds``,
-    ``pseudo_label_weight``, ``mirroring``, ``selection``, ``mixing_share``, ``mixing_box``, ``fine_tune_share``,
-    ``fine_tune_rate``; ``batch_size``.
+    ``pseudo_label_weight``, ``mirroring``, ``confidence``, ``selection``, ``mixing_share``, ``mixing_box``,
+    ``fine_tune_share``, ``fine_tune_rate``; ``batch_size``.
 
     Raises:
         UserError: Shares that leave no epoch for the rounds; pseudo-labels that a training resumes with, or the
@@ -105,6 +107,32 @@ class SelfTrainingTrainer(PseudoLabelledTrainer):
     # pseudo-labels
 
     @property
+    def _unsure(self) -> Unsure | None:
+        """Which voxels of pseudo-labels are ignored: labelled as the dataset's own are, or by the next free number."""
+        if self._own["confidence"] == 0:
+            return None
+        ignore_label = self.label_manager.ignore_label
+        unused = max(self.label_manager.all_labels) + 1
+        return Unsure(self._own["confidence"], unused if ignore_label is None else ignore_label)
+
+    def get_training_transforms(self, *args: Any, **kwargs: Any) -> Any:
+        """Return stock's transforms; targets of regions have a channel of ignored voxels if there may be any."""
+        if self._unsure is not None:
+            kwargs["ignore_label"] = self._unsure.label
+        return super().get_training_transforms(*args, **kwargs)
+
+    def _build_loss(self) -> PseudoLabelLoss:
+        loss = super()._build_loss()
+        if self._unsure is None or self.label_manager.has_ignore_label:
+            return loss
+        partial = super()._build_loss().supervised
+        for module in partial.modules():
+            let_ignore(module, self._unsure.label)
+        return PseudoLabelLoss(
+            loss.supervised, self.pseudo_label_weight, self._of_annotated(partial, self._unsure.label)
+        )
+
+    @property
     def pseudo_labels(self) -> PseudoLabelFolder:
         """Where the predictions that were made last are."""
         return PseudoLabelFolder(Path(self.output_folder) / f"pseudo_labels_{self._round}")
@@ -136,7 +164,9 @@ class SelfTrainingTrainer(PseudoLabelledTrainer):
         self._stop_workers()
         if part <= self.rounds:
             earlier, self._round = self.pseudo_labels, part
-            self._predicted_by = predict_unlabelled(self, self.pseudo_labels, mirroring=self._own["mirroring"])
+            self._predicted_by = predict_unlabelled(
+                self, self.pseudo_labels, mirroring=self._own["mirroring"], unsure=self._unsure
+            )
             self._kept = self._select(earlier) if part and self._selects else None
             self.set_deep_supervision_enabled(self.enable_deep_supervision)
         self.dataloader_train, self.dataloader_val = self.get_dataloaders()

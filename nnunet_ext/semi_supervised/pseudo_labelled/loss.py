@@ -39,6 +39,7 @@ class PseudoLabelLoss(MethodLoss):
     Args:
         supervised: nnU-Net's own loss, with its deep supervision.
         weight: Of a pseudo-labelled sample.
+        partial: Takes the place of ``supervised`` in training steps, if their targets have voxels to ignore.
 
     Example:
         >>> import torch
@@ -52,12 +53,13 @@ class PseudoLabelLoss(MethodLoss):
 
     parts: ClassVar = ("supervised_loss", "pseudo_label_loss")
 
-    def __init__(self, supervised: nn.Module, weight: float) -> None:
+    def __init__(self, supervised: nn.Module, weight: float, partial: nn.Module | None = None) -> None:
         super().__init__(supervised)
+        self.partial = supervised if partial is None else partial
         self.weight = weight
 
     def training_loss(self, output: Logits, step: PseudoLabelStep) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and its two terms; before there are pseudo-labels it is ``supervised`` alone.
+        """Return the loss and its two terms; before there are pseudo-labels it is the loss of the labels alone.
 
         Args:
             output: Logits of labelled and unlabelled samples (B + Bu, K, D, H, W), or their list over scales.
@@ -65,11 +67,11 @@ class PseudoLabelLoss(MethodLoss):
         """
         target, pseudo_target = step.target, step.pseudo_target
         if pseudo_target is None:
-            value = self.supervised(output, target)
+            value = self.partial(output, target)
             return value, {"supervised_loss": value, "pseudo_label_loss": value.new_zeros(())}
         labelled, unlabelled = split_output(output, target)
-        supervised = self.supervised(labelled, target)
-        pseudo = self.supervised(unlabelled, pseudo_target)
+        supervised = self.partial(labelled, target)
+        pseudo = self.partial(unlabelled, pseudo_target)
         counts = [len(part[0] if isinstance(part, list) else part) for part in (target, pseudo_target)]
         weights = counts[0], self.weight * counts[1]
         value = (weights[0] * supervised + weights[1] * pseudo) / sum(weights)
