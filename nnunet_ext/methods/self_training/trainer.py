@@ -112,7 +112,7 @@ class SelfTrainingTrainer(PseudoLabelledTrainer):
         if self._own["confidence"] == 0:
             return None
         ignore_label = self.label_manager.ignore_label
-        unused = max(self.label_manager.all_labels) + 1
+        unused = int(max(self.label_manager.all_labels)) + 1
         return Unsure(self._own["confidence"], unused if ignore_label is None else ignore_label)
 
     def get_training_transforms(self, *args: Any, **kwargs: Any) -> Any:

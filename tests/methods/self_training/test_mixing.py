@@ -20,7 +20,7 @@ def place(box: torch.Tensor) -> list[tuple[int, int]]:
     return list(zip(found.amin(0).tolist(), found.amax(0).tolist(), strict=True))
 
 
-@pytest.mark.parametrizeX
+@pytest.mark.parametrize(("share", "mixed"), [(0, 0), (0.5, 200), (1, 400)])
 def test_so_many_steps_mix(share, mixed):
     draws = generator(0)
     boxes = [mixing_box((4, 4), share, (0.3, 0.67), draws) for _ in range(400)]

@@ -161,22 +161,24 @@ def unlabelled(trainer: Any) -> Path:
     return Path(trainer.preprocessed_dataset_folder_base) / f"LitePlans_{trainer.configuration_name}_unlabelled"
 
 
-@pytest.mark.parametrize(
-    ("labels", "label"), [("plain", None), ("ignore", None), ("regions", None), ("regions ignore", None)]
-)
+@pytest.mark.parametrize("labels", ["plain", "ignore", "regions", "regions ignore"])
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
-def test_voxels_below_the_confidence_do_not_count(half_labelled: Make, labels, label, configuration):
+def test_voxels_below_the_confidence_do_not_count(half_labelled: Make, labels: str, configuration: str):
     """All voxels are unsure: only the labels are trained on, and mixed steps ignore what was pasted."""
     trainer = begun(half_labelled, labels, configuration, confidence=0.99, mixing_share=1)
     number = trainer._unsure.label
     assert number == (trainer.label_manager.ignore_label or max(trainer.label_manager.all_labels) + 1)
     images = PseudoLabelled(unlabelled(trainer), trainer._unlabelled_cases, trainer.pseudo_labels)
     assert {int(value) for case in images.identifiers for value in np.unique(images.labels(case))} <= {-1, number}
-    batch = next(trainer.dataloader_train)
-    output = trainer.train_step(dict(batch))
-    assert np.isfinite(output["loss"])
-    pseudo = batch["pseudo_target"][0]
-    ignored = pseudo[:, -1:].bool() if trainer.label_manager.has_regions else pseudo == number
+
+    def unsure(batch: dict[str, Any]) -> torch.Tensor:
+        pseudo = batch["pseudo_target"][0]
+        return pseudo[:, -1:].bool() if trainer.label_manager.has_regions else pseudo == number
+
+    batches = [next(trainer.dataloader_train) for _ in range(9)]
+    batch = next(batch for batch in batches if unsure(batch).any())  # others are outside the body
+    ignored = unsure(batch)
+    assert np.isfinite(trainer.train_step(dict(batch))["loss"])
     step = trainer.training_step(batch)
     logits = [
         torch.randn(4, trainer.label_manager.num_segmentation_heads, *scale.shape[2:], requires_grad=True)
@@ -184,7 +186,6 @@ def test_voxels_below_the_confidence_do_not_count(half_labelled: Make, labels, l
     ]
     trainer.loss(logits, step).backward()
     gradient = logits[0].grad[2:].abs().sum(1, keepdim=True)
-    assert ignored.any()
     assert (gradient[ignored] == 0).all()
     assert (gradient[~ignored] > 0).all()
     trainer.validation_step(next(trainer.dataloader_val))
