@@ -152,6 +152,7 @@ NETWORK_OF = {
     "MultiHeadTrainer": "multi-head",
     "NNUNetBaselineTrainer": "stock",
     "PseudoLabelTrainer": "stock",
+    "SelfTrainingTrainer": "stock",
     "SequentialFineTuningTrainer": "sequential fine-tuning",
     "TransDoDNetTrainer": "TransDoDNet",
     "UniSegTrainer": "UniSeg",

@@ -1,4 +1,4 @@
-"""Two processes with gloo: BCP and pseudo-labels."""
+"""Two processes with gloo: BCP, pseudo-labels and self-training."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def rank(out: Path, number: int) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{out / 'store'}", rank=number, world_size=2)
     trainer.is_ddp, trainer.local_rank = True, number
     predicted, step, sizes = [], trainer.train_step, []
-    if name == "PseudoLabelTrainer":
+    if name != "BCPTrainer":
         from nnunet_ext.semi_supervised import predict as predicting
 
         predict = predicting._predict
@@ -45,6 +45,7 @@ def rank(out: Path, number: int) -> None:
     seen = {
         "sizes": sizes,
         "predicted": predicted,
+        "kept": getattr(trainer, "_kept", None),
         "losses": trainer.logger.get_value("train_losses", step=None),
         "parts": trainer.logger.get_value("pseudo_label_loss", step=None),
         "weights": trainer.bare_network.state_dict(),
@@ -58,7 +59,7 @@ def rank(out: Path, number: int) -> None:
 @pytest.mark.parametrize(
     "configuration", ["2d", "3d_fullres"]
 )  # with batch Dice, which gathers over ranks, and without
-@pytest.mark.parametrize("name", ["BCPTrainer", "PseudoLabelTrainer"])
+@pytest.mark.parametrize("name", ["BCPTrainer", "PseudoLabelTrainer", "SelfTrainingTrainer"])
 def test_two_ranks(half_labelled: Callable[..., Any], tmp_path: Path, name: str, configuration: str) -> None:
     halves = {"checkpoint_halves": name == "BCPTrainer"}
     knobs = {"num_epochs": 2, "num_iterations_per_epoch": 2, "unlabelled": halves}
@@ -74,7 +75,7 @@ def test_two_ranks(half_labelled: Callable[..., Any], tmp_path: Path, name: str,
     ]
     assert [process.wait(timeout=600) for process in processes] == [0, 0]
     first, second = (torch.load(tmp_path / f"rank{number}.pth", weights_only=False) for number in (0, 1))
-    for key in ("sizes", "losses", "parts"):
+    for key in ("sizes", "kept", "losses", "parts"):
         assert first[key] == second[key]
     assert all(torch.equal(first["weights"][key], tensor) for key, tensor in second["weights"].items())
     assert first["parts"][1] != 0
@@ -82,6 +83,10 @@ def test_two_ranks(half_labelled: Callable[..., Any], tmp_path: Path, name: str,
         assert first["sizes"] == [(2, 2)] * 4
     else:
         assert first["sizes"] == [(1, 0)] * 2 + [(1, 1)] * 2
-        assert (len(first["predicted"]), len(second["predicted"])) == (2, 1)
+        times = 1 + (name == "SelfTrainingTrainer")  # it predicts early, too
+        assert (len(first["predicted"]), len(second["predicted"])) == (2 * times, times)
         assert not set(first["predicted"]) & set(second["predicted"])
-        assert len(list((Path(trainer.output_folder) / "pseudo_labels").glob("*.pkl"))) == 3
+        places = sorted(Path(trainer.output_folder).glob("pseudo_labels*/"))
+        assert [len(list(place.glob("*.pkl"))) for place in places] == [3] * times
+    if name == "SelfTrainingTrainer":
+        assert len(first["kept"]) == 2

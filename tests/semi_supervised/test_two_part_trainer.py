@@ -39,7 +39,7 @@ def ready(half_labelled: Make, name: str, **knobs: Any) -> Any:
 def test_a_step_is_that_of_the_whole_batch(half_labelled: Make, name: str):
     whole = ready(half_labelled, name, unlabelled={"checkpoint_halves": False})
     batch = next(whole.get_dataloaders()[0])
-    if name == "PseudoLabelTrainer":
+    if name in ("PseudoLabelTrainer", "SelfTrainingTrainer"):
         batch |= {"unlabelled": batch["data"].flip(0), "pseudo_target": batch["target"]}
     apart = ready(half_labelled, name, unlabelled={"checkpoint_halves": True})
     apart.network.load_state_dict(whole.network.state_dict())
