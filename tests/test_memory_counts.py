@@ -15,10 +15,10 @@ from small_unet import small_unet
 from torch import Tensor, nn
 
 from nnunet_ext import sockets
+from nnunet_ext.collection.network.dodnet import DoDNet
 from nnunet_ext.collection.network.task_network import TaskNetwork
 from nnunet_ext.methods.ba_net.architecture import BANet
 from nnunet_ext.methods.cotr.architecture import CoTr
-from nnunet_ext.methods.dodnet.architecture import DoDNet
 from nnunet_ext.methods.lefed.architecture import Fed, LeFeD, LeFeDOutput
 from nnunet_ext.methods.lefed.loss import LeFeDLoss, LeFeDStep
 from nnunet_ext.methods.mc_net_plus.architecture import MCNetPlus

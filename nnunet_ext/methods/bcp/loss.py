@@ -6,14 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss
 from torch import Tensor, nn
 
 from nnunet_ext.base.method_loss import MethodLoss, Target, TrainingStep
-from nnunet_ext.semi_supervised.losses import target_at
-
-HIDDEN = -1  # of a dataset without ignore label; nnU-Net's loaders never give this label
+from nnunet_ext.semi_supervised.losses import PartialLoss
 
 
 @dataclass
@@ -75,12 +71,8 @@ class BCPLoss(MethodLoss):
         weight: float = 0.5,
     ) -> None:
         super().__init__(supervised)
-        self.partial = partial
-        self.regions = regions
-        self.hidden = HIDDEN if ignore_label is None else ignore_label
+        self.partial = PartialLoss(partial, regions=regions, ignore_label=ignore_label)
         self.weight = weight
-        for module in partial.modules():
-            _ignore(module, self.hidden)
 
     def training_loss(self, output: Target, step: BCPStep) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its two terms.
@@ -93,18 +85,9 @@ class BCPLoss(MethodLoss):
             value = self.supervised(output, step.target)
             return value, {"supervised_loss": value, "pseudo_label_loss": value.new_zeros(())}
         (frame, boxed), (frame_target, boxed_target) = _halves(output), _halves(step.target)
-        known = self._except(step.box, frame, frame_target) + self._except(~step.box, boxed, boxed_target)
-        guessed = self._except(~step.box, frame, frame_target) + self._except(step.box, boxed, boxed_target)
+        known = self.partial(frame, frame_target, step.box) + self.partial(boxed, boxed_target, ~step.box)
+        guessed = self.partial(frame, frame_target, ~step.box) + self.partial(boxed, boxed_target, step.box)
         return (known + self.weight * guessed) / 2, {"supervised_loss": known / 2, "pseudo_label_loss": guessed / 2}
-
-    def _except(self, hidden: Tensor, output: Target, target: Target) -> Tensor:
-        return self.partial(output, _each(lambda scale: self._hide(scale, target_at(hidden, scale.shape[2:])), target))
-
-    def _hide(self, target: Tensor, hidden: Tensor) -> Tensor:
-        if self.regions is None:
-            return target.masked_fill(hidden, self.hidden)
-        ignored = target[:, self.regions :].bool().any(1, keepdim=True) | hidden
-        return torch.cat((target[:, : self.regions].bool(), ignored), 1)
 
 
 def _halves(scales: Target) -> tuple[Target, Target]:
@@ -113,18 +96,3 @@ def _halves(scales: Target) -> tuple[Target, Target]:
 
 def _each(function: Callable[[Tensor], Tensor], scales: Target) -> Target:
     return [function(scale) for scale in scales] if isinstance(scales, list) else function(scales)
-
-
-def _ignore(loss: nn.Module, label: int) -> None:
-    """Let nnU-Net's loss ignore a label, or for regions what the target's last channel marks, if it does not yet."""
-    if isinstance(loss, DC_and_CE_loss) and loss.ignore_label is None:
-        loss.ignore_label = loss.ce.ignore_index = label
-    elif isinstance(loss, DC_and_BCE_loss) and not loss.use_ignore_label:
-        loss.use_ignore_label, loss.ce = True, _MeanOfChannels()
-
-
-class _MeanOfChannels(nn.Module):
-    """Cross-entropy of each voxel (B, 1, D, H, W); with an ignore label, nnU-Net's own is the sum over regions."""
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        return nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1, keepdim=True)

@@ -11,9 +11,9 @@ from torch import Tensor, distributed
 from nnunet_ext.errors import UserError
 from nnunet_ext.methods.bcp.loss import BCPLoss, BCPStep
 from nnunet_ext.methods.bcp.pseudo_labels import pseudo_labels
-from nnunet_ext.methods.bcp.random_box import random_box
 from nnunet_ext.seeding.seeds import Purpose
 from nnunet_ext.semi_supervised.losses import target_at
+from nnunet_ext.semi_supervised.random_box import random_box
 from nnunet_ext.semi_supervised.teacher import TeacherTrainer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from nnunet_ext.methods.bcp.random_box import random_box
+from nnunet_ext.semi_supervised.random_box import random_box
 
 
 def test_two_thirds_of_each_axis_rounded_down():
