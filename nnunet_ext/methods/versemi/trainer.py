@@ -204,7 +204,7 @@ class VerSemiTrainer(FollowedByTeacher, MultiTaskTrainer):
                     sources.append(FrameSource(number, loader, shares[number] * size / sum(sizes)))
                 validated[member.task.dataset] = self.do_split()[1]
             unlabelled[member.task.dataset] = cases
-            self.print_to_log_file(f"{member}: {len(cases)} unlabelled cases")
+            self.print_to_log_file(f"{member}: {len(cases)} unlabelled case{'s' * (len(cases) != 1)}")
         if self.fold != "all":
             check_unlabelled_apart_in_members(self.members, unlabelled, validated)
         return sources
