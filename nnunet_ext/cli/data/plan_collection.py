@@ -187,6 +187,7 @@ def preprocess_unlabelled_of_members(
             again=again,
             check=check,
             stock_resampling=stock_resampling,
+            say=print,
         )
         cases = len(check_unlabelled(folder, plans, CONFIGURATION))
         print(f"member {number}/{len(table.tasks)} {task.dataset}: {cases} unlabelled case{'s' * (cases > 1)}")
