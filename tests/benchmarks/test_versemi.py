@@ -20,7 +20,7 @@ def test_arms_on_phantoms(tmp_path: Path):
     words += ["--seeds", "0", "--only", "DoDNet", "full"]
     first = run_benchmark("versemi.py", *words)
     rows = re.findall(r"^\| (DoDNet|full) \| (\d+) \| ([\d.]+) \| ", first, re.MULTILINE)
-    assert [row[:2] for row in rows][0] == ("DoDNet", "20")
+    assert rows[0][:2] == ("DoDNet", "20")
     assert rows[1][1] in ("10", "20")
     again = run_benchmark("versemi.py", *words)
     assert "$ " not in again

@@ -91,12 +91,19 @@ class PreprocessUnlabelled(Command):
         return 0
 
     def _preprocess_members(self, table: TaskTable, plans: dict[str, Any]) -> int:
+        from nnunet_ext.semi_supervised.raw_images import has_unlabelled
+
+        self._configurations(plans)
+        if not any(has_unlabelled(folders.folder("nnUNet_raw") / task.dataset) for task in table.tasks):
+            raise UserError(
+                f"{table.collection}: expected a member with unlabelled images (imagesUn), found none. Put them beside "
+                f"imagesTr of a member."
+            )
         with contextlib.ExitStack() as locks:
             for task in table.tasks:
                 folder = folders.dataset("nnUNet_preprocessed", task.dataset)
                 folders.check_writable(folder, str(folder))
                 locks.enter_context(run_lock(folder, "preprocessing unlabelled images", say=print))
-            self._configurations(plans)
             plan_collection.preprocess_unlabelled_of_members(
                 table,
                 plans["plans_name"],

@@ -77,8 +77,8 @@ CARD = Method(
         Knob(
             "detach",
             True,
-            "on unlabelled images only the synthetic task learns; false: all tasks, too, as the authors do, which "
-            "needs ema_decay=null",
+            "the agreement trains the synthetic task and what all tasks share; false: the other tasks, too, as the "
+            "authors do, which needs ema_decay=null",
             one_of(True, False),
             "true or false",
         ),
