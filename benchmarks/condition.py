@@ -19,7 +19,7 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet, Resi
 from dynamic_network_architectures.initialization.weight_init import InitWeights_He
 from torch import Tensor, nn
 
-from nnunet_ext.methods.dodnet.architecture import DoDNet
+from nnunet_ext.collection.network.dodnet import DoDNet
 
 SIZE = (40, 56, 40)
 

@@ -16,7 +16,7 @@ _PUBLIC = {
     "BoundaryLoss": "methods.ba_net.loss",
     "CollectionPlanner": "collection.planning.planner",
     "CoTr": "methods.cotr.architecture",
-    "DoDNet": "methods.dodnet.architecture",
+    "DoDNet": "collection.network.dodnet",
     "ExtPlanner": "base.planner",
     "ExtTrainer": "base.trainer",
     "Knob": "base.method",
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from nnunet_ext.base.method_loss import TrainingStep as TrainingStep
     from nnunet_ext.base.planner import ExtPlanner as ExtPlanner
     from nnunet_ext.base.trainer import ExtTrainer as ExtTrainer
+    from nnunet_ext.collection.network.dodnet import DoDNet as DoDNet
     from nnunet_ext.collection.network.task_network import TaskNetwork as TaskNetwork
     from nnunet_ext.collection.planning.planner import CollectionPlanner as CollectionPlanner
     from nnunet_ext.collection.training.trainer import MultiTaskTrainer as MultiTaskTrainer
@@ -72,7 +73,6 @@ if TYPE_CHECKING:
     from nnunet_ext.methods.ba_net.loss import BoundaryLoss as BoundaryLoss
     from nnunet_ext.methods.bcp.loss import BCPLoss as BCPLoss
     from nnunet_ext.methods.cotr.architecture import CoTr as CoTr
-    from nnunet_ext.methods.dodnet.architecture import DoDNet as DoDNet
     from nnunet_ext.methods.lefed.architecture import LeFeD as LeFeD
     from nnunet_ext.methods.lefed.loss import LeFeDLoss as LeFeDLoss
     from nnunet_ext.methods.mc_net_plus.architecture import MCNetPlus as MCNetPlus

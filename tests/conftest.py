@@ -38,6 +38,12 @@ PHANTOM_KNOBS = {
 }
 LONGEST = ("tests/test_readme.py", "tests/conformance/", "tests/real/", "test_kills.py", "test_demo.py", "test_runs.py")
 HALF_LABELLED = "Dataset700_Half"
+HALF_LABELLED_MEMBERS: dict[str, dict[str, Any]] = {
+    "organ": {"unlabelled": 2},
+    "nested": {"regions": True},
+    "slab": {"ignore": True, "unlabelled": 1},
+    "pair": {"channels": 2, "unlabelled": 1},
+}
 REDUNDANT_KNOBS = {"num_val_iterations_per_epoch": 1, "optimizer": "AdamW", "initial_lr": 3e-3, "seed": 0}
 SHORT = {"num_epochs": 2, "num_iterations_per_epoch": 3, "num_val_iterations_per_epoch": 1, "seed": 0}
 
@@ -323,6 +329,40 @@ def sharing(_sharing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ``Dataset931_Part``, four of its cases by way of a part of another collection.
     """
     root = Path(shutil.copytree(_sharing, tmp_path / "sharing"))
+    point_nnunet_at(root, monkeypatch)
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    return root
+
+
+@pytest.fixture(scope="session")
+def _unlabelled_members(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from nnunet_ext.cli.main import main
+    from nnunet_ext.phantoms.dataset import write_phantom_dataset
+
+    root, tasks = tmp_path_factory.mktemp("versemi"), {}
+    knobs = PHANTOM_KNOBS | {"num_epochs": 2, "num_iterations_per_epoch": 4, "num_val_iterations_per_epoch": 2}
+    for number, (task, settings) in enumerate(HALF_LABELLED_MEMBERS.items(), start=901):
+        name = f"Dataset{number}_{task.capitalize()}"
+        write_phantom_dataset(root / "raw", name, cases=4, unseen=1, seed=number, shape=(10, 20, 20), **settings)
+        tasks[task] = {"dataset": name}
+    manifest = root / "raw" / "Dataset900_Mixed" / "dataset.json"
+    manifest.parent.mkdir()
+    manifest.write_text(json.dumps({"tasks": tasks}))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        point_nnunet_at(root, monkeypatch)
+        monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+        words = ["-d", "900", "-pl", "CollectionLitePlanner", "-npfp", "1", "-np", "1", "--no_pbar", "--no_check"]
+        assert main(["plan_and_preprocess", *words, "--set", *(f"{k}={v}" for k, v in knobs.items())]) == 0
+    return root
+
+
+@pytest.fixture
+def unlabelled_members(_unlabelled_members: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Dataset900_Mixed: organ (labels), nested (regions), slab (ignore label), and pair, which has two channels.
+
+    All but nested have unlabelled images. A test may change it.
+    """
+    root = Path(shutil.copytree(_unlabelled_members, tmp_path / "versemi"))
     point_nnunet_at(root, monkeypatch)
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
     return root

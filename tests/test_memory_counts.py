@@ -15,10 +15,10 @@ from small_unet import small_unet
 from torch import Tensor, nn
 
 from nnunet_ext import sockets
+from nnunet_ext.collection.network.dodnet import DoDNet
 from nnunet_ext.collection.network.task_network import TaskNetwork
 from nnunet_ext.methods.ba_net.architecture import BANet
 from nnunet_ext.methods.cotr.architecture import CoTr
-from nnunet_ext.methods.dodnet.architecture import DoDNet
 from nnunet_ext.methods.lefed.architecture import Fed, LeFeD, LeFeDOutput
 from nnunet_ext.methods.lefed.loss import LeFeDLoss, LeFeDStep
 from nnunet_ext.methods.mc_net_plus.architecture import MCNetPlus
@@ -28,6 +28,7 @@ from nnunet_ext.methods.sequential_fine_tuning.architecture import Features, Fea
 from nnunet_ext.methods.sequential_fine_tuning.loss import RetentionLoss, RetentionStep
 from nnunet_ext.methods.transdodnet.architecture import TransDoDNet
 from nnunet_ext.methods.uniseg.architecture import UniSeg
+from nnunet_ext.methods.versemi.architecture import VerSemi
 
 TOLERANCE = 0.06  # of the ratio to stock
 CLASSES, HEAD_WIDTH = 3, 8
@@ -137,6 +138,7 @@ ROWS: dict[str, Row] = {
     "sequential fine-tuning": (lambda form: FeatureUNet(unet(form)), features_loss),
     "UniSeg": (lambda form: of_tasks(UniSeg, form, patch_size=FORMS[form]["patch"]), supervised),
     "DoDNet": (lambda form: of_tasks(DoDNet, form, HEAD_WIDTH), supervised),
+    "VerSemi": (lambda form: of_tasks(VerSemi, form, HEAD_WIDTH), supervised),
     "TransDoDNet": (lambda form: of_tasks(TransDoDNet, form), supervised),
     "multi-head": (lambda form: of_tasks(MultiHead, form, CLASSES + 2), supervised),
 }
@@ -156,6 +158,7 @@ NETWORK_OF = {
     "SequentialFineTuningTrainer": "sequential fine-tuning",
     "TransDoDNetTrainer": "TransDoDNet",
     "UniSegTrainer": "UniSeg",
+    "VerSemiTrainer": "VerSemi",
 }
 
 

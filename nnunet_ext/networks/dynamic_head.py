@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+WIDTH = 8  # of DoDNet's authors
 FREE = 60.0  # up to here nothing changes: sigmoid and softmax are saturated long before
 LIMIT = 110.0
 
@@ -36,7 +37,7 @@ class DynamicHead(nn.Module):
         weight_count: How many of them are weights, which come first; the others are biases.
     """
 
-    def __init__(self, heads: int, *, width: int = 8, depth: int = 3) -> None:
+    def __init__(self, heads: int, *, width: int = WIDTH, depth: int = 3) -> None:
         super().__init__()
         if min(heads, width, depth) < 1:
             raise ValueError(f"expected heads, width and depth of at least 1, got {heads}, {width} and {depth}")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss
 from torch import Tensor, nn
 from torch.nn import functional
 
 Logits = Tensor | list[Tensor]
+HIDDEN = -1  # of a dataset without ignore label; nnU-Net's loaders never give this label
 
 
 def probabilities(logits: Tensor, *, regions: bool) -> Tensor:
@@ -97,6 +99,42 @@ class AnnotatedOnly(nn.Module):
         if not annotated.any():
             return logits[:0].float().sum()
         return self.loss(logits[annotated], target[annotated])
+
+
+class PartialLoss(nn.Module):
+    """nnU-Net's loss of some voxels: the others are ignored, as those of an ignore label are.
+
+    Args:
+        loss: nnU-Net's own loss, which is changed so that it ignores what is hidden.
+        regions: Number of regions; None for classes.
+        ignore_label: The dataset's ignore label, if it has one.
+    """
+
+    def __init__(self, loss: nn.Module, *, regions: int | None = None, ignore_label: int | None = None) -> None:
+        super().__init__()
+        self.loss = loss
+        self.regions = regions
+        self.hidden = HIDDEN if ignore_label is None else ignore_label
+        for module in loss.modules():
+            let_ignore(module, self.hidden)
+
+    def forward(self, logits: Logits, target: Logits, hidden: Tensor) -> Tensor:
+        """Return the loss.
+
+        Args:
+            logits: (B, K, D, H, W), or their list over scales.
+            target: (B, 1 or R, D, H, W), or the list over scales.
+            hidden: True where voxels do not count, (B or 1, 1, D, H, W), at full resolution.
+        """
+        if isinstance(target, list):
+            return self.loss(logits, [self._hide(scale, target_at(hidden, scale.shape[2:])) for scale in target])
+        return self.loss(logits, self._hide(target, hidden))
+
+    def _hide(self, target: Tensor, hidden: Tensor) -> Tensor:
+        if self.regions is None:
+            return target.masked_fill(hidden, self.hidden)
+        ignored = target[:, self.regions :].bool().any(1, keepdim=True) | hidden
+        return torch.cat((target[:, : self.regions].bool(), ignored), 1)
 
 
 def let_ignore(loss: nn.Module, label: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.networks.lora import merge_lora
 from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 
@@ -58,8 +59,8 @@ class Ema:
         self.updates = state["updates"]
 
 
-class TeacherTrainer(SemiSupervisedTrainer):
-    """A :class:`SemiSupervisedTrainer` whose network, the student, is followed by an :class:`Ema`, its teacher.
+class FollowedByTeacher(ExtTrainer):
+    """Mix-in for trainers: the network, the student, is followed by an :class:`Ema`, its teacher.
 
     The teacher is made of the student when it is first needed, after all weights are loaded, and moves after every
     step. It is outside ``self.network``, so checkpoints predict with the student. It is saved and restored.
@@ -67,15 +68,24 @@ class TeacherTrainer(SemiSupervisedTrainer):
 
     _teacher: Ema | None = None
 
+    @property
+    def ema_decay(self) -> float | None:
+        """Share of the teacher that is kept in a step; None if there is no teacher."""
+        decay: float | None = self.knobs["unlabelled"]["ema_decay"]
+        return decay
+
     def teacher(self) -> Ema:
         """Return the teacher, whose network returns logits of full resolution."""
         if self._teacher is None:
-            self._teacher = Ema(self.bare_network, self.knobs["unlabelled"]["ema_decay"])
+            assert self.ema_decay is not None
+            self._teacher = Ema(self.bare_network, self.ema_decay)
             cast(Any, self._teacher.network).decoder.deep_supervision = False
         return self._teacher
 
     def train_step(self, batch: dict) -> dict:
         """Step of the student, then the teacher follows."""
+        if self.ema_decay is None:
+            return super().train_step(batch)
         teacher = self.teacher()
         output = super().train_step(batch)
         teacher.update(self.bare_network)
@@ -83,13 +93,21 @@ class TeacherTrainer(SemiSupervisedTrainer):
 
     def extra_state(self) -> dict[str, Any]:
         """Return the teacher's state."""
+        if self.ema_decay is None:
+            return super().extra_state()
         return super().extra_state() | {"teacher": self.teacher().state_dict()}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore the teacher; without one it restarts from the student."""
         super().load_extra_state(state)
         self._teacher = None
+        if self.ema_decay is None:
+            return
         if "teacher" in state:
             self.teacher().load_state_dict(state["teacher"])
         else:
             self.print_to_log_file("WARNING: the checkpoint holds no teacher, which restarts from the student")
+
+
+class TeacherTrainer(FollowedByTeacher, SemiSupervisedTrainer):
+    """A :class:`SemiSupervisedTrainer` whose network, the student, is followed by an :class:`Ema`, its teacher."""

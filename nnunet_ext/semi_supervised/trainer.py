@@ -29,7 +29,7 @@ from nnunet_ext.semi_supervised.preprocessing import check_unlabelled, unlabelle
 from nnunet_ext.semi_supervised.pseudo_labels import PseudoLabelFolder, PseudoLabelled
 from nnunet_ext.semi_supervised.raw_images import check_unlabelled_apart
 from nnunet_ext.semi_supervised.two_part_trainer import TwoPartTrainer
-from nnunet_ext.semi_supervised.two_streams import IMAGES_ONLY, TwoStreams
+from nnunet_ext.semi_supervised.two_streams import IMAGES_ONLY, TwoStreams, unlabelled_loader
 
 
 class SemiSupervisedTrainer(TwoPartTrainer):
@@ -102,28 +102,9 @@ class SemiSupervisedTrainer(TwoPartTrainer):
 
     def _unlabelled_loader(self, folder: Path, cases: list[str]) -> nnUNetDataLoader:
         """Stock loader with stock augmentation; it yields only what ``unlabelled_entries`` says."""
-        patch_size = self.configuration_manager.patch_size
-        rotation, dummy_2d, initial_patch_size, mirror_axes = (
-            self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
-        )
-        transforms = self.get_training_transforms(
-            patch_size,
-            rotation,
-            None,
-            mirror_axes,
-            dummy_2d,
-            use_mask_for_norm=self.configuration_manager.use_mask_for_norm,
-        )
         dataset = infer_dataset_class(str(folder))(str(folder), cases)
-        loader = nnUNetDataLoader(
-            dataset,
-            self._unlabelled_batch_size(),
-            initial_patch_size,
-            patch_size,
-            self.label_manager,
-            transforms=self.unlabelled_transforms(transforms),
-        )
-        loader.has_ignore = False  # else it looks for annotated voxels
+        loader = unlabelled_loader(self, dataset, self._unlabelled_batch_size())
+        loader.transforms = self.unlabelled_transforms(loader.transforms)
         if self._pseudo_label_problem(cases) is None:
             loader._data = PseudoLabelled(folder, cases, self.pseudo_labels)
             loader.oversample_foreground_percent = self.oversample_foreground_percent

@@ -1,10 +1,14 @@
-"""Batches of labelled and of unlabelled samples, in a given order."""
+"""Batches of labelled and of unlabelled samples, in a given order, and the loader of the latter."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
+
+from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.seeding.seeds import Purpose
 from nnunet_ext.seeding.stepped_loader import SteppedLoader
 
@@ -48,3 +52,26 @@ class TwoStreams(SteppedLoader):
                 drawn = next(self.unlabelled)
                 batch |= {name: drawn[entry] for name, entry in self._entries}
         return batch
+
+
+def unlabelled_loader(trainer: ExtTrainer, dataset: nnUNetBaseDataset, batch_size: int) -> nnUNetDataLoader:
+    """Return a stock loader of random patches with stock augmentation, without deep supervision.
+
+    Args:
+        trainer: Whose plans and augmentation they are.
+        dataset: The cases; their labels, if they have any, do not matter.
+        batch_size: Samples in a batch.
+    """
+    configuration = trainer.configuration_manager
+    rotation, dummy_2d, initial_patch_size, mirror_axes = (
+        trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+    )
+    mask = configuration.use_mask_for_norm
+    transforms = trainer.get_training_transforms(
+        configuration.patch_size, rotation, None, mirror_axes, dummy_2d, use_mask_for_norm=mask
+    )
+    labels = trainer.label_manager
+    sizes = batch_size, initial_patch_size, configuration.patch_size
+    loader = nnUNetDataLoader(dataset, *sizes, labels, transforms=transforms)
+    loader.has_ignore = False  # else it looks for annotated voxels
+    return loader

@@ -62,7 +62,7 @@ def test_ddp(
     refuses: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if trainer == "BCPTrainer":  # pastes pairs; tests/semi_supervised/test_ddp.py has two
+    if trainer in ("BCPTrainer", "VerSemiTrainer"):  # paste pairs; tests of theirs have two on each rank
         with refuses(UserError, match="expects a batch of at least 2 on each GPU, got 1"):
             on_two_ranks(trainer, labels, configuration, PLANS, monkeypatch).initialize()
         return

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from nnunet_ext.base.init_from import init_from
+from nnunet_ext.collection.network.dodnet import DoDNet
 from nnunet_ext.collection.network.task_network import TaskNetwork
 from nnunet_ext.errors import UserError
-from nnunet_ext.methods.dodnet.architecture import DoDNet
 from nnunet_ext.methods.multi_head.architecture import MultiHead
 from nnunet_ext.methods.transdodnet.architecture import TransDoDNet
 from nnunet_ext.methods.uniseg.architecture import UniSeg

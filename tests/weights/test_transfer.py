@@ -16,10 +16,10 @@ from small_unet import small_unet
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from nnunet_ext.collection.network.dodnet import DoDNet
 from nnunet_ext.errors import UserError
 from nnunet_ext.methods.ba_net.architecture import BANet
 from nnunet_ext.methods.cotr.architecture import CoTr
-from nnunet_ext.methods.dodnet.architecture import DoDNet
 from nnunet_ext.methods.lefed.architecture import LeFeD
 from nnunet_ext.methods.mc_net_plus.architecture import MCNetPlus
 from nnunet_ext.methods.multi_head.architecture import MultiHead

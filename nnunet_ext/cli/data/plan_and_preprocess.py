@@ -154,8 +154,8 @@ class PlanAndPreprocess(Command):
         from nnunet_ext.data.dataset_check import check_dataset
 
         for place, manifest in zip(raw, collections, strict=True):
-            if manifest is None:
-                self._check_unlabelled(place)
+            for each in plan_collection.members(manifest) if manifest else [place]:
+                self._check_unlabelled(each)
         wanted, fingerprinted = [], []
         for place, manifest in zip(raw, collections, strict=True):
             wanted += plan_collection.members(manifest) if manifest else [place]

@@ -88,7 +88,7 @@ def preprocess_members(
     progress: bool,
     stock_resampling: bool,
 ) -> None:
-    """Preprocess what is missing of each member.
+    """Preprocess what is missing of each member, then of its unlabelled images, which were checked before.
 
     Data of other plans with the same preprocessing are linked.
 
@@ -133,6 +133,64 @@ def preprocess_members(
                 stock_resampling=stock_resampling,
                 say=print,
             )
+    preprocess_unlabelled_of_members(
+        table,
+        plans_name,
+        processes,
+        again=again,
+        progress=progress,
+        check=False,
+        stock_resampling=stock_resampling,
+    )
+
+
+def preprocess_unlabelled_of_members(
+    table: TaskTable,
+    plans_name: str,
+    processes: int,
+    *,
+    again: bool,
+    progress: bool,
+    check: bool = True,
+    stock_resampling: bool,
+) -> None:
+    """Preprocess what is missing of the members' unlabelled images, each with its own plans of the collection.
+
+    Args:
+        table: The collection's tasks.
+        plans_name: Name of the collection's plans.
+        processes: Worker processes.
+        again: Do not skip any.
+        progress: Show progress bars.
+        check: Read all images first.
+        stock_resampling: Resample with nnU-Net's functions.
+
+    Raises:
+        UserError: A member's unlabelled images are wrong.
+    """
+    from nnunet_ext.semi_supervised.preprocessing import check_unlabelled, preprocess_unlabelled
+    from nnunet_ext.semi_supervised.raw_images import has_unlabelled
+
+    name = member_plans_name(plans_name, table.collection)
+    for number, task in enumerate(table.tasks, start=1):
+        raw = _raw(task.dataset)
+        if not has_unlabelled(raw):
+            continue
+        plans, folder = folders.plans(task.dataset, name), folders.dataset("nnUNet_preprocessed", task.dataset)
+        preprocess_unlabelled(
+            raw,
+            folder,
+            plans,
+            CONFIGURATION,
+            processes=processes,
+            progress=progress,
+            again=again,
+            check=check,
+            stock_resampling=stock_resampling,
+            say=print,
+        )
+        cases = len(check_unlabelled(folder, plans, CONFIGURATION))
+        print(f"member {number}/{len(table.tasks)} {task.dataset}: {cases} unlabelled case{'s' * (cases > 1)}")
 
 
 def _raw(dataset: str) -> Path:

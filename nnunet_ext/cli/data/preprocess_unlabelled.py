@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
+from nnunet_ext.cli.data import plan_collection
 from nnunet_ext.cli.data.preprocess import STOCK_RESAMPLING
+from nnunet_ext.collection.task_table import TaskTable
 from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.processes.cores import usable_cores
 from nnunet_ext.processes.run_lock import run_lock
@@ -21,7 +24,7 @@ DEFAULT_PROCESSES = 4
 
 @dataclass
 class PreprocessUnlabelled(Command):
-    """Preprocess the unlabelled images of a dataset (imagesUn) with the plans of the labelled ones.
+    """Preprocess the unlabelled images of a dataset (imagesUn), or of a collection's members, with existing plans.
 
     Only what is missing is preprocessed, so an interrupted run resumes where it stopped:
     nnunet_ext preprocess_unlabelled -d 7 -p nnUNetPlans -c 3d_fullres
@@ -53,6 +56,9 @@ class PreprocessUnlabelled(Command):
     def run(self) -> int:
         """Check the images that are missing, then preprocess them."""
         raw, plans = folders.dataset("nnUNet_raw", self.d), folders.plans(self.d, self.p)
+        table = TaskTable.read(plans)
+        if table is not None and table.bound is None:
+            return self._preprocess_members(table, plans)
         folder = folders.dataset("nnUNet_preprocessed", self.d)
         folders.check_writable(folder, str(folder))
         with run_lock(folder, "preprocessing unlabelled images", say=print):
@@ -82,6 +88,30 @@ class PreprocessUnlabelled(Command):
         for name in configurations:
             number = len(check_unlabelled(folder, plans, name))
             print(f"{unlabelled_folder(folder, plans, name)}: {number} unlabelled case{'s' * (number > 1)}")
+        return 0
+
+    def _preprocess_members(self, table: TaskTable, plans: dict[str, Any]) -> int:
+        from nnunet_ext.semi_supervised.raw_images import has_unlabelled
+
+        self._configurations(plans)
+        if not any(has_unlabelled(folders.folder("nnUNet_raw") / task.dataset) for task in table.tasks):
+            raise UserError(
+                f"{table.collection}: expected a member with unlabelled images (imagesUn), found none. Put them beside "
+                f"imagesTr of a member."
+            )
+        with contextlib.ExitStack() as locks:
+            for task in table.tasks:
+                folder = folders.dataset("nnUNet_preprocessed", task.dataset)
+                folders.check_writable(folder, str(folder))
+                locks.enter_context(run_lock(folder, "preprocessing unlabelled images", say=print))
+            plan_collection.preprocess_unlabelled_of_members(
+                table,
+                plans["plans_name"],
+                self.np or min(DEFAULT_PROCESSES, usable_cores()),
+                again=self.clean,
+                progress=not self.no_pbar,
+                stock_resampling=self.stock_resampling,
+            )
         return 0
 
     def _configurations(self, plans: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nnunet_ext.processes.ranks import Ranks
 from nnunet_ext.seeding.seeds import BatchSeeds
 from nnunet_ext.seeding.stepped_loader import SteppedLoader
 
@@ -111,3 +112,14 @@ class MixedLoader(TaskLoader):
     def _sample(self, task: int, *, force: bool) -> dict[str, Any]:
         self.loaders[task].oversample_foreground_percent = float(force)  # type: ignore[attr-defined]
         return next(self.loaders[task])
+
+
+def samples_of_rank(batch_size: int) -> dict[str, Any]:
+    """Return what a :class:`MixedLoader` must know of the samples of a step, when every process asks at the same time.
+
+    Args:
+        batch_size: Samples in a batch of this process.
+    """
+    ranks = Ranks.now()
+    sizes = ranks.gather(batch_size)
+    return {"batch_size": batch_size, "before": sum(sizes[: ranks.rank]), "together": sum(sizes)}

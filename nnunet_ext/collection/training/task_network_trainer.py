@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import Tensor
 
 from nnunet_ext.base.knobs import resolve_for
 from nnunet_ext.base.trainer import ExtTrainer
@@ -20,6 +21,7 @@ class TaskNetworkTrainer(ExtTrainer):
     A method builds its network in :meth:`task_network_on`.
     """
 
+    table: TaskTable
     keeps_no_classes = "whose tasks are annotated each for its own classes"
 
     @classmethod
@@ -30,11 +32,17 @@ class TaskNetworkTrainer(ExtTrainer):
 
         Args:
             unet: The PlainConvUNet or ResidualEncoderUNet that the plans describe, for images of one channel.
-            knobs: The method's own.
+            knobs: Those of :meth:`network_knobs`.
             table: The tasks.
             patch_size: (D, H, W).
         """
         raise NotImplementedError
+
+    @classmethod
+    def network_knobs(cls, knobs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return, of all knobs, those that :meth:`task_network_on` gets: the method's own."""
+        own: Mapping[str, Any] = knobs[cls.method]
+        return own
 
     @classmethod
     def unet_outputs(cls, knobs: Mapping[str, Any], table: TaskTable) -> int:
@@ -57,7 +65,7 @@ class TaskNetworkTrainer(ExtTrainer):
     ) -> TaskNetwork:
         """Build the network for the tasks in the plans, bound to the one that a view's plans name."""
         table = read_table(cls.__name__, plans_manager.plans)
-        knobs = resolve_for(plans_manager, configuration_manager)[cls.method]
+        knobs = cls.network_knobs(resolve_for(plans_manager, configuration_manager))
         outputs = cls.unet_outputs(knobs, table)
         unet = planned_unet(plans_manager, configuration_manager, 1, outputs, enable_deep_supervision)
         network = cls.task_network_on(unet, knobs, table, configuration_manager.patch_size)
@@ -69,3 +77,13 @@ class TaskNetworkTrainer(ExtTrainer):
     def task_network(self) -> TaskNetwork:
         """The network without wrappers."""
         return self.bare_network  # type: ignore[return-value]
+
+    def weights_to_start_from(self, checkpoint: dict[str, Any]) -> Mapping[str, Tensor]:
+        """Return the checkpoint's weights; another collection's are moved to their tasks' new places, by name."""
+        weights = super().weights_to_start_from(checkpoint)
+        theirs = TaskTable.read(checkpoint.get("init_args", {}).get("plans", {}))
+        if theirs is None:
+            return weights
+        names = [task.name for task in theirs.tasks]
+        places = [names.index(task.name) if task.name in names else None for task in self.table.tasks]
+        return self.task_network.adopt(weights, theirs.heads, places)

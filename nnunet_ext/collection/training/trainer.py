@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
-from torch import Tensor, nn
+from torch import nn
 
 from nnunet_ext.base.checkpoints import read_checkpoint
 from nnunet_ext.base.knobs import is_set
 from nnunet_ext.collection.network.graph_limit import raise_graph_limit
-from nnunet_ext.collection.task_table import TaskTable, read_table
+from nnunet_ext.collection.task_table import read_table
 from nnunet_ext.collection.training.as_trained import as_trained, is_trained
 from nnunet_ext.collection.training.leakage import Split, check_splits
-from nnunet_ext.collection.training.loaders import MixedLoader, TaskLoader
+from nnunet_ext.collection.training.loaders import MixedLoader, TaskLoader, samples_of_rank
 from nnunet_ext.collection.training.mixed_loss import MixedLoss, MixedStep
 from nnunet_ext.collection.training.prepared_member import PreparedMember
 from nnunet_ext.collection.training.prepared_members import planned_members
@@ -63,6 +63,8 @@ class MultiTaskTrainer(ViewedTraining):
             images with different numbers of channels, or with batch Dice.
     """
 
+    always_mixes: ClassVar[bool] = False  # batches are mixed whatever the knob says, each of one number of channels
+
     def __init__(
         self,
         plans: dict,
@@ -78,7 +80,7 @@ class MultiTaskTrainer(ViewedTraining):
         self._refusal: UserError | None = None
         try:
             if self.table.bound is None:
-                self.members = planned_members(self.table, plans, configuration)
+                self.members = planned_members(self.table, plans, configuration, mixes=self.always_mixes)
         except UserError as error:
             if not is_trained(plans, type(self).__name__, configuration, fold):
                 raise
@@ -161,22 +163,23 @@ class MultiTaskTrainer(ViewedTraining):
                 f"{self.table.collection}: expected a task with validation cases in fold {self.fold}, found none. "
                 f"Train another fold."
             )
-        shares = sampling_shares(self.table, self.knobs["multi_dataset"]["sampling"])
-        steps = self.num_iterations_per_epoch
-        make: Callable[..., TaskLoader] = TaskLoader
-        if self._mixed is not None:
-            ranks = Ranks.now()
-            sizes = ranks.gather(int(self.batch_size))
-            before, together = sum(sizes[: ranks.rank]), sum(sizes)
-            mine = {"batch_size": self.batch_size, "before": before, "together": together}
-            make = partial(MixedLoader, **mine, heads=self.table.heads)
-            steps *= together
-        schedule = TaskSchedule(shares, steps, shared_seed(self.knobs["seed"]))
-        training, validation = partial(make, train, schedule), partial(TaskLoader, val, RoundRobin(validated))
+        validation = partial(TaskLoader, val, RoundRobin(validated))
         return (
-            self.pool(training, Purpose.TRAINING, self.num_iterations_per_epoch),
+            self.pool(self.training_loader(train), Purpose.TRAINING, self.num_iterations_per_epoch),
             self.pool(validation, Purpose.VALIDATION, self.num_val_iterations_per_epoch, share=2),
         )
+
+    def training_loader(self, loaders: list[Any]) -> Callable[..., TaskLoader]:
+        """Return what makes the training batches, of each member's stock loader."""
+        if self._mixed is None:
+            return partial(TaskLoader, loaders, self.schedule(1))
+        mine = samples_of_rank(int(self.batch_size))
+        return partial(MixedLoader, loaders, self.schedule(mine["together"]), heads=self.table.heads, **mine)
+
+    def schedule(self, together: int) -> Callable[[int], int]:
+        """Return each step's task, or with mixed batches that of each of its ``together`` samples."""
+        shares = sampling_shares(self.table, self.knobs["multi_dataset"]["sampling"])
+        return TaskSchedule(shares, self.num_iterations_per_epoch * together, shared_seed(self.knobs["seed"]))
 
     def check_preprocessed(self) -> None:
         """Refuse a view's incomplete data; those of members were checked when they were read."""
@@ -210,15 +213,19 @@ class MultiTaskTrainer(ViewedTraining):
         """Stock loss of every task; the steps take their own."""
         if not self.members:
             return super()._build_loss()
-        losses = []
-        for number in range(len(self.members)):
-            with self.on_task(number):
-                losses.append(super()._build_loss())
-        self._losses = losses
-        if not self.knobs["multi_dataset"]["mixed_batches"]:
+        self._losses = losses = self.member_losses()
+        if not (self.always_mixes or self.knobs["multi_dataset"]["mixed_batches"]):
             return losses[0]
         self._mixed = MixedLoss(losses)
         return self._mixed
+
+    def member_losses(self, **attributes: Any) -> list[nn.Module]:
+        """Return a stock loss of each member; further attributes of the trainer are set meanwhile."""
+        losses = []
+        for number in range(len(self.members)):
+            with self.on_task(number, **attributes):
+                losses.append(super()._build_loss())
+        return losses
 
     # steps
 
@@ -226,10 +233,14 @@ class MultiTaskTrainer(ViewedTraining):
         """Stock step of the batch's task, or of its tasks."""
         if self._mixed is not None:
             self.task_network.set_sample_tasks(batch["task"])
-            step = MixedStep(batch["target"], batch["task"], batch["valid"])
+            step = self.mixed_step(batch)
             return super().train_step(batch | {"target": step}) | {"by_task": list(step.by_task.items())}
         with self.on_task(batch["task"]):
             return super().train_step(batch) | {"task": batch["task"]}
+
+    def mixed_step(self, batch: dict) -> MixedStep:
+        """Return the targets of a mixed batch."""
+        return MixedStep(batch["target"], batch["task"], batch["valid"])
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         """Log the loss as stock does, and each task's."""
@@ -287,13 +298,3 @@ class MultiTaskTrainer(ViewedTraining):
         check_table(self.table, checkpoint["init_args"]["plans"], filename)
         if self.table.bound is None:
             super().check_trained_on(checkpoint, filename)
-
-    def weights_to_start_from(self, checkpoint: dict[str, Any]) -> Mapping[str, Tensor]:
-        """Return the checkpoint's weights; another collection's are moved to their tasks' new places, by name."""
-        weights = super().weights_to_start_from(checkpoint)
-        theirs = TaskTable.read(checkpoint.get("init_args", {}).get("plans", {}))
-        if theirs is None:
-            return weights
-        names = [task.name for task in theirs.tasks]
-        places = [names.index(task.name) if task.name in names else None for task in self.table.tasks]
-        return self.task_network.adopt(weights, theirs.heads, places)

@@ -6,13 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from nnunet_ext.base.method_loss import MethodLoss, Target, TrainingStep
-from nnunet_ext.semi_supervised.losses import let_ignore, target_at
-
-HIDDEN = -1  # of a dataset without ignore label; nnU-Net's loaders never give this label
+from nnunet_ext.semi_supervised.losses import PartialLoss
 
 
 @dataclass
@@ -74,12 +71,8 @@ class BCPLoss(MethodLoss):
         weight: float = 0.5,
     ) -> None:
         super().__init__(supervised)
-        self.partial = partial
-        self.regions = regions
-        self.hidden = HIDDEN if ignore_label is None else ignore_label
+        self.partial = PartialLoss(partial, regions=regions, ignore_label=ignore_label)
         self.weight = weight
-        for module in partial.modules():
-            let_ignore(module, self.hidden)
 
     def training_loss(self, output: Target, step: BCPStep) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its two terms.
@@ -92,18 +85,9 @@ class BCPLoss(MethodLoss):
             value = self.supervised(output, step.target)
             return value, {"supervised_loss": value, "pseudo_label_loss": value.new_zeros(())}
         (frame, boxed), (frame_target, boxed_target) = _halves(output), _halves(step.target)
-        known = self._except(step.box, frame, frame_target) + self._except(~step.box, boxed, boxed_target)
-        guessed = self._except(~step.box, frame, frame_target) + self._except(step.box, boxed, boxed_target)
+        known = self.partial(frame, frame_target, step.box) + self.partial(boxed, boxed_target, ~step.box)
+        guessed = self.partial(frame, frame_target, ~step.box) + self.partial(boxed, boxed_target, step.box)
         return (known + self.weight * guessed) / 2, {"supervised_loss": known / 2, "pseudo_label_loss": guessed / 2}
-
-    def _except(self, hidden: Tensor, output: Target, target: Target) -> Tensor:
-        return self.partial(output, _each(lambda scale: self._hide(scale, target_at(hidden, scale.shape[2:])), target))
-
-    def _hide(self, target: Tensor, hidden: Tensor) -> Tensor:
-        if self.regions is None:
-            return target.masked_fill(hidden, self.hidden)
-        ignored = target[:, self.regions :].bool().any(1, keepdim=True) | hidden
-        return torch.cat((target[:, : self.regions].bool(), ignored), 1)
 
 
 def _halves(scales: Target) -> tuple[Target, Target]:

@@ -2,8 +2,6 @@
 
 from nnunet_ext.base.method import Knob, Method, integer, one_of
 
-WIDTH = 8
-
 CARD = Method(
     key="dodnet",
     title="DoDNet",
@@ -18,7 +16,7 @@ CARD = Method(
     knobs=(
         Knob(
             "head_width",
-            WIDTH,
+            8,
             "channels of the dynamic head and of the features that it receives; the authors use 8",
             integer(1),
             "an integer >= 1",

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 
+from nnunet_ext.collection.network.dodnet import DoDNet
 from nnunet_ext.collection.task_table import TaskTable
 from nnunet_ext.collection.training.trainer import MultiTaskTrainer
-from nnunet_ext.methods.dodnet.architecture import DoDNet
 
 
 class DoDNetTrainer(MultiTaskTrainer):
@@ -50,14 +50,7 @@ class DoDNetTrainer(MultiTaskTrainer):
         patch_size: Sequence[int],
     ) -> DoDNet:
         """Build DoDNet for the tasks of the table."""
-        return DoDNet(
-            unet,
-            heads=table.heads,
-            channels=table.channel_numbers,
-            depth=knobs["head_depth"],
-            deep_supervision=knobs["deep_supervision"],
-            condition=knobs["condition"],
-        )
+        return DoDNet.planned(unet, knobs, table)
 
     @classmethod
     def unet_outputs(cls, knobs: Mapping[str, Any], table: TaskTable) -> int:

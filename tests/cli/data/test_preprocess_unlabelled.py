@@ -199,3 +199,58 @@ def test_wrong_images_stop_before_anything_is_written(
 def test_unread_images_on_wish(unlabelled):
     blank(unlabelled / "raw" / NAME)
     run(f"{PLAN} --no_pp --no_check")
+
+
+COLLECTION, COLLECTION_PLANS = "Dataset900_Mixed", "CollectionLitePlans"
+
+
+def cases_of_members(root: Path) -> dict[str, list[str]]:
+    """The preprocessed unlabelled cases of each member that has any."""
+    found = {}
+    for file in sorted((root / "preprocessed").glob(f"*/{COLLECTION_PLANS}_{COLLECTION}.json")):
+        if list(file.parent.glob("*_unlabelled")):
+            found[file.parent.name] = check_unlabelled(file.parent, json.loads(file.read_text()), "3d_fullres")
+    return found
+
+
+def test_planning_a_collection_preprocesses_its_members_images(unlabelled_members):
+    assert cases_of_members(unlabelled_members) == {
+        "Dataset901_Organ": ["unlabelled_000", "unlabelled_001"],
+        "Dataset903_Slab": ["unlabelled_000"],
+        "Dataset904_Pair": ["unlabelled_000"],
+    }
+    (place,) = (unlabelled_members / "preprocessed" / "Dataset901_Organ").glob("*_unlabelled")
+    assert place.name == f"{COLLECTION_PLANS}_{COLLECTION}_3d_fullres_unlabelled"
+
+
+def test_a_collections_members_by_one_command(unlabelled_members, capsys):
+    expected, gone = cases_of_members(unlabelled_members), unlabelled_members / "preprocessed" / "Dataset901_Organ"
+    (place,) = gone.glob("*_unlabelled")
+    shutil.rmtree(place)
+    capsys.readouterr()
+    run(f"preprocess_unlabelled -d 900 -p {COLLECTION_PLANS} --no_pbar -np 1")
+    assert cases_of_members(unlabelled_members) == expected
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("member ")] == [
+        "member 1/4 Dataset901_Organ: 2 unlabelled cases",
+        "member 3/4 Dataset903_Slab: 1 unlabelled case",
+        "member 4/4 Dataset904_Pair: 1 unlabelled case",
+    ]
+
+
+def test_a_collection_without_unlabelled_images(unlabelled_members, mistake):
+    for place in unlabelled_members.glob("*/*/imagesUn"):
+        shutil.rmtree(place)
+    text = mistake(f"preprocess_unlabelled -d 900 -p {COLLECTION_PLANS} --no_pbar")
+    assert text.startswith(f"{COLLECTION}: expected a member with unlabelled images (imagesUn), found none.")
+
+
+def test_a_collection_has_one_configuration(unlabelled_members, mistake):
+    text = mistake(f"preprocess_unlabelled -d 900 -p {COLLECTION_PLANS} -c 2d --no_pbar")
+    assert text.startswith("-c 2d: not in plans 'CollectionLitePlans'.")
+
+
+def test_planning_a_collection_checks_its_members_images(unlabelled_members, mistake):
+    labelled = unlabelled_members / "raw" / "Dataset903_Slab" / "imagesTr" / "case_000_0000.nii.gz"
+    shutil.copy(labelled, unlabelled_members / "raw" / "Dataset903_Slab" / "imagesUn" / labelled.name)
+    text = mistake("plan_and_preprocess -d 900 -pl CollectionLitePlanner --no_pbar")
+    assert "expected case 'case_000' to be labelled or unlabelled, found it both" in text

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
@@ -17,9 +17,12 @@ from torch import Tensor, nn
 
 from nnunet_ext.collection.network.input_stems import InputStems
 from nnunet_ext.collection.network.task_network import TaskNetwork
-from nnunet_ext.methods.dodnet.card import WIDTH
-from nnunet_ext.networks.dynamic_head import DynamicHead, bounded
+from nnunet_ext.collection.task_table import TaskTable
+from nnunet_ext.networks.dynamic_head import WIDTH, DynamicHead, bounded
 from nnunet_ext.networks.unet import check_unet
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 CONTROLLER = ("controller.weight", "controller.bias")
 
@@ -91,6 +94,29 @@ class DoDNet(TaskNetwork):
         if condition == "pre_norm":
             last_convolution(unet.encoder).register_forward_hook(self._keep_pooled)
 
+    @classmethod
+    def planned(
+        cls,
+        unet: PlainConvUNet | ResidualEncoderUNet,
+        knobs: Mapping[str, Any],
+        table: TaskTable,
+    ) -> Self:
+        """Build the network for the tasks of a table.
+
+        Args:
+            unet: See the class.
+            knobs: Those of DoDNet's card.
+            table: The tasks.
+        """
+        return cls(
+            unet,
+            heads=table.heads,
+            channels=table.channel_numbers,
+            depth=knobs["head_depth"],
+            deep_supervision=knobs["deep_supervision"],
+            condition=knobs["condition"],
+        )
+
     @torch.no_grad()
     def _initialize_controller(self) -> None:
         """As nnU-Net's layers: torch's own learns more slowly; for heads wider than 8, kernels no larger than at 8."""
@@ -111,11 +137,15 @@ class DoDNet(TaskNetwork):
     def decode(self, shared: tuple[list[Tensor], Tensor], tasks: Tensor) -> Tensor | list[Tensor]:
         """Return logits for ``tasks`` (B), one for each sample, with as many heads as the largest task has."""
         features, pooled = shared
+        kernels = self.kernels(pooled, tasks)
+        logits = [bounded(self.head(scale, kernels)).to(scale.dtype) for scale in features]
+        return logits if self.decoder.deep_supervision else logits[0]
+
+    def kernels(self, pooled: Tensor, tasks: Tensor) -> Tensor:
+        """Return the head's parameters (B, P) of pooled features (B, C) and tasks (B); -1 is the code of no task."""
         numbers = torch.arange(len(self.heads), device=tasks.device)
         one_hot = (tasks.unsqueeze(1) == numbers).to(pooled.dtype)
-        parameters = self.controller(torch.cat((pooled, one_hot), 1))
-        logits = [bounded(self.head(scale, parameters)).to(scale.dtype) for scale in features]
-        return logits if self.decoder.deep_supervision else logits[0]
+        return self.controller(torch.cat((pooled, one_hot), 1))
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Return the feature-map elements of one sample, as nnU-Net's planner counts them."""

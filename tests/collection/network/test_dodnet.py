@@ -10,7 +10,7 @@ from small_unet import GEOMETRIES, small_unet
 from torch import nn
 from torch.testing import assert_close
 
-from nnunet_ext.methods.dodnet.architecture import DoDNet
+from nnunet_ext.collection.network.dodnet import DoDNet
 
 
 def dodnet(

@@ -1,0 +1,1 @@
+from nnunet_ext.methods.versemi.planner import VerSemiResEncMPlanner as VerSemiResEncMPlanner

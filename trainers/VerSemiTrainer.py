@@ -1,0 +1,1 @@
+from nnunet_ext.methods.versemi.trainer import VerSemiTrainer as VerSemiTrainer
