@@ -29,6 +29,7 @@ class PreprocessUnlabelled(Command):
 
     name: ClassVar[str] = "preprocess_unlabelled"
     has_workers: ClassVar[bool] = True
+    purpose: ClassVar[str] = "preprocessing unlabelled images"  # of its lock
 
     d: str
     p: str
@@ -55,7 +56,7 @@ class PreprocessUnlabelled(Command):
         raw, plans = folders.dataset("nnUNet_raw", self.d), folders.plans(self.d, self.p)
         folder = folders.dataset("nnUNet_preprocessed", self.d)
         folders.check_writable(folder, str(folder))
-        with run_lock(folder, "preprocessing unlabelled images", say=print):
+        with run_lock(folder, self.purpose, say=print):
             return self._preprocess(raw, folder, plans)
 
     def _preprocess(self, raw: Path, folder: Path, plans: dict[str, Any]) -> int:

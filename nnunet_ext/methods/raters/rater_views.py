@@ -17,12 +17,13 @@ from nnunet_ext.files.json_file import read_object
 from nnunet_ext.methods.raters.rater_table import raters_in, view_name
 
 
-def write_rater_views(model: Path, fold: int | str) -> list[Path]:
+def write_rater_views(model: Path, fold: int | str, *, how: str | None = None) -> list[Path]:
     """Write or renew the view of each rater for one fold of a trained model.
 
     Args:
         model: ``RatersTrainer__<plans>__<configuration>``.
         fold: The fold, which has a folder.
+        how: ``"own"`` or ``"links"``, instead of what the plans say (knob ``multi_dataset.view_weights``).
 
     Returns:
         The views, in the order of the raters.
@@ -33,7 +34,7 @@ def write_rater_views(model: Path, fold: int | str) -> list[Path]:
     plans, described, fingerprint = (read_object(model / name) for name in ("plans.json", DESCRIPTION, FINGERPRINT))
     names, _ = raters_in(plans)
     trainer, plans_name, configuration = model.name.split("__")
-    how = resolve(plans, configuration)["multi_dataset"]["view_weights"]
+    how = how or resolve(plans, configuration)["multi_dataset"]["view_weights"]
     views = []
     for rater in names:
         view = model.with_name(f"{trainer}__{view_name(plans_name, rater)}__{configuration}")

@@ -6,10 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_ext.methods.baseline.trainer import NNUNetBaselineTrainer
 from nnunet_ext.methods.raters.trainer import RatersTrainer
 
 Make = Callable[..., Any]
