@@ -56,7 +56,7 @@ class RaterData(DataBeside):
         return super().missing(cases, again=again or recorded_raters(self) != self.raters)
 
     def write(self, case: Case) -> None:
-        """Preprocess the maps of a case as nnU-Net's preprocessor does a label, all at once.
+        """Preprocess the maps of a case as nnU-Net's preprocessor does a label, all at once, equal ones once.
 
         Of a case that nobody rated, the locations of foreground are those of its own label.
         """
@@ -65,13 +65,20 @@ class RaterData(DataBeside):
         folder.mkdir()
         reader = self.plans_manager.image_reader_writer_class()
         image, properties = reader.read_images([str(file) for file in case.images])
-        drawn = np.concatenate([reader.read_seg(str(file))[0] for file in case.maps.values() or [case.label]])
+        drawn = [reader.read_seg(str(file))[0][0] for file in case.maps.values() or [case.label]]
+        first = [next(n for n, other in enumerate(drawn) if np.array_equal(other, own)) for own in drawn]
+        distinct = sorted(set(first))
         _, maps, properties = self.configuration_manager.preprocessor_class(verbose=False).run_case_npy(
-            image, drawn, properties, self.plans_manager, self.configuration_manager, self.dataset_json
+            image,
+            np.stack([drawn[n] for n in distinct]),
+            properties,
+            self.plans_manager,
+            self.configuration_manager,
+            self.dataset_json,
         )
         every = np.full((len(self.raters), *maps.shape[1:]), MISSING, np.int16)
-        for channel, rater in enumerate(case.maps):
-            every[self.raters.index(rater)] = maps[channel]
+        for rater, own in zip(case.maps, first, strict=False):
+            every[self.raters.index(rater)] = maps[distinct.index(own)]
         blocks, chunks = comp_blosc2_params(every.shape, tuple(self.configuration_manager.patch_size), every.itemsize)
         nnUNetDatasetBlosc2.save_seg(every, str(folder / case.name), chunks, blocks)
         write_pickle({"class_locations": properties["class_locations"]}, str(folder / f"{case.name}{PROPERTIES}"))

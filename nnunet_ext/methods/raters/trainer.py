@@ -8,8 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
-from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss
-from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 
@@ -24,6 +22,7 @@ from nnunet_ext.labels.raters.raw_raters import are_exchangeable
 from nnunet_ext.methods.raters.architecture import RaterUNet
 from nnunet_ext.methods.raters.card import WITH_HEADS
 from nnunet_ext.methods.raters.loss import AgreementLoss, HeadsLoss, PreferenceLoss, RatersStep, SharesLoss
+from nnunet_ext.methods.raters.masked_loss import masked_loss
 from nnunet_ext.methods.raters.rated_labels import RatedLabels
 from nnunet_ext.methods.raters.rater_table import rater_number, raters_in, with_raters
 from nnunet_ext.methods.raters.rater_views import write_rater_views
@@ -120,20 +119,12 @@ class RatersTrainer(ExtTrainer):
     def _build_loss(self) -> nn.Module:
         """nnU-Net's own loss, or one on the maps of all raters around it."""
         stock = super()._build_loss()
-        return LOSSES[self._mode](stock, self._labels, self._masked_loss()) if self._mode in LOSSES else stock
-
-    def _masked_loss(self) -> nn.Module:
-        """nnU-Net's loss of one scale with unknown voxels, whether the dataset has an ignore label or not."""
-        dice = {"batch_dice": self.configuration_manager.batch_dice, "smooth": 1e-5, "ddp": self.is_ddp}
-        how = {"dice_class": MemoryEfficientSoftDiceLoss}
-        loss = (
-            DC_and_BCE_loss({}, dice | {"do_bg": True}, use_ignore_label=True, **how)
-            if self.label_manager.has_regions
-            else DC_and_CE_loss(dice | {"do_bg": False}, {}, ignore_label=self._labels.unknown, **how)
-        )
+        if self._mode not in LOSSES:
+            return stock
+        masked = masked_loss(self._labels, batch_dice=self.configuration_manager.batch_dice, ddp=self.is_ddp)
         if self._do_i_compile():
-            loss.dc = torch.compile(loss.dc)
-        return loss
+            masked.dc = torch.compile(masked.dc)
+        return LOSSES[self._mode](stock, self._labels, masked)
 
     # loading
 
