@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,25 +67,16 @@ class RatedDataset:
     Args:
         dataset: nnU-Net's own.
         folder: Of the raters' preprocessed maps.
-        raters: Their names, in the order of the channels.
-        rated: By case, the raters who annotated it.
     """
 
-    def __init__(
-        self, dataset: nnUNetBaseDataset, folder: Path, raters: Sequence[str], rated: Mapping[str, Collection[str]]
-    ) -> None:
+    def __init__(self, dataset: nnUNetBaseDataset, folder: Path) -> None:
         self._dataset = dataset
         self._maps = folder
-        self._present = {case: [rater in rated[case] for rater in raters] for case in dataset.identifiers}
 
     @property
     def identifiers(self) -> list[str]:
         """Names of the cases."""
         return self._dataset.identifiers
-
-    def present(self, cases: Sequence[str]) -> NDArray[np.bool_]:
-        """Return which raters annotated which of some cases, (N, R)."""
-        return np.array([self._present[str(case)] for case in cases], bool)
 
     def load_case(self, identifier: str) -> tuple[Any, StackedMaps, None, dict[str, Any]]:
         """Return image (C, D, H, W), labels (1 + R, D, H, W), nothing of an earlier stage, and properties."""

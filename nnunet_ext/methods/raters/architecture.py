@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from nnunet_ext.methods.raters.preference_heads import Opinions, PreferenceHeads
 
+OF_LOSS = 4  # what Dice and cross-entropy keep of a logit: softmax, its logarithm, the one-hot target, products
+
 
 class RaterOutput(NamedTuple):
     """What :class:`RaterUNet` returns in train mode.
@@ -123,7 +125,7 @@ class RaterUNet(nn.Module):
             sizes.append(np.prod(size, dtype=np.int64))
         if self.preferences:
             return total + self.preference_heads.kept_channels * sizes[0]
-        channels = self.decoder.seg_layers[-1].out_channels * len(self.rater_heads)
+        channels = OF_LOSS * self.decoder.seg_layers[-1].out_channels * len(self.rater_heads)
         return total + channels * sum(sizes if self.decoder.deep_supervision else sizes[:1])
 
     def _features(self, x: Tensor) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -82,7 +83,7 @@ class RatersTrainer(ExtTrainer):
             regions = tuple(tuple(np.atleast_1d(region).tolist()) for region in manager.foreground_regions)
         self._labels = RatedLabels(len(manager.all_labels), regions, manager.ignore_label)
         self._raters: tuple[str, ...] = ()
-        self._rated: RatedDataset | None = None
+        self._rated: dict[str, tuple[str, ...]] = {}  # by case
         self._drawing = np.random.default_rng()
 
     @classmethod
@@ -139,22 +140,32 @@ class RatersTrainer(ExtTrainer):
         train, val = super().get_tr_and_val_datasets()
         if self._mode == "majority":
             return train, val
-        data = Path(self.preprocessed_dataset_folder_base), self.plans_manager.plans, self.configuration_name
-        use_data(raters_folder(*data))
-        rated = check_preprocessed_raters(*data, raw_folder() / data[0].name)
-        raters = preprocessed_raters(*data)
-        self._check_raters(raters)
-        self._raters = raters
-        self._rated = RatedDataset(train, raters_folder(*data), raters, rated)
-        counts = self._rated.present(train.identifiers).sum(0).tolist()
-        told = ", ".join(f"{rater} {count}" for rater, count in zip(raters, counts, strict=True))
+        folder = self._find_raters()
+        counts = self._present(train.identifiers).sum(0).tolist()
+        told = ", ".join(f"{rater} {count}" for rater, count in zip(self._raters, counts, strict=True))
         self.print_to_log_file(f"Raters and how many of {len(train.identifiers)} training cases they annotated: {told}")
         if self._mode in WITH_HEADS and 0 in counts:
             raise UserError(
-                f"{raters_folder(*data)}: expected a training case of each rater in fold {self.fold}, found none of "
-                f"{raters[counts.index(0)]!r}, whose head would learn nothing. Remove the rater, or train another fold."
+                f"{folder}: expected a training case of each rater in fold {self.fold}, found none of "
+                f"{self._raters[counts.index(0)]!r}, whose head would learn nothing. Remove the rater, or train "
+                f"another fold."
             )
-        return self._rated, val
+        return RatedDataset(train, folder), val
+
+    def _find_raters(self) -> Path:
+        """Read who annotated which case, and return the folder of their maps."""
+        data = Path(self.preprocessed_dataset_folder_base), self.plans_manager.plans, self.configuration_name
+        folder = raters_folder(*data)
+        use_data(folder)
+        self._rated = check_preprocessed_raters(*data, raw_folder() / data[0].name)
+        raters = preprocessed_raters(*data)
+        self._check_raters(raters)
+        self._raters = raters
+        return folder
+
+    def _present(self, cases: Iterable[str]) -> Tensor:
+        """Return which raters annotated which of some cases, (N, R)."""
+        return torch.tensor([[rater in self._rated[str(case)] for rater in self._raters] for case in cases])
 
     def _check_raters(self, raters: tuple[str, ...]) -> None:
         """Refuse heads for others than those of the plans, or for none who are persons."""
@@ -198,14 +209,28 @@ class RatersTrainer(ExtTrainer):
         target = batch["target"]
         maps = target if isinstance(target, list) else [target]
         scales = [scale.to(self.device, non_blocking=True) for scale in maps]
-        assert self._rated is not None
-        present = torch.from_numpy(self._rated.present(batch["keys"]))
+        if not self._rated:
+            self._find_raters()
+        present = self._present(batch["keys"])
         if self._mode == "random":
             channels = self.draw(present)
             scales = [self._labels.target(self._labels.of_channel(scale, channels)) for scale in scales]
             return super().train_step(batch | {"target": scales if isinstance(target, list) else scales[0]})
         step = RatersStep(scales if isinstance(target, list) else scales[0], present.to(self.device))
         return super().train_step(batch | {"target": step})
+
+    def validation_step(self, batch: dict) -> dict:
+        """Stock step on the cases' own labels, of a training batch as well."""
+        return super().validation_step(self.with_own_labels(batch))
+
+    def with_own_labels(self, batch: dict) -> dict:
+        """Return a batch with the cases' own labels alone, as nnU-Net's target."""
+        target = batch["target"]
+        scales = target if isinstance(target, list) else [target]
+        if scales[0].shape[1] == 1 or scales[0].dtype == torch.bool:  # bool: regions, and not the raters' maps
+            return batch
+        own = [self._labels.target(scale[:, :1]) for scale in scales]
+        return batch | {"target": own if isinstance(target, list) else own[0]}
 
     def draw(self, present: Tensor) -> list[int]:
         """Return for each sample the channel of the rater that is trained on, 0 for its own label if nobody rated it.

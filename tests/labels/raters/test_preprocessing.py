@@ -90,17 +90,13 @@ def test_foreground_is_that_of_any_rater(done):
 
 def test_the_dataset_puts_the_raters_behind_the_label(done):
     stock = nnUNetDatasetBlosc2(str(done[1] / "LitePlans_3d_fullres"))
-    rated = check_preprocessed_raters(done[1], done[2], CONFIGURATION)
-    dataset = RatedDataset(
-        stock, raters_folder(done[1], done[2], CONFIGURATION), ("exact", "generous", "strict"), rated
-    )
+    dataset = RatedDataset(stock, raters_folder(done[1], done[2], CONFIGURATION))
     _, label, earlier, _ = dataset.load_case("case_001")
     assert earlier is None
     part = label[:, 2:5, 3:9, 4:7]
     assert part.shape == (4, 3, 6, 3)
     assert (part[:1] == stock.load_case("case_001")[1][:, 2:5, 3:9, 4:7]).all()
     assert (part[1:] == maps(done, "case_001")[:, 2:5, 3:9, 4:7]).all()
-    assert dataset.present(["case_001", "case_002"]).tolist() == [[True, True, False], [False] * 3]
 
 
 def test_nothing_is_done_twice(done, monkeypatch):

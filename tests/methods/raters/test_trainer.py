@@ -90,8 +90,9 @@ def test_a_batch_has_the_maps_of_its_cases(rated: Make) -> None:
     batch = next(train)
     assert batch["target"][0].shape[1] == 4
     assert next(val)["target"][0].shape[1] == 1
-    present = trainer._rated.present(batch["keys"])
+    present = trainer._present(batch["keys"])
     assert present.shape == (2, 3)
+    assert trainer._present(["case_001", "case_002"]).tolist() == [[True, True, False], [False] * 3]
 
 
 def test_drawn_raters_are_present_ones_and_depend_on_the_seed(rated: Make) -> None:
