@@ -44,6 +44,7 @@ HALF_LABELLED_MEMBERS: dict[str, dict[str, Any]] = {
     "slab": {"ignore": True, "unlabelled": 1},
     "pair": {"channels": 2, "unlabelled": 1},
 }
+RATED = "Dataset701_Rated"
 REDUNDANT_KNOBS = {"num_val_iterations_per_epoch": 1, "optimizer": "AdamW", "initial_lr": 3e-3, "seed": 0}
 SHORT = {"num_epochs": 2, "num_iterations_per_epoch": 3, "num_val_iterations_per_epoch": 1, "seed": 0}
 
@@ -490,4 +491,67 @@ def redundant(_redundant: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         return trainer(plans, "2d", 0, json.loads((planned / "dataset.json").read_text()), torch.device("cpu"))
 
     make.root = _redundant  # type: ignore[attr-defined]
+    return make
+
+
+@pytest.fixture(scope="session")
+def _rated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    @functools.cache
+    def prepare(labels: str) -> Path:
+        from nnunet_ext.cli.main import main
+        from nnunet_ext.phantoms.dataset import IGNORE, write_phantom_dataset
+        from nnunet_ext.phantoms.raters import write_phantom_raters
+
+        root, modes = tmp_path_factory.mktemp("rated"), {mode: mode in labels for mode in ("regions", "ignore")}
+        folder = write_phantom_dataset(root / "raw", RATED, cases=5, seed=701, shape=(16, 24, 24), **modes)
+        write_phantom_raters(folder, seed=1, ignore=IGNORE if modes["ignore"] else None)
+        (folder / "labelsTr_raters" / "strict" / "case_001.nii.gz").unlink()
+        for rater in (folder / "labelsTr_raters").iterdir():  # nobody rated this one
+            (rater / "case_002.nii.gz").unlink()
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            point_nnunet_at(root, monkeypatch)
+            monkeypatch.setenv("nnUNet_n_proc_DA", "1")
+            words = ["-d", "701", "-pl", "LitePlanner", "-c", "2d", "3d_fullres", "-np", "1", "-npfp", "1"]
+            assert main(["plan_and_preprocess", *words, "--no_pbar", "--no_check"]) == 0
+        return root
+
+    return prepare
+
+
+@pytest.fixture
+def rated(_rated: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """A preprocessed phantom dataset of five cases and three raters, which a test may change.
+
+    ``strict`` left out case_001, and everybody case_002. The function makes a trainer on it, in ``results/NAME``
+    (``run``), of plans with these knobs. Without a trainer, it returns the folder with ``raw`` and ``preprocessed``.
+    """
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+
+    def make(
+        trainer: type[Any] | None,
+        configuration: str = "3d_fullres",
+        *,
+        labels: str = "plain",
+        run: str = "results",
+        fold: int | str = "all",
+        continued: bool = False,
+        **knobs: Any,
+    ) -> Any:
+        import torch
+
+        root = tmp_path / labels
+        if not root.exists():
+            shutil.copytree(_rated(labels), root)
+        workers = os.environ["nnUNet_n_proc_DA"]
+        point_nnunet_at(root, monkeypatch)
+        monkeypatch.setenv("nnUNet_n_proc_DA", workers)
+        monkeypatch.setenv("nnUNet_results", str(root / run))
+        if trainer is None:
+            return root
+        planned = root / "preprocessed" / RATED
+        plans = json.loads((planned / "LitePlans.json").read_text())
+        plans |= {"nnunet_ext": SHORT | knobs, "continue_training": continued}
+        description = json.loads((planned / "dataset.json").read_text())
+        return trainer(plans, configuration, fold, description, torch.device("cpu"))
+
     return make

@@ -41,6 +41,8 @@ ORDER = (
     "phantoms",
     "semi_supervised",
     "semi_supervised.pseudo_labelled",
+    "labels",
+    "labels.raters",
     "collection",
     "collection.network",
     "collection.collect",

@@ -24,6 +24,7 @@ from nnunet_ext.methods.lefed.loss import LeFeDLoss, LeFeDStep
 from nnunet_ext.methods.mc_net_plus.architecture import MCNetPlus
 from nnunet_ext.methods.mc_net_plus.loss import MCNetPlusLoss, MCNetPlusStep
 from nnunet_ext.methods.multi_head.architecture import MultiHead
+from nnunet_ext.methods.raters.architecture import RaterOutput, RaterUNet
 from nnunet_ext.methods.sequential_fine_tuning.architecture import Features, FeatureUNet
 from nnunet_ext.methods.sequential_fine_tuning.loss import RetentionLoss, RetentionStep
 from nnunet_ext.methods.transdodnet.architecture import TransDoDNet
@@ -93,6 +94,14 @@ def lefed_loss(output: LeFeDOutput, **options: Any) -> Tensor:
     return LeFeDLoss(Supervised(), regions=False, **options)(output, LeFeDStep(target_of(output.first)))
 
 
+def raters_loss(output: RaterOutput) -> Tensor:
+    opinions = output.opinions
+    if opinions is None:
+        return sum((supervised(rater) for rater in output.raters), supervised(output.consensus))
+    means = [(opinions.mean, opinions.sigma), *zip(opinions.raters, opinions.sigmas, strict=True)]
+    return sum((supervised(mean + sigma) for mean, sigma in means), supervised(output.consensus))
+
+
 def features_loss(output: Features) -> Tensor:
     step = RetentionStep(torch.empty(0), [torch.ones_like(stage) for stage in output.stages], [], 1.0)
     return RetentionLoss(Supervised())(output, step)
@@ -135,6 +144,8 @@ ROWS: dict[str, Row] = {
         lambda form: MCNetPlus(unet(form, deep_supervision=False)),
         lambda output: MCNetPlusLoss(Supervised(), regions=False)(output, MCNetPlusStep(target_of(output.logits[0]))),
     ),
+    "raters": (lambda form: RaterUNet(unet(form), 3), raters_loss),
+    "raters, PADL": (lambda form: RaterUNet(unet(form), 3, preferences=True), raters_loss),
     "sequential fine-tuning": (lambda form: FeatureUNet(unet(form)), features_loss),
     "UniSeg": (lambda form: of_tasks(UniSeg, form, patch_size=FORMS[form]["patch"]), supervised),
     "DoDNet": (lambda form: of_tasks(DoDNet, form, HEAD_WIDTH), supervised),
@@ -154,6 +165,7 @@ NETWORK_OF = {
     "MultiHeadTrainer": "multi-head",
     "NNUNetBaselineTrainer": "stock",
     "PseudoLabelTrainer": "stock",
+    "RatersTrainer": "raters",
     "SelfTrainingTrainer": "stock",
     "SequentialFineTuningTrainer": "sequential fine-tuning",
     "TransDoDNetTrainer": "TransDoDNet",

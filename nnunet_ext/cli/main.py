@@ -18,11 +18,13 @@ from nnunet_ext.cli.common import output
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.common.interruption import interruptible
 from nnunet_ext.cli.data.collect import Collect
+from nnunet_ext.cli.data.fuse_raters import FuseRaters
 from nnunet_ext.cli.data.hide_labels import HideLabels
 from nnunet_ext.cli.data.phantoms import Phantoms
 from nnunet_ext.cli.data.plan_and_preprocess import PlanAndPreprocess
 from nnunet_ext.cli.data.plan_finetune import PlanFinetune
 from nnunet_ext.cli.data.preprocess import Preprocess
+from nnunet_ext.cli.data.preprocess_raters import PreprocessRaters
 from nnunet_ext.cli.data.preprocess_unlabelled import PreprocessUnlabelled
 from nnunet_ext.cli.data.select_similar import SelectSimilar
 from nnunet_ext.cli.models.compare import Compare
@@ -43,6 +45,7 @@ from nnunet_ext.cli.predictions.predict import Predict
 from nnunet_ext.cli.predictions.predict_onnx import PredictOnnx
 from nnunet_ext.cli.predictions.predict_tasks import PredictTasks
 from nnunet_ext.cli.predictions.qa import Qa
+from nnunet_ext.cli.predictions.score_raters import ScoreRaters
 from nnunet_ext.cli.setup.demo import Demo
 from nnunet_ext.cli.setup.doctor import Doctor
 from nnunet_ext.cli.setup.info import Info
@@ -58,10 +61,12 @@ COMMANDS: dict[str, type[Command]] = {
         Convert,
         Collect,
         HideLabels,
+        FuseRaters,
         PlanAndPreprocess,
         PlanFinetune,
         Preprocess,
         PreprocessUnlabelled,
+        PreprocessRaters,
         SelectSimilar,
         Train,
         Predict,
@@ -70,6 +75,7 @@ COMMANDS: dict[str, type[Command]] = {
         CheckParity,
         Qa,
         NextCases,
+        ScoreRaters,
         SplitLabels,
         Evaluate,
         Rank,

@@ -22,6 +22,7 @@ class Purpose(enum.IntEnum):
     STEPS = 4  # dropout and noise in the steps of an epoch
     BOXES = 5
     TASKS = 6
+    RATERS = 7
 
 
 def seed_sequence(seed: int, rank: int, purpose: Purpose, epoch: int = 0, index: int = 0) -> np.random.SeedSequence:

@@ -1,30 +1,20 @@
 """Preprocess unlabelled images with the plans of the labelled ones, into a separate folder.
 
 nnU-Net trains on every case in its data folder and would treat a case without a label as background only. So these are
-stored beside it, in ``<data_identifier>_unlabelled``, with a marker (:mod:`nnunet_ext.data.preprocessed.marker`): other
-plans, other labels or missing files are noticed before anything is trained on them.
-
-A case's files are written elsewhere and then moved, ``.pkl`` last, so a run that was killed resumes where it stopped.
+stored beside it, in ``<data_identifier>_unlabelled`` (:mod:`nnunet_ext.data.preprocessed.data_beside`).
 """
 
 from __future__ import annotations
 
 import logging
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nnunet_ext.data.companion_files import files_of
 from nnunet_ext.data.dataset_json import dataset_number
-from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.preprocessed.fast_configuration import resampled_by
-from nnunet_ext.data.preprocessed.use import data_alone
-from nnunet_ext.data.preprocessed.workers import write_all
 from nnunet_ext.errors import UserError, more
-from nnunet_ext.files.file_stamp import changed_file
-from nnunet_ext.files.system_files import files_in
-from nnunet_ext.semi_supervised.preprocessed_images import ENDINGS, UnlabelledData
+from nnunet_ext.semi_supervised.preprocessed_images import UnlabelledData
 from nnunet_ext.semi_supervised.raw_images import check_images_un, find_unlabelled, unlabelled_names
 
 logger = logging.getLogger(__name__)
@@ -68,21 +58,16 @@ def preprocess_unlabelled(
         (data.place, data.digest): (data, data.missing(cases, again=again)) for data in places if not data.is_cascade
     }
     for data, _ in todo.values():
-        _check_strangers(data.place)
+        data.check_strangers()
     if check:
         wanted = {case.name for _, missing in todo.values() for case in missing}
         check_images_un(raw_folder, [case for case in cases if case.name in wanted], plans, show_progress=progress)
     for data, missing in todo.values():  # configurations that share their data are one
-        if not missing and data.marker.problem(data.digest) is None and data.marker.cases() == _names(cases):
+        if data.is_done(cases, missing):
             logger.info("%s: %d unlabelled cases, already preprocessed", data.place, len(cases))
             continue
         say(f"{data.configuration}: unlabelled {resampled_by(data.configuration_manager, purposes=('data',))}")
-        with data_alone(data.place):
-            _prepare(data, cases, missing)
-            title = f"preprocessing unlabelled images, {data.configuration}"
-            write_all(data.write, missing, processes, title, data.place, progress=progress)
-            shutil.rmtree(data.partial)
-            data.marker.finish(data.digest)
+        data.write_missing(cases, missing, processes, progress=progress)
 
 
 def check_unlabelled(
@@ -124,31 +109,7 @@ def _difference(data: UnlabelledData, raw_folder: Path | None) -> str | None:
         where = "without" if different[0] in raw else "with"
         return f"found them {where} case {different[0]!r}, unlike {raw_folder}{more(len(different) - 1)}"
     sources = data.marker.sources()
-    changed = [changed_file(files_of(case), sources.get(case.name)) for case in find_unlabelled(raw_folder)]
+    changed = [data.changed(case, sources.get(case.name)) for case in find_unlabelled(raw_folder)]
     if files := [file for file in changed if file is not None]:
         return f"found them from before {files[0]} was changed{more(len(files) - 1, 'file')}"
     return None
-
-
-def _names(cases: Sequence[Case]) -> list[str]:
-    return sorted(case.name for case in cases)
-
-
-def _check_strangers(place: Path) -> None:
-    """Refuse what was not written here: the folder is cleared of what is out of date."""
-    for path in files_in(place):
-        if path.is_dir() or not path.name.endswith(ENDINGS):
-            raise UserError(f"{path}: expected preprocessed images only, found something else. Move it elsewhere.")
-
-
-def _prepare(data: UnlabelledData, cases: Sequence[Case], missing: Sequence[Case]) -> None:
-    """Leave only complete cases in the folder, then mark it as incomplete."""
-    shutil.rmtree(data.partial, ignore_errors=True)  # left by a run that was killed
-    data.partial.mkdir()
-    data.place.mkdir(exist_ok=True)
-    undone = {case.name for case in missing}
-    kept = {file.name for case in cases if case.name not in undone for file in data.files(case)}
-    for file in data.place.iterdir():
-        if file.name not in kept:
-            file.unlink()
-    data.marker.begin(data.digest, data.stamps(cases))  # after the last file of other plans is gone

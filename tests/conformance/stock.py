@@ -4,7 +4,7 @@ A collection trainer trains on a collection of the phantom dataset and a small c
 evaluate and share the *model* of that dataset: its task view. For other trainers model and run are one folder.
 
 Every phantom dataset has unlabelled images beside the labelled ones, which semi-supervised trainers need and others
-never see.
+never see, and two raters who drew the labels, of whom the second left a case out.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import functools
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
@@ -47,6 +48,7 @@ from nnunet_ext.collection.training.trainer import MultiTaskTrainer
 from nnunet_ext.foreign.checkpoint import read_foreign_checkpoint
 from nnunet_ext.methods.baseline.planner import CollectionLitePlanner, LitePlanner
 from nnunet_ext.methods.fine_tune.trainer import FineTuneTrainer
+from nnunet_ext.methods.raters.trainer import RatersTrainer
 from nnunet_ext.methods.sequential_fine_tuning.trainer import SequentialFineTuningTrainer
 from nnunet_ext.phantoms.dataset import write_phantom_dataset
 from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
@@ -132,6 +134,9 @@ def prepare(data: str) -> int:
     number, options = PHANTOMS[data]
     place = folder("nnUNet_raw", data)
     write_phantom_dataset(place.parent, place.name, seed=number, **(USUAL | options))
+    for rater in ("first", "second"):
+        shutil.copytree(place / "labelsTr", place / "labelsTr_raters" / rater)
+    (place / "labelsTr_raters" / "second" / "case_001.nii.gz").unlink()
     plan_and_preprocess(number, "LitePlanner", "2d", "3d_fullres")
     return number
 
@@ -263,7 +268,8 @@ def prepare_cascade(trainer: str, data: str) -> str:
     number = prepare_for(trainer, data)
     stock("nnUNetv2_preprocess", "-d", number, "-plans_name", name, "-c", "3d_lowres", "-np", 2)
     words = ["-d", number, "-p", name, "-c", "3d_lowres", "-np", 1, "--no_pbar"]
-    assert nnunet_ext(["preprocess_unlabelled", *map(str, words)]) == 0
+    for command in ("preprocess_unlabelled", "preprocess_raters"):
+        assert nnunet_ext([command, *map(str, words)]) == 0
     return name
 
 
@@ -438,6 +444,8 @@ def loss_of(trainer: nnUNetTrainer, batch: dict[str, Any]) -> torch.Tensor:
     """Return the loss of a batch's labelled images; where train mode returns more than logits, that of a step."""
     output = trainer.network(batch["data"])
     logits = isinstance(output, torch.Tensor | list)
+    if isinstance(trainer, RatersTrainer):
+        batch = trainer.with_own_labels(batch)
     return trainer.loss(output, batch["target"] if logits else trainer.training_step(batch))
 
 

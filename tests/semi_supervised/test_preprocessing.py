@@ -17,6 +17,7 @@ from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunet_ext.data.preprocessed import data_beside
 from nnunet_ext.errors import UserError
 from nnunet_ext.phantoms.dataset import write_nifti, write_phantom_dataset
 from nnunet_ext.semi_supervised import preprocessing
@@ -284,7 +285,7 @@ def test_what_was_not_written_here_is_never_removed(done, stranger):
     with pytest.raises(UserError) as caught:
         run(done, "2d", CONFIGURATION, again=True)
     assert str(caught.value) == (
-        f"{place / stranger}: expected preprocessed images only, found something else. Move it elsewhere."
+        f"{place / stranger}: expected preprocessed unlabelled images only, found something else. Move it elsewhere."
     )
     assert {path: path.stat().st_mtime_ns for path in done[1].rglob("*")} == before
 
@@ -311,7 +312,7 @@ def test_other_labels_do_all_of_it_anew(done):
 def test_other_plans_killed_half_way_leave_nothing_of_the_old(done, monkeypatch):
     plans = changed(spacing=[3.0, 1.0, 1.0])
     with monkeypatch.context() as patched:
-        patched.setattr(preprocessing, "write_all", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(data_beside, "write_all", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             preprocess_unlabelled(*done, plans, CONFIGURATION, progress=False)
     assert run(done, plans=plans) == names()

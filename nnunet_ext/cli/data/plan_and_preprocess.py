@@ -156,6 +156,8 @@ class PlanAndPreprocess(Command):
         for place, manifest in zip(raw, collections, strict=True):
             for each in plan_collection.members(manifest) if manifest else [place]:
                 self._check_unlabelled(each)
+            if manifest is None:
+                self._check_raters(place)
         wanted, fingerprinted = [], []
         for place, manifest in zip(raw, collections, strict=True):
             wanted += plan_collection.members(manifest) if manifest else [place]
@@ -193,6 +195,13 @@ class PlanAndPreprocess(Command):
             cases = find_unlabelled(place)
             check_images_un(place, [] if self.no_check else cases, show_progress=not self.no_pbar)
 
+    def _check_raters(self, place: Path) -> None:
+        from nnunet_ext.labels.raters.raw_raters import check_raters, find_raters, has_raters
+
+        if has_raters(place):
+            cases = find_raters(place)
+            check_raters(place, [] if self.no_check else cases, show_progress=not self.no_pbar)
+
     def _preprocess(self, number: int, plans_name: str) -> None:
         plans = folders.plans(number, plans_name)
         processes = self.np or [min(DEFAULT_PROCESSES.get(name, 4), usable_cores()) for name in self.c]
@@ -203,31 +212,24 @@ class PlanAndPreprocess(Command):
             self._check_configurations(plans_name, plans["configurations"])
             planned = {name: number for name, number in of_each.items() if name in plans["configurations"]}
             preprocess_configurations(number, plans, planned, again=self.clean, **options)
-            self._preprocess_unlabelled(number, plans, min(processes))
+            self._preprocess_beside(number, plans, min(processes))
             return
         plan_collection.preprocess_members(table, plans_name, of_each[CONFIGURATION], again=self.clean, **options)
 
-    def _preprocess_unlabelled(self, number: int, plans: dict[str, Any], processes: int) -> None:
+    def _preprocess_beside(self, number: int, plans: dict[str, Any], processes: int) -> None:
+        """Preprocess what nnU-Net must not find: unlabelled images, and the maps of raters."""
+        from nnunet_ext.labels.raters.preprocessing import preprocess_raters
+        from nnunet_ext.labels.raters.raw_raters import has_raters
         from nnunet_ext.semi_supervised.preprocessing import preprocess_unlabelled
         from nnunet_ext.semi_supervised.raw_images import has_unlabelled
 
-        raw, planned = (
-            folders.dataset("nnUNet_raw", number),
-            [name for name in self.c if name in plans["configurations"]],
-        )
-        if has_unlabelled(raw):
-            preprocess_unlabelled(
-                raw,
-                folders.dataset("nnUNet_preprocessed", number),
-                plans,
-                *planned,
-                processes=processes,
-                progress=not self.no_pbar,
-                again=self.clean,
-                check=False,
-                stock_resampling=self.stock_resampling,
-                say=print,
-            )
+        raw, folder = folders.dataset("nnUNet_raw", number), folders.dataset("nnUNet_preprocessed", number)
+        planned = [name for name in self.c if name in plans["configurations"]]
+        options: dict[str, Any] = {"processes": processes, "progress": not self.no_pbar, "again": self.clean}
+        options |= {"check": False, "stock_resampling": self.stock_resampling, "say": print}
+        for is_there, preprocess in ((has_unlabelled, preprocess_unlabelled), (has_raters, preprocess_raters)):
+            if is_there(raw):
+                preprocess(raw, folder, plans, *planned, **options)
 
     def _named_configurations(self) -> list[str]:
         """What the user gave after -c."""

@@ -32,6 +32,7 @@ class PreprocessUnlabelled(Command):
 
     name: ClassVar[str] = "preprocess_unlabelled"
     has_workers: ClassVar[bool] = True
+    purpose: ClassVar[str] = "preprocessing unlabelled images"  # of its lock
 
     d: str
     p: str
@@ -61,7 +62,7 @@ class PreprocessUnlabelled(Command):
             return self._preprocess_members(table, plans)
         folder = folders.dataset("nnUNet_preprocessed", self.d)
         folders.check_writable(folder, str(folder))
-        with run_lock(folder, "preprocessing unlabelled images", say=print):
+        with run_lock(folder, self.purpose, say=print):
             return self._preprocess(raw, folder, plans)
 
     def _preprocess(self, raw: Path, folder: Path, plans: dict[str, Any]) -> int:

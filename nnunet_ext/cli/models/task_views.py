@@ -12,6 +12,7 @@ from nnunet_ext.cli.common.command import Command
 from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_object
+from nnunet_ext.methods.raters.rater_table import KEY
 from nnunet_ext.stock.models import model_folder
 
 
@@ -22,6 +23,9 @@ class TaskViews(Command):
     Training writes them when it ends; this command does so for an unfinished training, for an imported model of a
     collection, and for views that were changed or deleted:
     nnunet_ext task_views -d 900 -tr UniSegTrainer -p UniSegPlans
+
+    Of a model with heads for several raters it writes the view of each rater:
+    nnunet_ext task_views -d 7 -tr RatersTrainer -p nnUNetPlans
     """
 
     name: ClassVar[str] = "task_views"
@@ -49,7 +53,8 @@ class TaskViews(Command):
     def run(self) -> int:
         """Write the views."""
         model = model_folder(self.d, self.c, self.tr, self.p)
-        plans = collection_plans(model)
+        of_raters = KEY in read_object(model / "plans.json")
+        plans = {} if of_raters else collection_plans(model)
         present = sorted(path.name.removeprefix("fold_") for path in model.glob("fold_*") if path.is_dir())
         for fold in self.f or present:
             if fold not in present:
@@ -58,6 +63,12 @@ class TaskViews(Command):
                 )
         if not present:
             raise UserError(f"{model}: expected a fold that was trained, found none. Train first.")
+        if of_raters:
+            from nnunet_ext.methods.raters.rater_views import write_rater_views
+
+            views = [write_rater_views(model, fold, how=self.weights) for fold in self.f or present][-1]
+            print("\n".join(map(str, views)))
+            return 0
         from nnunet_ext.base.knobs import resolve
         from nnunet_ext.collection.prediction.task_views import check_same_tasks, write_views
         from nnunet_ext.collection.prediction.view_weights import WEIGHTS, disk_cost

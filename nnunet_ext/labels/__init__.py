@@ -1,0 +1,1 @@
+"""Labels as hospitals have them: of several people, of a few slices, wrong in places."""

@@ -1,0 +1,152 @@
+"""A folder of predictions measured against several raters."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_ext.data.classes import foreground_classes
+from nnunet_ext.data.image_reader import find_reader, read_image
+from nnunet_ext.errors import UserError, nearest
+from nnunet_ext.evaluation.markdown_table import markdown_table
+from nnunet_ext.labels.raters.raw_raters import rater_maps
+from nnunet_ext.labels.raters.scores import class_scores
+
+
+@dataclass(frozen=True)
+class RaterScores:
+    """The scores of one class in one case.
+
+    Args:
+        case: Name of the case.
+        name: Name of the class.
+        scores: By name.
+    """
+
+    case: str
+    name: str
+    scores: Mapping[str, float]
+
+
+def score_folder(
+    predictions: Path,
+    raters: Path,
+    description: Mapping[str, Any],
+    views: Mapping[str, Path] | None = None,
+) -> list[RaterScores]:
+    """Measure the predictions of all cases that somebody rated.
+
+    Args:
+        predictions: Label maps CASE.nii.gz of the consensus; with CASE.npz beside them (``--save_probabilities``),
+            which holds probabilities (K, D, H, W), there is a soft Dice.
+        raters: A folder for each rater, such as ``labelsTr_raters``.
+        description: dataset.json.
+        views: Folder of the predictions of each rater's view.
+
+    Returns:
+        A class of a case each.
+
+    Raises:
+        UserError: An unknown rater, no case of any rater, a missing prediction, or another grid.
+    """
+    ending = description["file_ending"]
+    maps, views = rater_maps(raters, ending), views or {}
+    for rater in views:
+        if rater not in maps:
+            raise UserError(f"--views {rater}=...: expected a rater of {raters}, got {rater!r}. {nearest(rater, maps)}")
+    rated = {case: {name: theirs[case] for name, theirs in maps.items() if case in theirs}
+             for case in sorted({case for theirs in maps.values() for case in theirs})}  # fmt: skip
+    cases = [case for case in rated if (predictions / f"{case}{ending}").is_file()]
+    if not cases:
+        raise UserError(
+            f"{predictions}: expected predictions of cases that somebody rated, such as {next(iter(rated))}{ending}, "
+            f"found none. Predict the images of the cases in {raters}."
+        )
+    classes = foreground_classes(description)
+    found = []
+    for case in cases:
+        files = {"": predictions / f"{case}{ending}"} | rated[case]
+        read = _read(files, {rater: folder / f"{case}{ending}" for rater, folder in views.items()}, description)
+        soft = _probabilities(predictions / f"{case}.npz", len(classes), read[""].shape)
+        for number, (name, labels) in enumerate(classes.items()):
+            masks = {key: np.isin(array, labels) for key, array in read.items()}
+            scores = class_scores(
+                masks[""],
+                {rater: masks[rater] for rater in rated[case]},
+                views={rater: masks[f"view {rater}"] for rater in views},
+                probability=None if soft is None else soft[number],
+            )
+            found.append(RaterScores(case, name, scores))
+    return found
+
+
+def table(scores: Sequence[RaterScores]) -> str:
+    """Return a Markdown table: a row for each class, the mean over its cases of each score that any case has."""
+    columns = [
+        name for name in _columns(scores) if any(not math.isnan(each.scores.get(name, math.nan)) for each in scores)
+    ]
+    rows = [["class", "cases", *columns]]
+    for name in dict.fromkeys(each.name for each in scores):
+        of_class = [each.scores for each in scores if each.name == name]
+        values = [
+            [each[column] for each in of_class if not math.isnan(each.get(column, math.nan))] for column in columns
+        ]
+        means = [f"{sum(known) / len(known):.4f}" if known else "none" for known in values]
+        rows.append([name, str(len(of_class)), *means])
+    return markdown_table(list(map(list, zip(*rows, strict=True))))
+
+
+def csv_of(scores: Sequence[RaterScores]) -> str:
+    """Return a line for each case and class; what a case does not have is empty."""
+    stream, columns = io.StringIO(), _columns(scores)
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["case", "class", *columns])
+    for each in scores:
+        values = [each.scores.get(name, math.nan) for name in columns]
+        writer.writerow([each.case, each.name, *("" if math.isnan(value) else f"{value:.6g}" for value in values)])
+    return stream.getvalue()
+
+
+def _columns(scores: Sequence[RaterScores]) -> list[str]:
+    return list(dict.fromkeys(name for each in scores for name in each.scores))
+
+
+def _read(
+    files: Mapping[str, Path], views: Mapping[str, Path], description: Mapping[str, Any]
+) -> dict[str, NDArray[np.int64]]:
+    """All maps of a case, on one grid."""
+    every = {**files, **{f"view {rater}": file for rater, file in views.items()}}
+    if missing := [file for file in every.values() if not file.is_file()]:
+        raise UserError(f"{missing[0]}: expected a prediction of the same case, found no file. Predict it.")
+    reader = find_reader(description, files[""])
+    found: dict[str, NDArray[np.int64]] = {}
+    for key, file in every.items():
+        found[key] = read_image(reader, file, label=True)[0][0].astype(int)
+        if found[key].shape != found[""].shape:
+            raise UserError(
+                f"{file}: expected the shape {found[''].shape} of {files['']}, got {found[key].shape}. Predict the "
+                f"image that the rater annotated."
+            )
+    return found
+
+
+def _probabilities(file: Path, classes: int, shape: tuple[int, ...]) -> NDArray[np.floating] | None:
+    """The probabilities (K, D, H, W) of the foreground, if they are there."""
+    if not file.is_file():
+        return None
+    stored = np.load(file)["probabilities"][-classes:]
+    if stored.shape[1:] != shape:
+        raise UserError(
+            f"{file}: expected probabilities of shape {shape}, got {stored.shape[1:]}. Predict again with "
+            f"--save_probabilities."
+        )
+    found: NDArray[np.floating] = stored
+    return found

@@ -1,0 +1,1 @@
+"""Training on the label maps of several raters."""

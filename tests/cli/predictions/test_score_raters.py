@@ -1,0 +1,84 @@
+"""``nnunet_ext score_raters``: table, CSV, and mistakes in one line."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from nnunet_ext.cli.main import main
+from nnunet_ext.phantoms.dataset import write_nifti, write_phantom_dataset
+from nnunet_ext.phantoms.raters import write_phantom_raters
+
+SPACING = (2.5, 1.0, 1.0)
+
+
+@pytest.fixture
+def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
+    folder = write_phantom_dataset(tmp_path, "Dataset007_P", cases=2, shape=(8, 16, 16), spacing=SPACING)
+    write_phantom_raters(folder)
+    (folder / "labelsTr_raters" / "strict" / "case_001.nii.gz").unlink()
+    return folder
+
+
+def rows(file: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(file.read_text().splitlines()))
+
+
+def test_views_that_are_the_raters(raw, tmp_path, capsys):
+    raters = raw / "labelsTr_raters"
+    shutil.copytree(raters / "generous", tmp_path / "strict_view")
+    views = [f"exact={raters / 'exact'}", f"strict={tmp_path / 'strict_view'}"]
+    words = ["score_raters", "-d", "7", "-i", raw / "labelsTr", "--views", *views, "-o", tmp_path / "scores.csv"]
+    assert main([str(word) for word in words]) == 0
+    out = capsys.readouterr().out
+    assert "| dice exact " in out
+    assert "soft dice" not in out  # no case has probabilities
+    found = rows(tmp_path / "scores.csv")
+    assert [(row["case"], row["class"]) for row in found[:2]] == [("case_000", "organ"), ("case_000", "wall")]
+    assert len(found) == 6
+    assert float(found[0]["view dice exact"]) == 1
+    assert float(found[0]["view volume / exact"]) == 1
+    assert float(found[0]["view volume / strict"]) > 1
+    assert found[3]["dice strict"] == ""  # left out case_001
+    assert 0 < float(found[0]["inter-rater dice"]) < 1
+
+
+def test_probabilities_have_a_soft_dice(raw, tmp_path, capsys):
+    shutil.copytree(raw / "labelsTr", tmp_path / "predicted")
+    for file in (tmp_path / "predicted").glob("*.nii.gz"):
+        labels = np.asarray(nibabel.load(file).dataobj).transpose(2, 1, 0)
+        probabilities = np.stack([labels == label for label in range(4)]).astype(np.float32)
+        np.savez(str(file).replace(".nii.gz", ".npz"), probabilities=probabilities)
+    assert main(["score_raters", "-d", "7", "-i", str(tmp_path / "predicted")]) == 0
+    assert "soft dice" in capsys.readouterr().out
+
+
+def refused(words: str, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(words.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_mistakes(raw, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    labels = raw / "labelsTr"
+    assert "expected predictions of cases that somebody rated" in refused(
+        f"score_raters -d 7 -i {tmp_path / 'empty'}", capsys
+    )
+    assert "--views exakt=...: expected a rater of" in refused(
+        f"score_raters -d 7 -i {labels} --views exakt={labels}", capsys
+    )
+    assert "expected a prediction of the same case, found no file" in refused(
+        f"score_raters -d 7 -i {labels} --views exact={tmp_path / 'empty'}", capsys
+    )
+    assert "expected a folder of predictions, found none" in refused(
+        f"score_raters -d 7 -i {labels} --views exact={tmp_path / 'none'}", capsys
+    )
+    write_nifti(raw / "labelsTr_raters" / "exact" / "case_000.nii.gz", np.zeros((8, 16, 15), np.uint8), SPACING)
+    assert "expected the shape (8, 16, 16)" in refused(f"score_raters -d 7 -i {labels}", capsys)

@@ -1,0 +1,1 @@
+from nnunet_ext.methods.raters.trainer import RatersTrainer as RatersTrainer
