@@ -40,6 +40,8 @@ ORDER = (
     "next_cases",
     "phantoms",
     "semi_supervised",
+    "labels",
+    "labels.suspects",
     "collection",
     "collection.network",
     "collection.collect",

@@ -18,6 +18,7 @@ from nnunet_ext.cli.common import output
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.common.interruption import interruptible
 from nnunet_ext.cli.data.collect import Collect
+from nnunet_ext.cli.data.correct_labels import CorrectLabels
 from nnunet_ext.cli.data.hide_labels import HideLabels
 from nnunet_ext.cli.data.phantoms import Phantoms
 from nnunet_ext.cli.data.plan_and_preprocess import PlanAndPreprocess
@@ -43,6 +44,7 @@ from nnunet_ext.cli.predictions.predict import Predict
 from nnunet_ext.cli.predictions.predict_onnx import PredictOnnx
 from nnunet_ext.cli.predictions.predict_tasks import PredictTasks
 from nnunet_ext.cli.predictions.qa import Qa
+from nnunet_ext.cli.predictions.suspect_labels import SuspectLabels
 from nnunet_ext.cli.setup.demo import Demo
 from nnunet_ext.cli.setup.doctor import Doctor
 from nnunet_ext.cli.setup.info import Info
@@ -69,6 +71,8 @@ COMMANDS: dict[str, type[Command]] = {
         PredictTasks,
         CheckParity,
         Qa,
+        SuspectLabels,
+        CorrectLabels,
         NextCases,
         SplitLabels,
         Evaluate,

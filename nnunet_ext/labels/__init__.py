@@ -1,0 +1,1 @@
+"""Labels as they come: what is done with label files that are not clean, complete and by one rater."""
