@@ -98,12 +98,12 @@ def write_datasets(work: Path, raw: Path, share: float, seed: int, limit: int | 
     return planted
 
 
-def train(work: Path, arm: str, fold: int, steps: int, seed: int, *more: str) -> Path:
-    """Train a fold unless that is done, and return its validation folder."""
+def train(work: Path, arm: str, fold: int, steps: int, seed: int, *more: str, base: str = PLANS) -> Path:
+    """Train a fold unless that is done, with a variant of the plans ``base``; return its validation folder."""
     plans = f"{PLANS}_{steps}"
     if not (work / "preprocessed" / name_of(arm) / f"{plans}.json").exists():
         knobs = f"{KNOBS} seed={seed} num_epochs={EPOCHS} num_iterations_per_epoch={steps // EPOCHS}"
-        run(f"nnunet_ext variant -d {NUMBERS[arm]} -p {PLANS} --as {plans} --set {knobs}")
+        run(f"nnunet_ext variant -d {NUMBERS[arm]} -p {base} --as {plans} --set {knobs}")
     folder = work / "results" / name_of(arm) / f"{TRAINER}__{plans}__3d_fullres" / f"fold_{fold}"
     if not (folder / "validation" / "summary.json").exists():
         words = ["--c"] if (folder / "checkpoint_latest.pth").exists() else []
@@ -145,16 +145,12 @@ def detection(file: Path, planted: dict[str, str]) -> dict[str, tuple[float, flo
     return found
 
 
-def correct(work: Path, arm: str, file: Path) -> None:
+def correct(work: Path, arm: str, file: Path, base: str) -> None:
     """Make the dataset with corrected labels, and preprocess it."""
     if not (work / "raw" / name_of(arm)).exists():
         run(f"nnunet_ext correct_labels -d {NUMBERS['noisy']} -o {NUMBERS[arm]} -n Hippocampus{arm.capitalize()} "
-            f"--from {file} --by {arm}")  # fmt: skip
-    if not (work / "preprocessed" / name_of(arm) / f"{PLANS}.json").exists():
-        plans = work / "preprocessed" / name_of("noisy") / f"{PLANS}.json"
-        content = json.loads(plans.read_text()) | {"dataset_name": name_of(arm)}
-        (work / "preprocessed" / name_of(arm) / f"{PLANS}.json").write_text(json.dumps(content, indent=1))
-        run(f"nnunet_ext preprocess -d {NUMBERS[arm]} -p {PLANS} -c 3d_fullres --no_pbar")
+            f"--from {file} --by {arm} --no_pbar")  # fmt: skip
+    run(f"nnunet_ext preprocess -d {NUMBERS[arm]} -p {base} -c 3d_fullres --no_pbar")
 
 
 def dice(validation: Path) -> float:
@@ -187,9 +183,11 @@ def main() -> None:
         found[seed] = detection(file, planted)
         print(f"seed {seed}: {found[seed]}", flush=True)
         for arm in arguments.only if arguments.steps else ():
+            base = PLANS
             if arm in ("ignore", "replace"):
-                correct(work, arm, file)
-            scores[arm].append(dice(train(work, arm, SCORED, arguments.steps, seed)))
+                base = f"{PLANS}_{arguments.fold_steps}"  # the plans of the suspects
+                correct(work, arm, file, base)
+            scores[arm].append(dice(train(work, arm, SCORED, arguments.steps, seed, base=base)))
             print(f"seed {seed}, {arm}: {scores[arm][-1]:.4f}", flush=True)
     seeds = ", ".join(map(str, arguments.seeds))
     print(f"\n| fault | precision at the number planted: {seeds} | the right reason: {seeds} |\n|---|---|---|")

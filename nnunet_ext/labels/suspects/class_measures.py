@@ -22,12 +22,14 @@ class Untouched:
 
     Args:
         count: Components.
-        largest: Voxels of the largest one.
+        largest: Voxels of the one with most confident voxels.
+        confident: Those of its voxels in which the prediction is confident; all of them without probabilities.
         centre: Of its voxels, as indices (D, H, W) of the image; empty without any.
     """
 
     count: int = 0
     largest: int = 0
+    confident: int = 0
     centre: tuple[int, ...] = ()
 
 
@@ -96,8 +98,8 @@ def class_measures(
         background = [array[box] == 0 for array in (pair.labels, pair.prediction)]
         inside = float(np.count_nonzero(sure[box] & prediction & background[0]) / max(labelled, predicted))
         outside = float(np.count_nonzero(sure[box] & label & background[1]) / max(labelled, predicted))
-    own, missed = _untouched(prediction, label, box)
-    touched, extra = _untouched(label, prediction, box)
+    own, missed = _untouched(prediction, label, sure, box)
+    touched, extra = _untouched(label, prediction, sure, box)
     return ClassMeasures(
         labelled,
         predicted,
@@ -114,7 +116,9 @@ def class_measures(
     )
 
 
-def _untouched(mask: NDArray[np.bool_], other: NDArray[np.bool_], box: Box) -> tuple[NDArray[np.bool_], Untouched]:
+def _untouched(
+    mask: NDArray[np.bool_], other: NDArray[np.bool_], sure: NDArray[np.bool_] | None, box: Box
+) -> tuple[NDArray[np.bool_], Untouched]:
     """The components that the other mask touches, and what the others are."""
     components, number = ndimage.label(mask, NEIGHBOURS)
     sizes = np.bincount(components.ravel(), minlength=number + 1)
@@ -123,10 +127,11 @@ def _untouched(mask: NDArray[np.bool_], other: NDArray[np.bool_], box: Box) -> t
     alone[0] = False
     if not alone.any():
         return mask, Untouched()
-    largest = int(np.argmax(np.where(alone, sizes, 0)))
+    confident = sizes if sure is None else np.bincount(components[sure[box]], minlength=number + 1)
+    largest = int(np.lexsort((sizes, confident, alone))[-1])
     places = (round(float(each.mean())) for each in np.nonzero(components == largest))
     centre = tuple(side.start + place for side, place in zip(box, places, strict=True))
-    return mask & ~alone[components], Untouched(int(alone.sum()), int(sizes[largest]), centre)
+    return mask & ~alone[components], Untouched(int(alone.sum()), int(sizes[largest]), int(confident[largest]), centre)
 
 
 def _mean_distance(label: NDArray[np.bool_], prediction: NDArray[np.bool_], spacing: tuple[float, ...]) -> float:

@@ -21,7 +21,7 @@ from nnunet_ext.quality.robust_z import MOST, OF_NORMAL
 # the least spread between cases that counts; z-scores reach 3.5 at 3.5 times as much
 OF_DICE, OF_CONFIDENT, OF_COMPONENT, OF_BEYOND, OF_OTHER = 0.02, 0.05, 0.02, 0.02, 0.1
 OF_DISTANCE = 0.3  # voxels
-# at these gains, where other cases gain nothing
+# of a whole label; they do not depend on the other cases
 GAINS = {SHIFTED: 0.05 / UNUSUAL, MIRRORED: 0.1 / UNUSUAL, SWAPPED: 0.5 / UNUSUAL}
 FITTED = 5  # cases, with fewer of which the Dice is not compared by volume
 SPECIFIC_FIRST: tuple[tuple[str, ...], ...] = (
@@ -78,7 +78,7 @@ def rank(cases: Sequence[CaseMeasures], description: Mapping[str, Any]) -> list[
     """
     words = Words(description)
     measured = [case for case in cases if case.problem is None]
-    moved = {kind: _z([_gain(case, kind) for case in measured], floor) for kind, floor in GAINS.items()}
+    moved = {kind: [min(_gain(case, kind) / unit, MOST) for case in measured] for kind, unit in GAINS.items()}
     beyond = _z([case.beyond for case in measured], OF_BEYOND)
     of_classes = {name: _class_scores(measured, name) for name in foreground_classes(description)}
     found = []
@@ -102,7 +102,8 @@ def _ranked(
     highest = max([beyond, *moved.values(), *(z for own in scores.values() for z in own.values()), 0.0])
     dice_z = {name: own["dice"] for name, own in scores.items()}
     causes = [repair for repair in case.repairs if moved[repair.kind] >= UNUSUAL]
-    if causes:  # one movement, or an exchange, explains what else is unusual
+    alone = any(own.get(kind, 0) >= UNUSUAL for own in scores.values() for kind in (LACKING, ABSENT))
+    if causes and not alone:  # one movement, or an exchange, explains what else is unusual
         cause = max(causes, key=lambda repair: repair.dice)
         reason = Reason.of_distance(cause.kind, words.of_repair(cause), highest)
         return RankedCase(case, dice_z, (reason,), words.classes_of(cause, case), highest)
@@ -149,8 +150,8 @@ def _class_scores(cases: Sequence[CaseMeasures], name: str) -> dict[int, dict[st
     add(SHIFTED, shifts, GAINS[SHIFTED])
     add("other", {place: each.other_share for place, each in both.items()}, OF_OTHER)
     for kind, sizes in (
-        ("missed", {place: each.missed.largest for place, each in both.items()}),
-        ("extra", {place: each.extra.largest for place, each in both.items()}),
+        ("missed", {place: each.missed.confident for place, each in both.items()}),
+        ("extra", {place: each.extra.confident for place, each in both.items()}),
         (LACKING, {place: 0 if each.labelled else each.predicted for place, each in found.items()}),
         (ABSENT, {place: 0 if each.predicted else each.labelled for place, each in found.items()}),
     ):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nnunet_ext.labels.suspects.label_pair import LabelPair
 
 FARTHEST = 5  # voxels along each axis
+HARM = 0.05  # fall of a class's Dice with which the whole label is not called shifted
 STEPS = tuple(step for step in itertools.product((-1, 0, 1), repeat=3) if any(step))
 SHIFTED, MIRRORED, SWAPPED = "shifted", "mirrored", "swapped"
 
@@ -55,7 +56,8 @@ def whole_repairs(pair: LabelPair) -> list[Repair]:
             after = dice(np.flip(labels, axis), prediction)
             found.append(Repair(MIRRORED, after - before, after, (axis,)))
     shift, after = _best_shift(labels[pair.box], prediction[pair.box], dice, before)
-    found.append(Repair(SHIFTED, after - before, after, shift))
+    if not _harms_a_class(labels[pair.box], prediction[pair.box], shift):
+        found.append(Repair(SHIFTED, after - before, after, shift))
     return [repair for repair in found if repair.gain > 0]
 
 
@@ -82,11 +84,7 @@ def _best_shift(
 
     def value(shift: tuple[int, ...]) -> float:
         if shift not in known:
-            # the label at shift + x against the prediction at x
-            of_label, of_prediction = zip(
-                *(_overlap(s, n) for s, n in zip(shift, labels.shape, strict=True)), strict=True
-            )
-            known[shift] = dice(labels[of_label], prediction[of_prediction])
+            known[shift] = dice(*_moved(labels, prediction, shift))
         return known[shift]
 
     apart = [
@@ -110,6 +108,24 @@ def _within(shift: list[int], shape: tuple[int, ...]) -> tuple[int, ...]:
     """At most 5 voxels, and not out of the box."""
     most = (min(FARTHEST, length - 1) for length in shape)
     return tuple(max(-limit, min(limit, each)) for each, limit in zip(shift, most, strict=True))
+
+
+def _moved(labels: NDArray, prediction: NDArray, shift: tuple[int, ...]) -> tuple[NDArray, NDArray]:
+    """The label at shift + x, and the prediction at x."""
+    sides = [_overlap(step, length) for step, length in zip(shift, labels.shape, strict=True)]
+    return labels[tuple(side[0] for side in sides)], prediction[tuple(side[1] for side in sides)]
+
+
+def _harms_a_class(labels: NDArray[np.int32], prediction: NDArray[np.int32], shift: tuple[int, ...]) -> bool:
+    """Whether the Dice of a class falls, so that not all of them are shifted."""
+    number = max(int(labels.max()), int(prediction.max())) + 1
+    both = np.bincount(labels.ravel(), minlength=number) + np.bincount(prediction.ravel(), minlength=number)
+
+    def common(one: NDArray[np.int32], other: NDArray[np.int32]) -> NDArray[np.int64]:
+        return np.bincount(one[one == other], minlength=number)
+
+    gains = 2 * (common(*_moved(labels, prediction, shift)) - common(labels, prediction)) / np.maximum(both, 1)
+    return bool((gains[1:] < -HARM).any())
 
 
 def _overlap(shift: int, length: int) -> tuple[slice, slice]:
