@@ -4,9 +4,9 @@
 
 Of 200 hippocampus cases 50 keep their labels and are scored; of the other 150, a tenth each gets a label that is
 mirrored along an axis, shifted by 3 voxels along one, has its two classes exchanged, or lacks one of them. Five folds
-of Lite plans are trained on these labels, ``suspect_labels`` ranks the cases by the folds' predictions, and ``correct_labels``
-makes a dataset with ignored voxels and one with replaced ones. Then each arm trains on all 150 cases for as many steps.
-The seed draws the faults, the weights and the batches. Finished runs are not repeated. At the end, two tables: for each
+of Lite plans are trained on these labels, ``suspect_labels`` ranks the cases by the folds' predictions, and
+``correct_labels`` makes a dataset with ignored voxels and one with replaced ones. Then each arm trains on all 150 cases
+for as many steps, on one thread. The seed draws the faults, the weights and the batches. Finished runs are not repeated. At the end, two tables: for each
 kind, precision at the number planted (among these cases and the clean ones) and share with the right reason first;
 and mean Dice of the 50 cases.
 """

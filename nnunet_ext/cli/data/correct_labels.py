@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
+from nnunet_ext.cli.common.output import shown_logs
 from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.stock import folders
 from nnunet_ext.stock.folders import numbers_to_oneself
@@ -76,7 +77,8 @@ class CorrectLabels(Command):
                 f"--from {self.table}: expected suspects of {source.folder.name}, found those of {record.dataset}. "
                 f"Name that dataset after -d."
             )
-        predictions = record.predictions()
+        with shown_logs():
+            predictions = record.predictions()
         jobs = self._jobs(source, record, predictions)
         place = folders.folder("nnUNet_raw", writable=True)
         with numbers_to_oneself(place):

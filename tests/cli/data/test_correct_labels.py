@@ -60,13 +60,13 @@ def test_ignore_and_what_follows(blobs, capsys):
 
 
 def test_the_next_command_preprocesses_with_the_same_plans(blobs):
-    assert main("plan_and_preprocess -d 960 -pl LitePlanner --no_pp --no_pbar".split()) == 0
+    assert main(["plan_and_preprocess", "-d", "960", "-pl", "LitePlanner", "--no_pp", "--no_pbar"]) == 0
     planned = blobs.root / "preprocessed" / DATASET
     plans = json.loads((planned / "LitePlans.json").read_text())
     for file in (planned / "nnUNetPlans.json", blobs.root / MODEL / "plans.json"):
         file.write_text(json.dumps(plans | {"plans_name": "nnUNetPlans"}))
     assert main(words(blobs)) == 0
-    assert main("preprocess -d 961 -p nnUNetPlans -c 3d_fullres -np 1 --no_pbar".split()) == 0
+    assert main(["preprocess", "-d", "961", "-p", "nnUNetPlans", "-c", "3d_fullres", "-np", "1", "--no_pbar"]) == 0
     new = blobs.root / "preprocessed" / NEW
     identifier = plans["configurations"]["3d_fullres"]["data_identifier"]
     assert len(list((new / identifier).glob("*_seg.b2nd"))) == 12
@@ -147,6 +147,8 @@ def test_another_table(blobs, mistake, head, row, expected):
 def test_suspects_without_probabilities(blobs, mistake):
     for file in blobs.root.rglob("*.npz"):
         file.unlink()
-    text = mistake(words(blobs))
-    assert "expected" in text
-    assert "--val --npz" in text
+    again = ["suspect_labels", "-d", "960", "-c", "3d_fullres", "-o", str(table(blobs)), "-np", "1", "--no_pbar"]
+    assert main(again) == 0
+    text = mistake(words(blobs, "--cases", "case_03"))
+    assert "case_03.nii.gz: expected probabilities (.npz) beside it, without which no voxel is confident" in text
+    assert not (blobs.root / "raw" / NEW).exists()

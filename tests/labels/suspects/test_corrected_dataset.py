@@ -35,9 +35,7 @@ def correct(blobs, number, new, flagged=(1, 2), tau=0.9):
     (case,) = (case for case in predictions.cases if case.name == f"case_{number:02d}")
 
     def write(folder):
-        correcting = Correcting(
-            new.source.description, predictions.plans, {0: 1.0, 1: 1.0}, tau, new.ignore, folder
-        )
+        correcting = Correcting(new.source.description, predictions.plans, {0: 1.0, 1: 1.0}, tau, new.ignore, folder)
         return dict([correcting.write((case, flagged))])
 
     return new.write(plans_of(blobs), write)
@@ -63,7 +61,9 @@ def test_folds_plans_and_fingerprint_are_those_of_the_source(blobs):
         assert json.loads((new.planned / name).read_text()) == json.loads((source / name).read_text())
     assert json.loads((new.planned / "nnUNetPlans.json").read_text()) == plans_of(blobs) | {"dataset_name": NEW}
     (source / "splits_final.json").unlink()
-    again = CorrectedDataset(new.source, blobs.root / "raw/Dataset962_B", blobs.root / "preprocessed/Dataset962_B", True)
+    again = CorrectedDataset(
+        new.source, blobs.root / "raw/Dataset962_B", blobs.root / "preprocessed/Dataset962_B", True
+    )
     again.write(plans_of(blobs), lambda folder: {})
     folds = json.loads((again.planned / "splits_final.json").read_text())
     assert len(folds) == 5, "nnU-Net's default, written down"

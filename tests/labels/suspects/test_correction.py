@@ -23,7 +23,7 @@ CHANCES = np.array([0.95, 0.6, 0.95, 0.95])
     ],
 )
 def test_the_literal_example(tau, flagged, ignore, expected):
-    found = corrected(LABELS, PREDICTION, CHANCES > tau, flagged, ignore=ignore)
+    found = corrected(LABELS, PREDICTION, tau < CHANCES, flagged, ignore=ignore)
     assert found.tolist() == expected
     assert found.dtype == LABELS.dtype
 
