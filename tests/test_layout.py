@@ -43,6 +43,7 @@ ORDER = (
     "semi_supervised.pseudo_labelled",
     "labels",
     "labels.raters",
+    "labels.suspects",
     "collection",
     "collection.network",
     "collection.collect",

@@ -18,6 +18,7 @@ from nnunet_ext.cli.common import output
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.common.interruption import interruptible
 from nnunet_ext.cli.data.collect import Collect
+from nnunet_ext.cli.data.correct_labels import CorrectLabels
 from nnunet_ext.cli.data.fuse_raters import FuseRaters
 from nnunet_ext.cli.data.hide_labels import HideLabels
 from nnunet_ext.cli.data.phantoms import Phantoms
@@ -46,6 +47,7 @@ from nnunet_ext.cli.predictions.predict_onnx import PredictOnnx
 from nnunet_ext.cli.predictions.predict_tasks import PredictTasks
 from nnunet_ext.cli.predictions.qa import Qa
 from nnunet_ext.cli.predictions.score_raters import ScoreRaters
+from nnunet_ext.cli.predictions.suspect_labels import SuspectLabels
 from nnunet_ext.cli.setup.demo import Demo
 from nnunet_ext.cli.setup.doctor import Doctor
 from nnunet_ext.cli.setup.info import Info
@@ -74,6 +76,8 @@ COMMANDS: dict[str, type[Command]] = {
         PredictTasks,
         CheckParity,
         Qa,
+        SuspectLabels,
+        CorrectLabels,
         NextCases,
         ScoreRaters,
         SplitLabels,

@@ -1,1 +1,1 @@
-"""Labels as hospitals have them: of several people, of a few slices, wrong in places."""
+"""Labels as they come: what is done with label files that are not clean, complete and by one rater."""

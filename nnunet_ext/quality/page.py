@@ -20,7 +20,7 @@ th button { font: inherit; font-weight: 600; border: 0; background: none; paddin
 td { vertical-align: top; border-bottom: 1px solid #ddd; padding: .5rem .4rem }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap }
 tr.suspicious td.number { color: #b3261e; font-weight: 600 }
-img { display: block; max-width: 256px; background: #000 }
+img { display: block; background: #000 }
 ul { margin: 0; padding-left: 1.1rem }
 li.weak { color: #6b6b6b }
 .bar { height: 6px; width: 90px; background: #e4e4e4 }
@@ -46,7 +46,14 @@ document.querySelectorAll("th button").forEach(button => button.addEventListener
 COLUMNS = {"suspicion": "suspicion", "case": "case", "reasons": "reasons", "size": "size of classes"}
 
 
-def page(cases: Sequence[CaseQuality], names: Mapping[int, str], *, title: str, facts: Mapping[str, str]) -> str:
+def page(
+    cases: Sequence[CaseQuality],
+    names: Mapping[int, str],
+    *,
+    title: str,
+    facts: Mapping[str, str],
+    widest: int = 256,
+) -> str:
     """Return the page as HTML.
 
     It is sorted; the headers sort it otherwise, if the browser runs scripts.
@@ -56,6 +63,7 @@ def page(cases: Sequence[CaseQuality], names: Mapping[int, str], *, title: str, 
         names: Class names by the labels in the pictures, for the legend.
         title: Heading.
         facts: Lines below the heading, such as the model and the folders.
+        widest: Pixels that a picture is shown in at most.
 
     Returns:
         HTML in which all text is escaped, with pictures, style and script inside.
@@ -79,7 +87,8 @@ def page(cases: Sequence[CaseQuality], names: Mapping[int, str], *, title: str, 
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <title>{escape(title)}</title>
-<style>{STYLE}</style>
+<style>{STYLE}img {{ max-width: {widest}px }}
+</style>
 </head>
 <body>
 <h1>{escape(title)}</h1>

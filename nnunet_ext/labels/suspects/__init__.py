@@ -1,0 +1,1 @@
+"""Labels that are probably wrong, by networks that never saw them; and a dataset in which they are corrected."""

@@ -1,0 +1,143 @@
+"""A dataset like another one, with links to all files but those labels that were corrected."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunet_ext.data.companion_files import link_label, links
+from nnunet_ext.data.dataset_json import IGNORE
+from nnunet_ext.data.folds import FILE as SPLITS
+from nnunet_ext.data.folds import folds_of
+from nnunet_ext.data.preprocessed.state import FINGERPRINT
+from nnunet_ext.data.raw_dataset import RawDataset
+from nnunet_ext.errors import UserError
+from nnunet_ext.files.json_file import read_json, write_json, write_text
+from nnunet_ext.files.link import link
+from nnunet_ext.files.system_files import files_in
+
+Changes = dict[str, dict[tuple[int, int], int]]  # voxels by label before and after, by case
+OWN = ("imagesTr", "labelsTr", "dataset.json")
+CHANGED = "changed_voxels.csv"
+SOURCE = "labels_corrected_from"
+
+
+@dataclass(frozen=True)
+class CorrectedDataset:
+    """A new dataset, which must not exist.
+
+    Args:
+        source: The dataset whose labels are corrected.
+        place: The new folder in nnUNet_raw.
+        planned: The new folder in nnUNet_preprocessed.
+        ignores: Whether voxels become ignored.
+    """
+
+    source: RawDataset
+    place: Path
+    planned: Path
+    ignores: bool
+
+    def check(self) -> None:
+        """Refuse a dataset that exists.
+
+        Raises:
+            UserError: It does.
+        """
+        for folder in (self.place, self.planned):
+            if folder.exists():
+                raise UserError(
+                    f"{folder}: expected no folder, found one. Choose another number or name after -o and -n, or "
+                    f"delete it."
+                )
+
+    @property
+    def ignore(self) -> int | None:
+        """The label of ignored voxels: the dataset's, else the one after the largest; None if none becomes ignored."""
+        if not self.ignores:
+            return None
+        labels = self.source.description["labels"]
+        if IGNORE in labels:
+            return int(labels[IGNORE])
+        values = (value if isinstance(value, list) else [value] for value in labels.values())
+        return max(int(each) for own in values for each in own) + 1
+
+    def write(self, plans: Mapping[str, Any], correct: Callable[[Path], Changes]) -> Changes:
+        """Write it, whole or not at all.
+
+        Args:
+            plans: Those that the source was trained with; the new dataset gets them, its folds and its fingerprint.
+            correct: Writes corrected labels into a folder and says what changed.
+
+        Returns:
+            What changed.
+
+        Raises:
+            UserError: It exists, or a file is damaged.
+        """
+        self.check()
+        partial, planned = (each.with_name(f".{each.name}.partial") for each in (self.place, self.planned))
+        for folder in (partial, planned):
+            shutil.rmtree(folder, ignore_errors=True)  # of a command that was killed
+        try:
+            for name in ("imagesTr", "labelsTr"):
+                (partial / name).mkdir(parents=True)
+            changes = correct(partial / "labelsTr")
+            self._link(partial)
+            self._describe(partial, changes)
+            self._plan(planned, plans, read_json(partial / "dataset.json"))
+            partial.rename(self.place)
+            planned.rename(self.planned)
+        finally:
+            for folder in (partial, planned):
+                shutil.rmtree(folder, ignore_errors=True)
+        return changes
+
+    def _link(self, folder: Path) -> None:
+        ending = self.source.file_ending
+        for case in self.source.cases():
+            for target, image in links(case.images, folder / "imagesTr", case.name, ending).items():
+                link(image, target)
+            label = folder / "labelsTr" / f"{case.name}{ending}"
+            if case.label is not None and not label.exists():
+                link_label(case.label, label)
+        for other in files_in(self.source.folder):
+            if other.name not in (*OWN, CHANGED):
+                link(other, folder / other.name)
+
+    def _describe(self, folder: Path, changes: Changes) -> None:
+        """Write dataset.json and what was changed; without a change, dataset.json is the source's."""
+        found = {key: value for key, value in self.source.description.items() if key != "dataset"}
+        if any(changes.values()):
+            if self.ignore is not None:
+                found["labels"] = found["labels"] | {IGNORE: self.ignore}
+            found[SOURCE] = self.source.folder.name
+            write_text(folder / CHANGED, self._table(changes))
+        if found == read_json(self.source.file):
+            link(self.source.file, folder / "dataset.json")
+        else:
+            write_json(folder / "dataset.json", found)
+
+    def _table(self, changes: Changes) -> str:
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["case", "label before", "label after", "voxels"])
+        for case, counts in sorted(changes.items()):
+            for (before, after), voxels in sorted(counts.items()):
+                writer.writerow([case, before, after, voxels])
+        return stream.getvalue()
+
+    def _plan(self, folder: Path, plans: Mapping[str, Any], description: Mapping[str, Any]) -> None:
+        """The source's plans, folds and fingerprint: corrected labels must neither plan nor mix folds anew."""
+        theirs = self.planned.with_name(self.source.folder.name)
+        folder.mkdir(parents=True)
+        write_json(folder / f"{plans['plans_name']}.json", dict(plans) | {"dataset_name": self.place.name})
+        write_json(folder / "dataset.json", description)
+        write_json(folder / SPLITS, folds_of([theirs], {case.name for case in self.source.cases()}))
+        if (theirs / FINGERPRINT).is_file():
+            shutil.copyfile(theirs / FINGERPRINT, folder / FINGERPRINT)

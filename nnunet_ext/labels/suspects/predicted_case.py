@@ -1,0 +1,120 @@
+"""A training case and its prediction by the fold that did not train on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_ext.data.case_check import read_label
+from nnunet_ext.data.dataset_json import IGNORE, not_annotated
+from nnunet_ext.data.image_case import Case
+from nnunet_ext.data.raw_dataset import RawDataset
+from nnunet_ext.errors import UserError, one_line
+from nnunet_ext.labels.suspects.label_pair import LabelPair
+from nnunet_ext.quality.grid import Grid
+
+if TYPE_CHECKING:
+    from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+
+ANOTHER = 0.01  # share of the foreground in which probabilities may give another label: rounding, ties
+
+
+@dataclass(frozen=True)
+class PredictedCase:
+    """The files of a case.
+
+    Args:
+        case: Images and label.
+        fold: Number of the fold that validated on it.
+        prediction: The fold's label map.
+        probabilities: The fold's ``.npz``; None if it did not write one.
+    """
+
+    case: Case
+    fold: int
+    prediction: Path
+    probabilities: Path | None
+
+    @property
+    def name(self) -> str:
+        """Of the case."""
+        return self.case.name
+
+    @property
+    def label(self) -> Path:
+        """The label file."""
+        assert self.case.label is not None  # a training case
+        return self.case.label
+
+    def read(self, description: Mapping[str, Any], reader: BaseReaderWriter, *, probabilities: bool) -> LabelPair:
+        """Read label and prediction; what is ignored, or was not annotated, is background in both.
+
+        Args:
+            description: dataset.json, with labels as numbers.
+            reader: Of nnU-Net.
+            probabilities: Also read probabilities, if there are any.
+
+        Raises:
+            UserError: A file is damaged, holds other labels, or does not fit the others.
+        """
+        legal = RawDataset(Path(), dict(description)).legal_labels()
+        read, properties = read_label(self.label, reader, legal)
+        predicted, _ = read_label(self.prediction, reader, legal)
+        if read.shape != predicted.shape:
+            raise UserError(
+                f"{self.label}: expected the shape {predicted.shape[1:]} of its prediction, got {read.shape[1:]}: it "
+                f"was changed since. Preprocess and train again."
+            )
+        labels, prediction = read[0].astype(np.int32), predicted[0].astype(np.int32)
+        chances = self._read_probabilities(prediction, description) if probabilities else None
+        ignore = description["labels"].get(IGNORE)
+        counts = np.ones(labels.shape, bool) if ignore is None else labels != ignore
+        return LabelPair.of(
+            labels,
+            prediction,
+            counts,
+            Grid.of(labels.shape, properties, str(self.label)),
+            unknown=not_annotated(description, self.name),
+            description=description,
+            chances=chances,
+        )
+
+    def _read_probabilities(
+        self, prediction: NDArray[np.int32], description: Mapping[str, Any]
+    ) -> NDArray[np.float32] | None:
+        """Probabilities (C, D, H, W), if they are those of the prediction."""
+        if self.probabilities is None:
+            return None
+        try:
+            with np.load(self.probabilities) as content:
+                found: NDArray[np.float32] = content["probabilities"]
+        except Exception as error:
+            raise UserError(
+                f"{self.probabilities}: expected probabilities as nnU-Net's --npz writes them, got a damaged file "
+                f"({one_line(error)}). Delete it, or validate again with --val --npz."
+            ) from error
+        if found.shape[1:] != prediction.shape or self._are_of_another(found, prediction, description):
+            raise UserError(
+                f"{self.probabilities}: expected the probabilities of {self.prediction.name} beside it, found those of "
+                f"another prediction: an earlier training wrote them. Delete them, or validate again with --val --npz."
+            )
+        return found
+
+    @staticmethod
+    def _are_of_another(
+        found: NDArray[np.float32], prediction: NDArray[np.int32], description: Mapping[str, Any]
+    ) -> bool:
+        order = description.get("regions_class_order")
+        if order is not None and any(isinstance(value, list) for value in description["labels"].values()):
+            mapped = np.zeros(prediction.shape, np.int32)
+            for chance, value in zip(found, order, strict=True):
+                mapped[chance > 0.5] = value
+        else:
+            mapped = found.argmax(0).astype(np.int32)
+        foreground = (mapped > 0) | (prediction > 0)
+        return bool((mapped != prediction)[foreground].sum() > ANOTHER * foreground.sum())
