@@ -40,6 +40,8 @@ ORDER = (
     "next_cases",
     "phantoms",
     "semi_supervised",
+    "labels",
+    "labels.propagation",
     "collection",
     "collection.network",
     "collection.collect",

@@ -24,6 +24,7 @@ from nnunet_ext.cli.data.plan_and_preprocess import PlanAndPreprocess
 from nnunet_ext.cli.data.plan_finetune import PlanFinetune
 from nnunet_ext.cli.data.preprocess import Preprocess
 from nnunet_ext.cli.data.preprocess_unlabelled import PreprocessUnlabelled
+from nnunet_ext.cli.data.propagate_labels import PropagateLabels
 from nnunet_ext.cli.data.select_similar import SelectSimilar
 from nnunet_ext.cli.models.compare import Compare
 from nnunet_ext.cli.models.export import Export
@@ -58,6 +59,7 @@ COMMANDS: dict[str, type[Command]] = {
         Convert,
         Collect,
         HideLabels,
+        PropagateLabels,
         PlanAndPreprocess,
         PlanFinetune,
         Preprocess,

@@ -1,0 +1,1 @@
+"""Labels as they come: incomplete ones are completed before training."""
