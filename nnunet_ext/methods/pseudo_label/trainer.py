@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -10,10 +11,15 @@ import numpy as np
 import torch
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
+from nnunet_ext.data.same_images import raw_folder
 from nnunet_ext.errors import UserError
+from nnunet_ext.methods.pseudo_label.filled_labels import WithFilledLabels, fill_ignored
 from nnunet_ext.methods.pseudo_label.loss import PseudoLabelLoss, PseudoLabelStep
 from nnunet_ext.methods.pseudo_label.restarted_lr import RestartedLR
 from nnunet_ext.processes.ranks import Ranks
+from nnunet_ext.semi_supervised.preprocessing import unlabelled_folder
+from nnunet_ext.semi_supervised.pseudo_labels import PseudoLabelFolder
+from nnunet_ext.semi_supervised.raw_images import has_unlabelled
 from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 from nnunet_ext.semi_supervised.two_streams import TwoStreams
 
@@ -31,8 +37,12 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
     The network is the plans' own and its checkpoints load into stock nnU-Net. ``checkpoint_best`` is the best of the
     last part once that has begun. A run that was killed resumes where it stopped, during prediction case by case.
 
+    With ``ignored_voxels``, step 2 also predicts the training cases of the fold and fills their ignored voxels
+    (:func:`fill_ignored`), in ``filled_labels``; step 3 trains on these label maps. Unlabelled images are not needed
+    then. Without an ignored voxel the knob changes nothing.
+
     Knobs (plans blocks ``nnunet_ext.pseudo_label`` and ``nnunet_ext.unlabelled``): ``supervised_share``,
-    ``pseudo_label_weight``, ``anew``; ``batch_size``.
+    ``pseudo_label_weight``, ``anew``, ``ignored_voxels``, ``threshold``; ``batch_size``.
 
     Not reproduced: unlabelled cases that train as background because they have no label; patches whose labels are those
     of another crop; a second part that is shorter than it seems, because it continues with the first one's learning
@@ -40,12 +50,14 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
 
     Raises:
         UserError: The pseudo-labels that a training resumes with, or the unlabelled cases, are gone or changed; an
-            unlabelled batch that DDP ranks cannot share evenly under batch Dice.
+            unlabelled batch that DDP ranks cannot share evenly under batch Dice; neither unlabelled images nor an
+            ignore label.
     """
 
     method: ClassVar = "pseudo_label"
     unlabelled_entries = (("unlabelled", "data"), ("pseudo_target", "target"))
     _first_weights: dict[str, torch.Tensor] | None = None
+    _filled_by: str | None = None  # digest of the network whose predictions fill ignored voxels
 
     @property
     def supervised_epochs(self) -> int:
@@ -65,7 +77,7 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
     def _check_batch(self) -> None:
         super()._check_batch()
         ranks, samples = Ranks.now().world_size, self._joint_unlabelled_batch_size()
-        if self.configuration_manager.batch_dice and samples % ranks:
+        if self._has_unlabelled and self.configuration_manager.batch_dice and samples % ranks:
             batch = self.configuration_manager.batch_size
             raise UserError(
                 f"-num_gpus {ranks}: expected a multiple of {ranks} pseudo-labelled samples in a batch, got {samples}; "
@@ -73,20 +85,68 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
                 f"another multiple of {ranks}."
             )
 
+    def samples_of_parts(self) -> tuple[int, int]:
+        """Return how many labelled and pseudo-labelled samples a batch has."""
+        labelled, unlabelled = super().samples_of_parts()
+        return labelled, unlabelled if self._has_unlabelled else 0
+
     # loading
+
+    @classmethod
+    def needs_unlabelled(cls, knobs: Mapping[str, Any]) -> bool:
+        """Whether there are no ignored voxels to fill."""
+        return not knobs["pseudo_label"]["ignored_voxels"]
+
+    @property
+    def filled_labels(self) -> PseudoLabelFolder:
+        """Where label maps of training cases are whose ignored voxels were filled."""
+        return PseudoLabelFolder(Path(self.output_folder) / "filled_labels")
+
+    @property
+    def _fills(self) -> bool:
+        return self.knobs["pseudo_label"]["ignored_voxels"] and self.label_manager.has_ignore_label
+
+    @cached_property
+    def _has_unlabelled(self) -> bool:
+        if self.needs_unlabelled(self.knobs):
+            return True
+        data = Path(self.preprocessed_dataset_folder_base)
+        raw = raw_folder() / data.name
+        place = unlabelled_folder(data, self.plans_manager.plans, self.configuration_name)
+        return place.is_dir() or has_unlabelled(raw)
+
+    def get_dataloaders(self) -> tuple[Any, Any]:
+        """Return the loaders of semi-supervised trainings; the unlabelled one may be missing if voxels are filled."""
+        if not self._has_unlabelled and not self.label_manager.has_ignore_label:
+            raise UserError(
+                f"{Path(self.preprocessed_dataset_folder_base).name}: knob pseudo_label.ignored_voxels expects an "
+                f"ignore label or unlabelled images, found neither. Train with another trainer."
+            )
+        return super().get_dataloaders()
+
+    def bare_loaders(self) -> tuple[nnUNetDataLoader, nnUNetDataLoader]:
+        """Return stock loaders; that of training reads filled labels once there are any."""
+        train, val = super().bare_loaders()
+        if self._needs_pseudo_labels and self._filled_by is not None:
+            self._check_pseudo_labels(self.filled_labels, self.filled_labels.marker.problem(self._filled_by))
+            train._data = WithFilledLabels(train._data, self.filled_labels)
+        return train, val
 
     @property
     def _needs_pseudo_labels(self) -> bool:
         return self._predicted_by is not None and self.current_epoch < self.num_epochs
 
     def _unlabelled_loader(self, folder: Path, cases: list[str]) -> nnUNetDataLoader:
-        problem = self._pseudo_label_problem(cases)
-        if self._needs_pseudo_labels and problem is not None:
-            raise UserError(
-                f"{self.pseudo_labels.place}: expected the pseudo-labels that this training began with, {problem}. "
-                f"Restore them, or train from scratch, without --c."
-            )
+        if self._needs_pseudo_labels:
+            self._check_pseudo_labels(self.pseudo_labels, self._pseudo_label_problem(cases))
         return super()._unlabelled_loader(folder, cases)
+
+    def _check_pseudo_labels(self, folder: PseudoLabelFolder, problem: str | None) -> None:
+        if problem is not None:
+            raise UserError(
+                f"{folder.place}: expected the pseudo-labels that this training began with, {problem}. Restore them, "
+                f"or train from scratch, without --c."
+            )
 
     def _streams(self, labelled: nnUNetDataLoader, unlabelled: nnUNetDataLoader | None) -> Callable[..., TwoStreams]:
         if not self._needs_pseudo_labels:
@@ -109,6 +169,12 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
 
     def _predicts_before(self, epoch: int) -> bool:
         return epoch == self.supervised_epochs
+
+    def _predict(self) -> str:
+        found = super()._predict() if self._unlabelled_cases else ""
+        if self._fills:
+            self._filled_by = fill_ignored(self, self.filled_labels, self.knobs["pseudo_label"]["threshold"])
+        return found or self._filled_by or ""
 
     def _renew_pseudo_labels(self) -> None:
         super()._renew_pseudo_labels()
@@ -144,11 +210,13 @@ class PseudoLabelTrainer(SemiSupervisedTrainer):
 
     def extra_state(self) -> dict[str, Any]:
         """Return the weights to restart from, until that is done."""
-        own = {"first_weights": self._first_weights} if self._predicted_by is None else {}
+        own: dict[str, Any] = {"first_weights": self._first_weights} if self._predicted_by is None else {}
+        own |= {} if self._filled_by is None else {"filled_by": self._filled_by}
         return super().extra_state() | own
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`extra_state` returned."""
         super().load_extra_state(state)
+        self._filled_by = state.get("filled_by")
         weights = state.get("first_weights")
         self._first_weights = None if weights is None else {name: weight.clone() for name, weight in weights.items()}
