@@ -1,4 +1,4 @@
-"""The second round: ignored voxels of training labels are filled, all others are kept; also without unlabelled images."""
+"""Ignored voxels of training labels are filled, all others are kept; also without unlabelled images."""
 
 from __future__ import annotations
 
@@ -213,9 +213,10 @@ def test_unlabelled_images_that_are_there_must_be_preprocessed(half_labelled: Ma
 
 
 def test_memory_is_counted_without_unlabelled_samples(without_unlabelled: Make, half_labelled: Make):
-    fills = {"labels": "ignore", "pseudo_label": FILLS}
-    assert half_labelled(PseudoLabelTrainer, **fills).samples_of_parts() == (2, 2)
-    assert without_unlabelled(PseudoLabelTrainer, **fills).samples_of_parts() == (2, 0)
+    for make, expected in ((half_labelled, (2, 2)), (without_unlabelled, (2, 0))):
+        trainer = make(PseudoLabelTrainer, labels="ignore", pseudo_label=FILLS)
+        trainer.initialize()
+        assert trainer.samples_of_parts() == expected
 
 
 @pytest.mark.parametrize("knob", [{"ignored_voxels": 1.5}, {"threshold": 0}, {"threshold": 1}])
