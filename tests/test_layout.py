@@ -44,6 +44,7 @@ ORDER = (
     "labels",
     "labels.raters",
     "labels.suspects",
+    "labels.propagation",
     "collection",
     "collection.network",
     "collection.collect",

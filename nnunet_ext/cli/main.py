@@ -27,6 +27,7 @@ from nnunet_ext.cli.data.plan_finetune import PlanFinetune
 from nnunet_ext.cli.data.preprocess import Preprocess
 from nnunet_ext.cli.data.preprocess_raters import PreprocessRaters
 from nnunet_ext.cli.data.preprocess_unlabelled import PreprocessUnlabelled
+from nnunet_ext.cli.data.propagate_labels import PropagateLabels
 from nnunet_ext.cli.data.select_similar import SelectSimilar
 from nnunet_ext.cli.models.compare import Compare
 from nnunet_ext.cli.models.export import Export
@@ -64,6 +65,7 @@ COMMANDS: dict[str, type[Command]] = {
         Collect,
         HideLabels,
         FuseRaters,
+        PropagateLabels,
         PlanAndPreprocess,
         PlanFinetune,
         Preprocess,

@@ -50,14 +50,13 @@ def _split(data: Path, ending: str, fold: str) -> tuple[list[str], list[str]]:
 
 def _unlabelled(setting: Setting, data: Path, trainer: str) -> Images:
     """The unlabelled images of a training, if it has any."""
-    from nnunet_ext.semi_supervised.preprocessing import check_unlabelled
     from nnunet_ext.semi_supervised.raw_images import unlabelled_images
     from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 
     kind = ext_trainer(trainer)
     if kind is None or not issubclass(kind, SemiSupervisedTrainer):
         return {}
-    cases = check_unlabelled(data, folders.plans(setting.d, setting.p), setting.c)
+    cases = kind.unlabelled_cases(data, folders.plans(setting.d, setting.p), setting.c)
     return unlabelled_images(data.name, setting.scored.description, cases)
 
 

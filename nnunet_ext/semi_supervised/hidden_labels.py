@@ -32,11 +32,13 @@ from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import is_partial, read_json, write_json
 from nnunet_ext.files.link import reference
 from nnunet_ext.files.system_files import files_in
+from nnunet_ext.semi_supervised.hidden_slices import KEY as KEPT
+from nnunet_ext.semi_supervised.hidden_slices import KeptSlices, with_ignore_label, write_kept_slices
 from nnunet_ext.semi_supervised.raw_images import KEY, find_unlabelled, has_unlabelled
 
 SOURCE = "labels_hidden_from"
 # what the source says about its own list of cases; all other keys are copied
-OF_THE_CASES = ("dataset", "numTraining", "training", "numTest", TEST, KEY, HIDDEN, SOURCE, ANNOTATED)
+OF_THE_CASES = ("dataset", "numTraining", "training", "numTest", TEST, KEY, HIDDEN, SOURCE, ANNOTATED, KEPT)
 
 
 def choose_labelled(cases: Collection[str], keep: int, seed: int) -> tuple[str, ...]:
@@ -52,17 +54,23 @@ def choose_labelled(cases: Collection[str], keep: int, seed: int) -> tuple[str, 
 
 
 def hide_labels(
-    source: RawDataset, place: Path, labelled: Collection[str], test: Collection[str] = ()
+    source: RawDataset,
+    place: Path,
+    labelled: Collection[str],
+    test: Collection[str] = (),
+    slices: KeptSlices | None = None,
 ) -> dict[str, int]:
     """Write a copy in which only some cases are labelled; the same call again changes nothing.
 
     With cases for testing all others may stay labelled: the upper bound of an experiment, tested on the same cases.
+    With ``slices``, labelled cases have label files of their own, in which the other slices are ignored.
 
     Args:
         source: The labelled dataset.
         place: The copy's folder in nnUNet_raw.
         labelled: Its cases that stay labelled.
         test: Its cases that are to be neither trained on nor seen unlabelled.
+        slices: Those that stay labelled in the labelled cases; None: all.
 
     Returns:
         How many cases are labelled, unlabelled and for testing.
@@ -71,7 +79,7 @@ def hide_labels(
         UserError: Cases are wanted for two purposes, none is hidden or set apart, files are missing, or the folder
             holds something else.
     """
-    content = _description(source, place.parent, labelled, test)
+    content = _description(source, place.parent, labelled, test, slices)
     file = place / "dataset.json"
     there = [path.name for path in files_in(place) if not is_partial(path.name)]
     before = read_json(file) if file.is_file() else None
@@ -87,6 +95,8 @@ def hide_labels(
         _remove_partial(place)
         place.mkdir(exist_ok=True)
         write_json(file, content)
+    if slices is not None:
+        write_kept_slices(source, place, labelled, slices)
     return {
         "labelled": len(content["dataset"]),
         "unlabelled": len(content.get(KEY, ())),
@@ -142,21 +152,27 @@ def _has_these_cases(before: Any, content: dict[str, Any], file: Path) -> bool:
     """Whether a dataset.json is a copy with the same cases for the same purposes."""
     if not _is_copy(before):
         return False
-    keys = (SOURCE, "dataset", KEY, HIDDEN, TEST, "labels", "file_ending")
+    keys = (SOURCE, "dataset", KEY, HIDDEN, TEST, KEPT, "labels", "file_ending")
     before = with_numbers(before, file) if isinstance(before.get("labels"), dict) else before
     return all(before.get(key) == content.get(key) for key in keys)
 
 
-def _description(source: RawDataset, raw: Path, labelled: Collection[str], test: Collection[str]) -> dict[str, Any]:
+def _description(
+    source: RawDataset, raw: Path, labelled: Collection[str], test: Collection[str], slices: KeptSlices | None
+) -> dict[str, Any]:
     """The copy's dataset.json."""
     cases = source.cases()
-    _check_purposes(source, cases, labelled, test)
+    _check_purposes(source, cases, labelled, test, all_may_stay=slices is not None)
     hidden = [case for case in cases if case.name not in labelled and case.name not in test]
     unlabelled = hidden + (find_unlabelled(source.folder) if has_unlabelled(source.folder) else [])
     foreign = OF_THE_CASES if part_record(source.description) is None else (*OF_THE_CASES, PART)
     found = {key: value for key, value in source.description.items() if key not in foreign}
     found |= {"numTraining": len(labelled), SOURCE: source.folder.name}
     found["dataset"] = {case.name: _entry(case, raw) for case in cases if case.name in labelled}
+    if slices is not None:
+        found |= {"labels": with_ignore_label(source), KEPT: slices._asdict()}
+        for name, entry in found["dataset"].items():
+            entry["label"] = f"labelsTr/{name}{source.file_ending}"
     if unlabelled:
         found[KEY] = {case.name: {"images": _entry(case, raw)["images"]} for case in unlabelled}
         found[HIDDEN] = {case.name: _entry(case, raw)["label"] for case in hidden}
@@ -175,7 +191,12 @@ def _entry(case: Case, raw: Path) -> dict[str, Any]:
 
 
 def _check_purposes(
-    source: RawDataset, cases: Sequence[Case], labelled: Collection[str], test: Collection[str]
+    source: RawDataset,
+    cases: Sequence[Case],
+    labelled: Collection[str],
+    test: Collection[str],
+    *,
+    all_may_stay: bool,
 ) -> None:
     both = sorted(set(labelled) & set(test))
     if both:
@@ -183,7 +204,7 @@ def _check_purposes(
             f"{source.folder.name}: expected a case to be labelled or for testing, found {both[0]!r} named for both. "
             f"Remove it from --labelled or --test."
         )
-    if not labelled or (len(labelled) == len(cases) and not test):
+    if not labelled or (len(labelled) == len(cases) and not test and not all_may_stay):
         raise UserError(
             f"{source.folder.name}: expected at least one of {len(cases)} cases to stay labelled and one to be hidden "
             f"or set apart (--test), got {len(labelled)} labelled and {len(test)} for testing. Name others."

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset, nnUNetDatasetBlosc2
 from tqdm import tqdm
 
 from nnunet_ext.base.trainer import ExtTrainer
@@ -21,6 +21,7 @@ from nnunet_ext.semi_supervised.losses import probabilities
 from nnunet_ext.semi_supervised.preprocessing import check_unlabelled, unlabelled_folder
 from nnunet_ext.semi_supervised.pseudo_labels import PseudoLabelFolder
 
+Predict = Callable[[ExtTrainer, str, nnUNetBaseDataset, nnUNetPredictor, PseudoLabelFolder], None]
 TOGETHER = 20  # cases of a rank between two meetings, as in nnU-Net's validation
 
 
@@ -38,7 +39,7 @@ class Unsure:
 
     def voxels(self, logits: torch.Tensor, *, regions: bool) -> np.ndarray:
         """Return where they are, (D, H, W), from logits (K, D, H, W)."""
-        found = probabilities(logits[None], regions=regions)[0]
+        found = probabilities(logits[None].float(), regions=regions)[0]
         certain = torch.maximum(found, 1 - found).amin(0) if regions else found.amax(0)
         return (certain < self.below).numpy()
 
@@ -64,33 +65,63 @@ def predict_unlabelled(
     """
     data = (Path(trainer.preprocessed_dataset_folder_base), trainer.plans_manager.plans, trainer.configuration_name)
     cases, folder = check_unlabelled(*data), unlabelled_folder(*data)
-    digest = _digest(trainer, folder, [each for each in (mirroring, unsure) if each not in (True, None)])
+    settings = [each for each in (mirroring, unsure) if each not in (True, None)]
+    images = DataMarker(folder).file.read_bytes() + (repr(settings).encode() if settings else b"")
+    dataset, predict = nnUNetDatasetBlosc2(str(folder), cases), partial(_predict, unsure=unsure)
+    return predict_cases(trainer, dataset, cases, images, into, predict, "unlabelled", mirroring=mirroring)
+
+
+def predict_cases(
+    trainer: ExtTrainer,
+    dataset: nnUNetBaseDataset,
+    cases: Sequence[str],
+    images: bytes,
+    into: PseudoLabelFolder,
+    predict: Predict,
+    kind: str,
+    *,
+    mirroring: bool = True,
+) -> str:
+    """Predict cases and write what becomes of it; see :func:`predict_unlabelled`.
+
+    Args:
+        trainer: Whose network predicts.
+        dataset: Where the cases are.
+        cases: Their names.
+        images: Identifies the cases, and the settings of the prediction.
+        into: Where label maps go; those of other networks or images are removed.
+        predict: Called with trainer, case, dataset, predictor and ``into``; writes the case, if there is anything.
+        kind: Of the cases, for the log.
+        mirroring: Average over mirrored images, as far as the network was trained with them.
+
+    Returns:
+        The digest of the folder's marker.
+    """
+    digest = _digest(trainer, images)
     if into.marker.problem(digest) is None:
         return digest
     _on_first_rank(into.begin, digest)
     missing = [case for case in cases if not into.has(case)]
     Ranks.now().wait()
-    trainer.print_to_log_file(f"Predicting {len(missing)} of {len(cases)} unlabelled cases: {into.place}")
+    trainer.print_to_log_file(f"Predicting {len(missing)} of {len(cases)} {kind} cases: {into.place}")
     trainer.set_deep_supervision_enabled(False)
-    dataset, predictor = nnUNetDatasetBlosc2(str(folder), cases), _predictor(trainer, mirroring)
+    predictor = _predictor(trainer, mirroring)
     ranks = Ranks.now()
-    own = tqdm(ranks.share(missing), "predicting unlabelled images", disable=not ranks.is_first)
+    own = tqdm(ranks.share(missing), f"predicting {kind} images", disable=not ranks.is_first)
     for number, case in enumerate(own, start=1):
-        _predict(trainer, case, dataset, predictor, into, unsure)
+        predict(trainer, case, dataset, predictor, into)
         if number % TOGETHER == 0 and number < len(missing) // ranks.world_size:
             ranks.wait()
     _on_first_rank(into.finish, digest)
     return digest
 
 
-def _digest(trainer: ExtTrainer, folder: Path, settings: list[Any]) -> str:
-    """Return a digest of the network, the images and settings other than the defaults."""
-    digest = hashlib.sha256(DataMarker(folder).file.read_bytes())
+def _digest(trainer: ExtTrainer, images: bytes) -> str:
+    """Return a digest of the network and the images."""
+    digest = hashlib.sha256(images)
     for name, tensor in trainer.bare_network.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    if settings:
-        digest.update(repr(settings).encode())
     return digest.hexdigest()
 
 
@@ -111,7 +142,7 @@ def _predictor(trainer: ExtTrainer, mirroring: bool = True) -> nnUNetPredictor:
 def _predict(
     trainer: ExtTrainer,
     case: str,
-    dataset: nnUNetDatasetBlosc2,
+    dataset: nnUNetBaseDataset,
     predictor: nnUNetPredictor,
     into: PseudoLabelFolder,
     unsure: Unsure | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import time
@@ -18,6 +18,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import Tensor, distributed, nn
 
+from nnunet_ext.base.knobs import resolve
 from nnunet_ext.data.preprocessed.use import use_data
 from nnunet_ext.data.same_images import raw_folder
 from nnunet_ext.errors import UserError
@@ -27,7 +28,7 @@ from nnunet_ext.semi_supervised.losses import AnnotatedOnly, gaussian_ramp
 from nnunet_ext.semi_supervised.predict import predict_unlabelled
 from nnunet_ext.semi_supervised.preprocessing import check_unlabelled, unlabelled_folder
 from nnunet_ext.semi_supervised.pseudo_labels import PseudoLabelFolder, PseudoLabelled
-from nnunet_ext.semi_supervised.raw_images import check_unlabelled_apart
+from nnunet_ext.semi_supervised.raw_images import check_unlabelled_apart, has_unlabelled
 from nnunet_ext.semi_supervised.two_part_trainer import TwoPartTrainer
 from nnunet_ext.semi_supervised.two_streams import IMAGES_ONLY, TwoStreams, unlabelled_loader
 
@@ -80,17 +81,33 @@ class SemiSupervisedTrainer(TwoPartTrainer):
 
     # loading
 
+    @classmethod
+    def needs_unlabelled(cls, knobs: Mapping[str, Any]) -> bool:
+        """Whether a training is pointless without unlabelled images."""
+        return True
+
+    @classmethod
+    def unlabelled_cases(
+        cls, preprocessed_folder: Path, plans: Mapping[str, Any], configuration: str, raw: Path | None = None
+    ) -> list[str]:
+        """Return the unlabelled cases of a training, by :func:`check_unlabelled`; none if it has and needs none."""
+        if not cls.needs_unlabelled(resolve(dict(plans), configuration)):
+            there = unlabelled_folder(preprocessed_folder, plans, configuration).is_dir()
+            if not there and not (raw is not None and has_unlabelled(raw)):
+                return []
+        return check_unlabelled(preprocessed_folder, plans, configuration, raw)
+
     def get_dataloaders(self) -> tuple[Any, Any]:
         """Stock loaders, an unlabelled one for training; one ordered worker pool each for training and validation."""
         data = (Path(self.preprocessed_dataset_folder_base), self.plans_manager.plans, self.configuration_name)
         use_data(unlabelled_folder(*data))
-        cases = check_unlabelled(*data, raw_folder() / data[0].name)
+        cases = self.unlabelled_cases(*data, raw_folder() / data[0].name)
         check_unlabelled_apart(data[0].name, self.dataset_json, cases, self.do_split()[1])
         train, val = self.bare_loaders()
         self.print_to_log_file(f"This training has {len(cases)} unlabelled cases.")
         self._unlabelled_cases = tuple(cases)
-        unlabelled = self._unlabelled_loader(unlabelled_folder(*data), cases)
-        if self.knobs["seed"] is not None:
+        unlabelled = self._unlabelled_loader(unlabelled_folder(*data), cases) if cases else None
+        if self.knobs["seed"] is not None and unlabelled is not None:
             steady_blur(unlabelled.transforms)
         return (
             self.pool(self._streams(train, unlabelled), Purpose.TRAINING, self.num_iterations_per_epoch),
@@ -135,9 +152,13 @@ class SemiSupervisedTrainer(TwoPartTrainer):
     def _renew_pseudo_labels(self) -> None:
         """Predict all unlabelled cases and restart the loaders."""
         self._stop_workers()
-        self._predicted_by = predict_unlabelled(self, self.pseudo_labels)
+        self._predicted_by = self._predict()
         self.set_deep_supervision_enabled(self.enable_deep_supervision)
         self.dataloader_train, self.dataloader_val = self.get_dataloaders()
+
+    def _predict(self) -> str:
+        """Predict all cases that are to be predicted; return what distinguishes these predictions from others."""
+        return predict_unlabelled(self, self.pseudo_labels)
 
     def _pseudo_label_problem(self, cases: Sequence[str]) -> str | None:
         """What is there instead of the pseudo-labels in use, as ``found none: ...``; None if they are there."""

@@ -14,6 +14,7 @@ def test_overview_names_every_command(capsys, words):
     text = capsys.readouterr().out
     expected = {"demo", "plan_and_preprocess", "train", "predict", "variant", "info", "doctor", "sockets"}
     expected |= {"collect", "predict_tasks", "task_views", "export_backbone", "preprocess_unlabelled", "hide_labels"}
+    expected |= {"propagate_labels"}
     expected |= {
         "export",
         "export_onnx",

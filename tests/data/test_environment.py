@@ -54,6 +54,7 @@ def test_wrong_values(root, monkeypatch, value, text):
     [
         "collect -d 900 -n C 11",
         "hide_labels -d 11 -o 111 --keep 3",
+        "propagate_labels -d 11 -o 111",
         "plan_and_preprocess -d 11",
         "train 11 3d_fullres 0",
         "preprocess_unlabelled -d 11 -p Lite",

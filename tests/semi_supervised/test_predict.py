@@ -224,3 +224,12 @@ def test_pseudo_labels_of_as_many_other_cases_are_not_in_use(half_labelled: Make
     trainer._predicted_by = "these"
     assert trainer._pseudo_label_problem(["a", "b"]) is None
     assert "found those of other unlabelled cases" in trainer._pseudo_label_problem(["a", "c"])
+
+
+def test_unsure_voxels():
+    """Probabilities 0.7870 and 0.4879 of the labels; of regions, the least certain one counts, present or not."""
+    logits = torch.tensor([[2.0, 0.0], [0.0, -3.0], [0.0, 0.0]])[:, :, None]
+    assert predicting.Unsure(0.78, 3).voxels(logits, regions=False).flatten().tolist() == [False, True]
+    assert predicting.Unsure(0.48, 3).voxels(logits, regions=False).flatten().tolist() == [False, False]
+    assert predicting.Unsure(0.51, 3).voxels(logits, regions=True).flatten().tolist() == [True, True]
+    assert predicting.Unsure(0.88, 3).voxels(logits[:1], regions=True).flatten().tolist() == [False, True]

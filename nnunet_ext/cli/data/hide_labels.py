@@ -21,6 +21,7 @@ class HideLabels(Command):
     The other cases become unlabelled images. No image is copied; the hidden labels are kept for scoring only:
     nnunet_ext hide_labels -d 20 -o 120 --keep 8 --seed 0
     nnunet_ext hide_labels -d 20 -o 120 --labelled eight.txt --test sixteen.txt
+    nnunet_ext hide_labels -d 20 -o 124 --every_slice 4 --test sixteen.txt
     """
 
     name: ClassVar[str] = "hide_labels"
@@ -32,6 +33,8 @@ class HideLabels(Command):
     seed: int | None = None
     labelled: Path | None = None
     test: Path | None = None
+    every_slice: int | None = None
+    axis: int | None = None
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -40,17 +43,25 @@ class HideLabels(Command):
         add("-d", required=True, help="labelled dataset, number or name")
         add("-o", type=options.whole(1, 999), required=True, help="number of the new dataset, 1 to 999")
         add("-n", help="name of the new dataset [that of the labelled one]")
-        which = parser.add_mutually_exclusive_group(required=True)
+        which = parser.add_mutually_exclusive_group()
         which.add_argument("--keep", type=options.whole(1), metavar="K", help="K cases chosen at random stay labelled")
         which.add_argument("--labelled", type=Path, metavar="FILE", help="these stay labelled, one per line")
         add("--seed", type=int, help="seed of the choice with --keep [0]")
         add("--test", type=Path, metavar="FILE", help="file of cases to set apart: neither labelled nor unlabelled")
+        add(
+            "--every_slice",
+            type=options.whole(2),
+            metavar="K",
+            help="of labelled cases only slices 0, K, 2K ... and the last one stay labelled, the others are ignored",
+        )
+        add("--axis", type=int, choices=(0, 1, 2), help="axis of --every_slice, in the order of nnU-Net's spacings [0]")
 
     def run(self) -> int:
         """Choose the cases and write dataset.json."""
         from nnunet_ext.data.case_list import read_case_list
         from nnunet_ext.data.raw_dataset import RawDataset
         from nnunet_ext.semi_supervised.hidden_labels import choose_labelled, hide_labels
+        from nnunet_ext.semi_supervised.hidden_slices import KeptSlices
 
         source = RawDataset.read(folders.dataset("nnUNet_raw", self.d))
         place = self._place(source.folder)
@@ -58,30 +69,27 @@ class HideLabels(Command):
         test = () if self.test is None else read_case_list(self.test, known, source.folder.name, "--test")
         if self.keep is not None:
             labelled = choose_labelled(known - set(test), self.keep, self.seed or 0)
-        else:
-            assert self.labelled is not None  # argparse requires one of the two
+        elif self.labelled is not None:
             labelled = read_case_list(self.labelled, known, source.folder.name, "--labelled")
+        else:
+            labelled = tuple(known - set(test))
+        slices = None if self.every_slice is None else KeptSlices(self.every_slice, self.axis or 0)
         with numbers_to_oneself(place.parent):
             self._place(source.folder)  # its number may have been taken meanwhile
-            counts = hide_labels(source, place, labelled, test)
+            counts = hide_labels(source, place, labelled, test, slices)
         print(f"{place / 'dataset.json'}: {', '.join(f'{number} {kind}' for kind, number in counts.items())}")
         print(f"Next: nnunet_ext plan_and_preprocess -d {self.o}")
         return 0
 
     def _place(self, source: Path) -> Path:
         """The new dataset's folder."""
-        from nnunet_ext.collection.manifest import check_dataset_name
-        from nnunet_ext.stock.folders import Folders
+        from nnunet_ext.cli.data.new_dataset import new_dataset_place
 
-        if not 1 <= self.o <= 999:
-            raise UserError(f"-o {self.o}: expected a number from 1 to 999, got {self.o}. Choose a free one.")
+        if self.every_slice is None and (self.axis is not None or (self.keep is None and self.labelled is None)):
+            what = "--every_slice beside --axis" if self.axis is not None else "--keep, --labelled or --every_slice"
+            raise UserError(f"hide_labels: expected {what}, found none. Add it.")
         if self.seed is not None and (self.keep is None or self.seed < 0):
             raise UserError(
                 f"--seed {self.seed}: expected a number from 0 up beside --keep. Correct it or leave it out."
             )
-        raw = folders.folder("nnUNet_raw", writable=True)
-        name = f"Dataset{self.o:03d}_{self.n or source.name[11:]}"
-        check_dataset_name(name, raw / name)
-        others = (folders.if_there(variable) for variable in ("nnUNet_preprocessed", "nnUNet_results"))
-        Folders(raw, *others).check_number(name, "-o")
-        return raw / name
+        return new_dataset_place(self.o, self.n, source)

@@ -150,13 +150,12 @@ def _check_patch(trainer: str, plans: dict[str, Any], configuration: str) -> Non
 
 
 def _check_unlabelled(trainer: str, dataset: str, plans: dict[str, Any], configuration: str) -> None:
-    from nnunet_ext.semi_supervised.preprocessing import check_unlabelled
     from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 
     kind = ext_trainer(trainer)
     if kind is not None and issubclass(kind, SemiSupervisedTrainer):
         planned, raw = folders.dataset("nnUNet_preprocessed", dataset), folders.if_there("nnUNet_raw")
-        check_unlabelled(planned, plans, configuration, raw / planned.name if raw else None)
+        kind.unlabelled_cases(planned, plans, configuration, raw / planned.name if raw else None)
 
 
 def _check_pretrained(trainer: str, file: str) -> None:

@@ -1,6 +1,6 @@
 """The card of pseudo-labels."""
 
-from nnunet_ext.base.method import Knob, Method, number, one_of
+from nnunet_ext.base.method import Knob, Method, number, one_of, optional
 
 CARD = Method(
     key="pseudo_label",
@@ -32,6 +32,21 @@ CARD = Method(
             "predictions, for trainings too short to converge twice",
             one_of(True, False),
             "true or false",
+        ),
+        Knob(
+            "ignored_voxels",
+            False,
+            "the training cases are predicted, too, and their ignored voxels get what is found there; annotated voxels "
+            "keep their labels; images without labels are then not needed",
+            one_of(True, False),
+            "true or false",
+        ),
+        Knob(
+            "threshold",
+            None,
+            "least probability of a prediction that fills an ignored voxel; others stay ignored; null: all are filled",
+            optional(number(0, exclusive=True, below=1)),
+            "a number > 0 and < 1, or null",
         ),
     ),
 )

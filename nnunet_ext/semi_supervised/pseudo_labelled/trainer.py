@@ -16,6 +16,7 @@ from nnunet_ext.errors import UserError
 from nnunet_ext.processes.ranks import Ranks
 from nnunet_ext.semi_supervised.pseudo_labelled.loss import PseudoLabelLoss, PseudoLabelStep
 from nnunet_ext.semi_supervised.pseudo_labelled.restarted_lr import RestartedLR
+from nnunet_ext.semi_supervised.pseudo_labels import PseudoLabelFolder
 from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 from nnunet_ext.semi_supervised.two_streams import TwoStreams
 
@@ -71,7 +72,7 @@ class PseudoLabelledTrainer(SemiSupervisedTrainer):
     def _check_batch(self) -> None:
         super()._check_batch()
         ranks, samples = Ranks.now().world_size, self._joint_unlabelled_batch_size()
-        if self.configuration_manager.batch_dice and samples % ranks:
+        if self._has_unlabelled and self.configuration_manager.batch_dice and samples % ranks:
             batch = self.configuration_manager.batch_size
             raise UserError(
                 f"-num_gpus {ranks}: expected a multiple of {ranks} pseudo-labelled samples in a batch, got {samples}; "
@@ -80,6 +81,11 @@ class PseudoLabelledTrainer(SemiSupervisedTrainer):
             )
 
     # loading
+
+    @property
+    def _has_unlabelled(self) -> bool:
+        """Whether there are unlabelled images to train on."""
+        return True
 
     @property
     def _trains_on_pseudo_labels(self) -> bool:
@@ -92,13 +98,16 @@ class PseudoLabelledTrainer(SemiSupervisedTrainer):
         return self._trains_on_pseudo_labels
 
     def _unlabelled_loader(self, folder: Path, cases: list[str]) -> nnUNetDataLoader:
-        problem = self._pseudo_label_problem(cases)
-        if self._needs_pseudo_labels and problem is not None:
-            raise UserError(
-                f"{self.pseudo_labels.place}: expected the pseudo-labels that this training began with, {problem}. "
-                f"Restore them, or train from scratch, without --c."
-            )
+        if self._needs_pseudo_labels:
+            self._check_pseudo_labels(self.pseudo_labels, self._pseudo_label_problem(cases))
         return super()._unlabelled_loader(folder, cases)
+
+    def _check_pseudo_labels(self, folder: PseudoLabelFolder, problem: str | None) -> None:
+        if problem is not None:
+            raise UserError(
+                f"{folder.place}: expected the pseudo-labels that this training began with, {problem}. Restore them, "
+                f"or train from scratch, without --c."
+            )
 
     def _streams(self, labelled: nnUNetDataLoader, unlabelled: nnUNetDataLoader | None) -> Callable[..., TwoStreams]:
         if not self._trains_on_pseudo_labels:

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 
 from nnunet_ext.cli.main import main
@@ -96,3 +98,46 @@ def test_the_copy_is_planned_and_preprocessed(nnunet):
     assert sorted(file.stem for file in (folder / "LitePlans_3d_fullres").glob("*.pkl")) == ["case_000", "case_002"]
     assert not list(folder.rglob("case_001.nii.gz"))
     assert len(json.loads((folder / "dataset_fingerprint.json").read_text())["spacings"]) == 2
+
+
+def label(root: Path, dataset: str, case: str) -> np.ndarray:
+    return np.asarray(nibabel.load(root / "raw" / dataset / "labelsTr" / f"{case}.nii.gz").dataobj)
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_every_kth_slice(nnunet, axis, capsys):
+    """Axes are those of nnU-Net's spacings; nibabel has them the other way round."""
+    test = listing(nnunet, "test.txt", "case_002")
+    words = f"-d 901 -o 120 --every_slice 5 --axis {axis} --test {test}"
+    run(words)
+    assert "2 labelled, 0 unlabelled, 1 test" in capsys.readouterr().out
+    found = content(nnunet)
+    assert found["labels"] == {"background": 0, "organ": 1, "wall": 2, "tumour": 3, "ignore": 4}
+    assert found["kept_slices"] == {"every": 5, "axis": axis}
+    assert found["dataset"]["case_000"]["label"] == "labelsTr/case_000.nii.gz"
+    assert found["test"]["case_002"]["label"] == "../Dataset901_Phantom/labelsTr/case_002.nii.gz"
+    for case in ("case_000", "case_001"):
+        dense, sparse = (
+            np.moveaxis(label(nnunet, name, case), 2 - axis, 0) for name in ("Dataset901_Phantom", "Dataset120_Phantom")
+        )
+        kept = sorted({*range(0, len(dense), 5), len(dense) - 1})
+        assert np.array_equal(sparse[kept], dense[kept])
+        assert (np.delete(sparse, kept, axis=0) == 4).all()
+    gone = nnunet / "raw" / "Dataset120_Phantom" / "labelsTr" / "case_001.nii.gz"
+    gone.unlink()  # as a killed call leaves it
+    before = content(nnunet)
+    run(words)
+    assert gone.is_file()
+    assert content(nnunet) == before
+
+
+def test_slices_of_few_cases(nnunet):
+    run("-d 901 -o 120 --keep 2 --every_slice 4")
+    assert {key: len(content(nnunet)[key]) for key in ("dataset", "unlabelled")} == {"dataset": 2, "unlabelled": 1}
+
+
+def test_mistakes_with_slices(nnunet, mistake):
+    assert "expected --every_slice beside --axis" in mistake("hide_labels -d 901 -o 120 --keep 1 --axis 1")
+    run("-d 901 -o 120 --every_slice 5")
+    assert "a copy with others" in mistake("hide_labels -d 901 -o 120 --every_slice 4")
+    assert "expected more than 999 slices along axis 0" in mistake("hide_labels -d 901 -o 121 --every_slice 999")

@@ -1,0 +1,1 @@
+"""Few annotated slices: labels between them are interpolated, into a new dataset."""
