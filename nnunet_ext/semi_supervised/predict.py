@@ -67,7 +67,8 @@ def predict_unlabelled(
     cases, folder = check_unlabelled(*data), unlabelled_folder(*data)
     settings = [each for each in (mirroring, unsure) if each not in (True, None)]
     images = DataMarker(folder).file.read_bytes() + (repr(settings).encode() if settings else b"")
-    dataset, predict = nnUNetDatasetBlosc2(str(folder), cases), partial(_predict, unsure=unsure)
+    dataset = nnUNetDatasetBlosc2(str(folder), cases)
+    predict: Predict = _predict if unsure is None else partial(_predict, unsure=unsure)
     return predict_cases(trainer, dataset, cases, images, into, predict, "unlabelled", mirroring=mirroring)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,6 @@ import torch
 from batchgenerators.utilities.file_and_folder_operations import load_pickle
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_ext.errors import UserError
 from nnunet_ext.methods.pseudo_label import filled_labels as filling
 from nnunet_ext.methods.pseudo_label.filled_labels import WithFilledLabels
 from nnunet_ext.methods.pseudo_label.trainer import PseudoLabelTrainer
@@ -107,6 +105,7 @@ def test_ignored_voxels_are_filled_and_annotated_ones_kept(
 
 def test_voxels_stay_ignored_below_the_threshold(without_unlabelled: Make, monkeypatch):
     trainer = without_unlabelled(PseudoLabelTrainer, labels="ignore", pseudo_label=FILLS | {"threshold": 0.9})
+
     def rising(self, logits, *, regions):
         return (torch.linspace(0.8, 1, logits[0].numel()).reshape(logits[0].shape) < self.below).numpy()
 
