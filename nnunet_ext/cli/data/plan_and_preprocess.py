@@ -153,14 +153,14 @@ class PlanAndPreprocess(Command):
         """
         from nnunet_ext.data.dataset_check import check_dataset
 
+        wanted, fingerprinted = [], []
         for place, manifest in zip(raw, collections, strict=True):
-            for each in plan_collection.members(manifest) if manifest else [place]:
+            members = plan_collection.members(manifest) if manifest else [place]
+            for each in members:
                 self._check_unlabelled(each)
             if manifest is None:
                 self._check_raters(place)
-        wanted, fingerprinted = [], []
-        for place, manifest in zip(raw, collections, strict=True):
-            wanted += plan_collection.members(manifest) if manifest else [place]
+            wanted += members
             fingerprinted += plan_collection.fingerprinted(manifest) if manifest else [place]
         wanted += [place for place in fingerprinted if self.clean or not is_whole_fingerprint(_fingerprint(place))]
         checked = []
