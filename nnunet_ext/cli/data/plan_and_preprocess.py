@@ -157,9 +157,7 @@ class PlanAndPreprocess(Command):
         for place, manifest in zip(raw, collections, strict=True):
             members = plan_collection.members(manifest) if manifest else [place]
             for each in members:
-                self._check_unlabelled(each)
-            if manifest is None:
-                self._check_raters(place)
+                self._check_beside(each, raters=manifest is None)
             wanted += members
             fingerprinted += plan_collection.fingerprinted(manifest) if manifest else [place]
         wanted += [place for place in fingerprinted if self.clean or not is_whole_fingerprint(_fingerprint(place))]
@@ -188,19 +186,17 @@ class PlanAndPreprocess(Command):
                 not self.no_pbar,
             )
 
-    def _check_unlabelled(self, place: Path) -> None:
+    def _check_beside(self, place: Path, *, raters: bool) -> None:
+        """Check unlabelled images, and the maps of raters, where there are any."""
+        from nnunet_ext.labels.raters.raw_raters import check_raters, find_raters, has_raters
         from nnunet_ext.semi_supervised.raw_images import check_images_un, find_unlabelled, has_unlabelled
 
         if has_unlabelled(place):
             cases = find_unlabelled(place)
             check_images_un(place, [] if self.no_check else cases, show_progress=not self.no_pbar)
-
-    def _check_raters(self, place: Path) -> None:
-        from nnunet_ext.labels.raters.raw_raters import check_raters, find_raters, has_raters
-
-        if has_raters(place):
-            cases = find_raters(place)
-            check_raters(place, [] if self.no_check else cases, show_progress=not self.no_pbar)
+        if raters and has_raters(place):
+            rated = find_raters(place)
+            check_raters(place, [] if self.no_check else rated, show_progress=not self.no_pbar)
 
     def _preprocess(self, number: int, plans_name: str) -> None:
         plans = folders.plans(number, plans_name)
