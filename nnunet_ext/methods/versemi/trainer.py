@@ -228,6 +228,11 @@ class VerSemiTrainer(FollowedByTeacher, MultiTaskTrainer):
         """Paste, then step."""
         if not any(self._weights):
             return super().train_step(batch)
+        output = super().train_step(self.with_mixes(batch))
+        return output | {"foreground": list(self._last_step.foreground.items())}
+
+    def with_mixes(self, batch: dict) -> dict:
+        """Return a batch with mixed samples after the labelled ones, and how they were mixed."""
         images, frames = batch["data"].to(self.device, non_blocking=True), batch.get("unlabelled")
         frames = frames if frames is None else frames.to(self.device, non_blocking=True)
         seeds = self.batch_seeds(Purpose.BOXES, self.num_iterations_per_epoch)
@@ -241,8 +246,7 @@ class VerSemiTrainer(FollowedByTeacher, MultiTaskTrainer):
             warms_up=batch["step"] < self._warm_up_steps,
         ).to(self.device)
         mixed = mixes.images(images, frames)
-        output = super().train_step(batch | {"data": torch.cat((images, mixed)), "mixes": mixes, "mixed": mixed})
-        return output | {"foreground": list(self._last_step.foreground.items())}
+        return batch | {"data": torch.cat((images, mixed)), "mixes": mixes, "mixed": mixed}
 
     def mixed_step(self, batch: dict) -> MixedStep:
         """Tell the network which heads mixed samples get, and return labels, mixes and what the teacher finds."""
