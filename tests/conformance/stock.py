@@ -414,7 +414,7 @@ def initialized(
     with default_dtype(dtype):
         ready.initialize()
         loaders = ready.get_dataloaders()
-    batch = next(batch for batch in loaders[0] if batch.get("task", 1) == 1)  # 0 is the companion's
+    batch = next(batch for batch in loaders[0] if np.all(batch.get("task", 1) == 1))  # 0 is the companion's
     if "buffer" in batch:  # of other data, whose labels are not the network's
         buffer = torch.cat((batch["data"], batch["buffer"]))
         batch = {**next(loaders[1]), "buffer": buffer, "step": batch["step"]}
@@ -429,7 +429,7 @@ def batch_of_each_task(ready: nnUNetTrainer) -> list[dict[str, Any]]:
     """Return a batch, of a collection trainer one for each task."""
     batches = {}
     for batch in ready.get_dataloaders()[0]:
-        batches[batch.get("task")] = batch
+        batches[tuple(np.unique(batch.get("task", 0)))] = batch
         if len(batches) == max(1, len(getattr(ready, "members", ()))):
             break
     return list(batches.values())
@@ -437,11 +437,31 @@ def batch_of_each_task(ready: nnUNetTrainer) -> list[dict[str, Any]]:
 
 def on_batch(trainer: nnUNetTrainer, batch: dict[str, Any]) -> contextlib.AbstractContextManager[Any]:
     """``with on_batch(...):`` network and loss of a collection trainer are those of the batch's task."""
-    return trainer.on_task(batch["task"]) if "task" in batch else contextlib.nullcontext()
+    of_one = "task" in batch and not mixes(trainer)
+    return trainer.on_task(batch["task"]) if of_one else contextlib.nullcontext()
+
+
+def mixes(trainer: nnUNetTrainer) -> bool:
+    """Whether each sample of a training batch has its own task; the collection's channels keep them apart here."""
+    return getattr(trainer, "always_mixes", False)
+
+
+def validation_batch(trainer: nnUNetTrainer, batch: dict[str, Any]) -> dict[str, Any]:
+    """Return a batch to validate on: the training batch itself, unless it is a mixed one."""
+    if not mixes(trainer):
+        return batch
+    return next(other for other in trainer.get_dataloaders()[1] if other["task"] == batch["task"][0])
 
 
 def loss_of(trainer: nnUNetTrainer, batch: dict[str, Any]) -> torch.Tensor:
     """Return the loss of a batch's labelled images; where train mode returns more than logits, that of a step."""
+    if mixes(trainer):
+        batch = trainer.with_mixes(batch)
+        trainer.task_network.set_sample_tasks(batch["task"])
+        step = trainer.mixed_step(batch)
+        loss = trainer.loss(trainer.network(batch["data"]), step)
+        trainer.task_network.set_task(int(batch["task"][0]))
+        return loss
     output = trainer.network(batch["data"])
     logits = isinstance(output, torch.Tensor | list)
     if isinstance(trainer, RatersTrainer):

@@ -15,7 +15,16 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from stock import PLANS, batch_of_each_task, initialized, loss_of, on_batch, prepare_residual_encoder, read_model_plans
+from stock import (
+    PLANS,
+    batch_of_each_task,
+    initialized,
+    loss_of,
+    on_batch,
+    prepare_residual_encoder,
+    read_model_plans,
+    validation_batch,
+)
 from torch import nn
 
 from nnunet_ext.sockets import names as own_names
@@ -147,6 +156,7 @@ def test_steps(trainer: str, form: str) -> None:
     assert float(second["loss"]) != float(first["loss"])
     ready.network.eval()
     with torch.no_grad():
+        batch = validation_batch(ready, batch)
         first, second = ready.validation_step(batch), ready.validation_step(batch)
     assert shapes(first) == shapes(second)
     assert shapes(first).keys() >= {"loss", "tp_hard", "fp_hard", "fn_hard"}

@@ -20,7 +20,7 @@ CARD = Method(
     ),
     trainers=("VerSemiTrainer",),
     planners=("VerSemiPlanner", "VerSemiResEncMPlanner", "VerSemiResEncLPlanner"),
-    supports=("3d_fullres", "collections", "regions", "ignore label", "unlabelled images"),
+    supports=("3d_fullres", "collections", "regions", "ignore label", "members with unlabelled images"),
     knobs=(
         Knob(
             "synthetic_weight",

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from torch import Tensor, nn
 
 from nnunet_ext.base.gpu_memory import GpuMemory
@@ -23,15 +22,13 @@ from nnunet_ext.errors import UserError
 from nnunet_ext.methods.versemi.architecture import MixedHeads, VerSemi
 from nnunet_ext.methods.versemi.card import WEIGHTS
 from nnunet_ext.methods.versemi.foreground import TaskLabels, foregrounds
-from nnunet_ext.methods.versemi.loader import ChannelSchedule, FramedLoader, FrameSource
+from nnunet_ext.methods.versemi.loader import ChannelSchedule, FramedLoader
 from nnunet_ext.methods.versemi.loss import VerSemiLoss, VerSemiStep
 from nnunet_ext.methods.versemi.mixing import draw_mixes
-from nnunet_ext.methods.versemi.unlabelled_members import check_unlabelled_apart_in_members, unlabelled_of
+from nnunet_ext.methods.versemi.unlabelled_members import frame_sources
 from nnunet_ext.processes.ranks import Ranks
-from nnunet_ext.seeding.seeded_blur import steady_blur
 from nnunet_ext.seeding.seeds import Purpose
 from nnunet_ext.semi_supervised.teacher import FollowedByTeacher
-from nnunet_ext.semi_supervised.two_streams import unlabelled_loader
 
 
 class VerSemiTrainer(FollowedByTeacher, MultiTaskTrainer):
@@ -174,7 +171,7 @@ class VerSemiTrainer(FollowedByTeacher, MultiTaskTrainer):
             self.schedule(mine["together"]),
             **mine,
             heads=self.table.heads,
-            sources=self._frame_sources() if self._takes_unlabelled else (),
+            sources=frame_sources(self) if self._takes_unlabelled else (),
             channels=self._channels,
             within=self.knobs["versemi"]["mix"] == "within",
             first_framed=self._warm_up_steps,
@@ -185,29 +182,6 @@ class VerSemiTrainer(FollowedByTeacher, MultiTaskTrainer):
         shares = sampling_shares(self.table, self.knobs["multi_dataset"]["sampling"])
         steps, seed = self.num_iterations_per_epoch, shared_seed(self.knobs["seed"])
         return ChannelSchedule(shares, self._channels, steps, together, seed)
-
-    def _frame_sources(self) -> list[FrameSource]:
-        """Images of each member: the unlabelled ones, and the labelled ones if another task has as many channels."""
-        shares = sampling_shares(self.table, self.knobs["multi_dataset"]["sampling"])
-        sources, unlabelled, validated = [], {}, {}
-        for number, member in enumerate(self.members):
-            folder, cases = unlabelled_of(member, self.configuration_name)
-            with self.on_task(number):
-                datasets = [infer_dataset_class(str(folder))(str(folder), cases)] if cases else []
-                if self._channels.count(member.task.channels) > 1:
-                    datasets.append(self.get_tr_and_val_datasets()[0])
-                sizes = [len(dataset.identifiers) for dataset in datasets]
-                for dataset, size in zip(datasets, sizes, strict=True):
-                    loader = unlabelled_loader(self, dataset, 1)
-                    if self.knobs["seed"] is not None:
-                        steady_blur(loader.transforms)
-                    sources.append(FrameSource(number, loader, shares[number] * size / sum(sizes)))
-                validated[member.task.dataset] = self.do_split()[1]
-            unlabelled[member.task.dataset] = cases
-            self.print_to_log_file(f"{member}: {len(cases)} unlabelled case{'s' * (len(cases) != 1)}")
-        if self.fold != "all":
-            check_unlabelled_apart_in_members(self.members, unlabelled, validated)
-        return sources
 
     @property
     def _channels(self) -> list[int]:
@@ -228,6 +202,11 @@ class VerSemiTrainer(FollowedByTeacher, MultiTaskTrainer):
         """Paste, then step."""
         if not any(self._weights):
             return super().train_step(batch)
+        output = super().train_step(self.with_mixes(batch))
+        return output | {"foreground": list(self._last_step.foreground.items())}
+
+    def with_mixes(self, batch: dict) -> dict:
+        """Return a batch with mixed samples after the labelled ones, and how they were mixed."""
         images, frames = batch["data"].to(self.device, non_blocking=True), batch.get("unlabelled")
         frames = frames if frames is None else frames.to(self.device, non_blocking=True)
         seeds = self.batch_seeds(Purpose.BOXES, self.num_iterations_per_epoch)
@@ -241,8 +220,7 @@ class VerSemiTrainer(FollowedByTeacher, MultiTaskTrainer):
             warms_up=batch["step"] < self._warm_up_steps,
         ).to(self.device)
         mixed = mixes.images(images, frames)
-        output = super().train_step(batch | {"data": torch.cat((images, mixed)), "mixes": mixes, "mixed": mixed})
-        return output | {"foreground": list(self._last_step.foreground.items())}
+        return batch | {"data": torch.cat((images, mixed)), "mixes": mixes, "mixed": mixed}
 
     def mixed_step(self, batch: dict) -> MixedStep:
         """Tell the network which heads mixed samples get, and return labels, mixes and what the teacher finds."""

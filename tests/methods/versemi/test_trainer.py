@@ -16,6 +16,7 @@ from nnunet_ext.errors import UserError
 from nnunet_ext.methods.dodnet.trainer import DoDNetTrainer
 from nnunet_ext.methods.versemi.card import WEIGHTS
 from nnunet_ext.methods.versemi.trainer import VerSemiTrainer
+from nnunet_ext.methods.versemi.unlabelled_members import frame_sources
 
 NAME, PLANS = "Dataset900_Mixed", "CollectionLitePlans"
 OFF = dict.fromkeys(WEIGHTS, 0)
@@ -143,14 +144,14 @@ def test_other_knobs_train(unlabelled_members, own):
 )
 def test_members_with_and_without_unlabelled_images(unlabelled_members, tasks, frames):
     run = trainer(unlabelled_members, tasks=tasks, start=False)
-    assert {source.task for source in run._frame_sources()} == frames
+    assert {source.task for source in frame_sources(run)} == frames
     run.dataloader_train, _ = run.get_dataloaders()
     run.on_train_epoch_start()
     assert all(math.isfinite(output["loss"]) for output in steps(run, 5))
 
 
 def test_labelled_images_are_drawn_as_often_as_unlabelled_ones(unlabelled_members):
-    sources = trainer(unlabelled_members, start=False)._frame_sources()
+    sources = frame_sources(trainer(unlabelled_members, start=False))
     assert [source.task for source in sources] == [0, 0, 1, 2, 2, 3]
     # three cases to train on, and two, none, one or one that are unlabelled
     assert [source.share for source in sources] == pytest.approx([0.4, 0.6, 1, 0.25, 0.75, 1])
