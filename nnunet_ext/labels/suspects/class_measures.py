@@ -13,6 +13,7 @@ from nnunet_ext.labels.suspects.label_pair import Box, LabelPair
 from nnunet_ext.labels.suspects.repairs import Repair
 
 NSD = surface_dice(2.0)  # on a grid of voxels of 1 mm: 2 voxels
+CONFIDENT = 3  # a component counts if one in so many of its voxels is confident
 NEIGHBOURS = np.ones((3, 3, 3))  # voxels that share a corner belong together
 
 
@@ -22,14 +23,15 @@ class Untouched:
 
     Args:
         count: Components.
-        largest: Voxels of the one with most confident voxels.
-        confident: Those of its voxels in which the prediction is confident; all of them without probabilities.
+        largest: Voxels of the one that weighs most.
+        weight: All of its voxels, if the prediction is confident in a third of them or there are no probabilities; else
+            those in which it is.
         centre: Of its voxels, as indices (D, H, W) of the image; empty without any.
     """
 
     count: int = 0
     largest: int = 0
-    confident: int = 0
+    weight: int = 0
     centre: tuple[int, ...] = ()
 
 
@@ -127,11 +129,14 @@ def _untouched(
     alone[0] = False
     if not alone.any():
         return mask, Untouched()
-    confident = sizes if sure is None else np.bincount(components[sure[box]], minlength=number + 1)
-    largest = int(np.lexsort((sizes, confident, alone))[-1])
+    weights = sizes
+    if sure is not None:
+        confident = np.bincount(components[sure[box]], minlength=number + 1)
+        weights = np.where(CONFIDENT * confident >= sizes, sizes, confident)
+    largest = int(np.lexsort((sizes, weights, alone))[-1])
     places = (round(float(each.mean())) for each in np.nonzero(components == largest))
     centre = tuple(side.start + place for side, place in zip(box, places, strict=True))
-    return mask & ~alone[components], Untouched(int(alone.sum()), int(sizes[largest]), int(confident[largest]), centre)
+    return mask & ~alone[components], Untouched(int(alone.sum()), int(sizes[largest]), int(weights[largest]), centre)
 
 
 def _mean_distance(label: NDArray[np.bool_], prediction: NDArray[np.bool_], spacing: tuple[float, ...]) -> float:

@@ -150,8 +150,8 @@ def _class_scores(cases: Sequence[CaseMeasures], name: str) -> dict[int, dict[st
     add(SHIFTED, shifts, GAINS[SHIFTED])
     add("other", {place: each.other_share for place, each in both.items()}, OF_OTHER)
     for kind, sizes in (
-        ("missed", {place: each.missed.confident for place, each in both.items()}),
-        ("extra", {place: each.extra.confident for place, each in both.items()}),
+        ("missed", {place: each.missed.weight for place, each in both.items()}),
+        ("extra", {place: each.extra.weight for place, each in both.items()}),
         (LACKING, {place: 0 if each.labelled else each.predicted for place, each in found.items()}),
         (ABSENT, {place: 0 if each.predicted else each.labelled for place, each in found.items()}),
     ):

@@ -63,6 +63,16 @@ def test_components_that_the_other_map_does_not_touch():
     assert found.distance == 0.0, "components that the prediction does not touch do not count"
 
 
+@pytest.mark.parametrize(("confident", "weight"), [(9, 27), (8, 8), (0, 0)])
+def test_a_component_weighs_by_its_confident_voxels(confident, weight):
+    both, alone = cube((2, 2, 2), 4), cube((10, 11, 12), 3)
+    sure = np.zeros(both.shape, bool)
+    sure[tuple(np.argwhere(alone)[:confident].T)] = True
+    missed = measured(both, both + alone, sure).missed
+    assert (missed.count, missed.largest, missed.weight) == (1, 27, weight)
+    assert measured(both, both + alone).missed.weight == 27
+
+
 def test_confident_disagreement_by_direction():
     label, prediction = cube((5, 5, 5), 4), cube((7, 5, 5), 4)
     found = measured(label, prediction, np.ones(label.shape, bool))

@@ -6,7 +6,8 @@ import shutil
 
 import numpy as np
 import pytest
-from blobs import LABELS, SHAPE, SPACING
+from blobs import LABELS, MODEL, SHAPE, SPACING
+from PIL import Image
 from scipy import ndimage
 
 from nnunet_ext.labels.suspects.search import search
@@ -195,3 +196,25 @@ def test_what_is_wrong_with_a_file_is_the_reason_of_its_case(blobs):
     assert "found those of another prediction: an earlier training wrote them." in found["case_03"]
     assert "case_04.nii.gz: expected the shape (20, 30, 26) of its prediction, got (4, 4, 4)" in found["case_04"]
     assert [name for name, problem in found.items() if problem] == ["case_02", "case_03", "case_04"]
+
+
+def test_2d_images_of_another_format(blobs):
+    """Colour photographs (PNG): three channels in one file, no spacing, no place in space."""
+    for file in blobs.root.rglob("*.nii.gz"):
+        slice_ = blobs.read(file)[10]
+        if file.parent.name == "imagesTr":
+            slice_ = np.repeat(np.clip(slice_, 1, 255)[..., None], 3, -1)
+        Image.fromarray(slice_.astype(np.uint8)).save(file.with_suffix("").with_suffix(".png"))
+        file.unlink()
+    for file in blobs.root.rglob("*.npz"):
+        np.savez_compressed(file, probabilities=np.load(file)["probabilities"][:, 10:11])
+    blobs.describe(channel_names={"0": "R", "1": "G", "2": "B"}, file_ending=".png")
+    plans = blobs.root / MODEL / "plans.json"
+    plans.write_text(plans.read_text().replace("SimpleITKIO", "NaturalImage2DIO"))
+    assert all(case.reasons == () for case in blobs.search().cases)
+    label = blobs.raw / "labelsTr" / "case_03.png"
+    Image.fromarray(np.flip(np.asarray(Image.open(label)), 1)).save(label)
+    first = blobs.search().cases[0]
+    assert (first.measures.name, first.measures.unit) == ("case_03", "cm²")
+    assert first.reasons[0].text == "the label is mirrored along x"
+    assert first.measures.picture is not None
