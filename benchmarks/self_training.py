@@ -162,7 +162,7 @@ def time_steps(work: Path, number: str, pairs: int = 15) -> dict[str, float]:
 def steps_of(arm: str, seconds: dict[str, float], total: float) -> int:
     """Return the steps of an epoch that fill so many CPU seconds, with the predictions."""
     from nnunet_ext.base.method import methods
-    from nnunet_ext.methods.self_training.part_lengths import part_lengths
+    from nnunet_ext.methods.self_training.parts import share_epochs
 
     trainer, knobs = ARMS[arm]
     if trainer == "NNUNetBaselineTrainer":
@@ -171,8 +171,8 @@ def steps_of(arm: str, seconds: dict[str, float], total: float) -> int:
         warm_up = knobs["bcp"]["warm_up"]
         return round(total / EPOCHS / (warm_up * seconds["warm-up"] + (1 - warm_up) * seconds["BCP"]))
     own = {knob.name: knob.default for knob in methods()[OWN].knobs} | knobs[OWN]
-    lengths = part_lengths(EPOCHS, own["supervised_share"], own["rounds"], own["fine_tune_share"])
-    both = sum(lengths[1 : 1 + own["rounds"]])
+    parts = share_epochs(EPOCHS, own["supervised_share"], own["rounds"], own["fine_tune_share"])
+    both = sum(parts.rounds)
     predictions = own["rounds"] + bool(own["selection"])
     total -= predictions * seconds["prediction" if own["mirroring"] else "without mirroring"]
     steps = round(total / ((EPOCHS - both) * seconds["nnU-Net"] + both * seconds["both"]))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nnunet_ext.errors import UserError
 from nnunet_ext.methods.self_training.mixing import exchange, mixing_box
-from nnunet_ext.methods.self_training.part_lengths import part_lengths
+from nnunet_ext.methods.self_training.parts import Parts, share_epochs
 from nnunet_ext.methods.self_training.selection import Selection, read_kept
 from nnunet_ext.processes.ranks import Ranks
 from nnunet_ext.semi_supervised.losses import let_ignore
@@ -64,15 +64,20 @@ class SelfTrainingTrainer(PseudoLabelledTrainer):
         return self.knobs["self_training"]
 
     @property
-    def part_lengths(self) -> tuple[int, ...]:
-        """Epochs on labels, of each round, and of fine-tuning, if there is any."""
+    def parts(self) -> Parts:
+        """Epochs on labels, of each round that the training has epochs for, and on labels at the end."""
         own = self._own
-        return part_lengths(self.num_epochs, own["supervised_share"], own["rounds"], own["fine_tune_share"])
+        return share_epochs(self.num_epochs, own["supervised_share"], own["rounds"], own["fine_tune_share"])
+
+    @property
+    def part_lengths(self) -> tuple[int, ...]:
+        """Epochs of each part."""
+        return self.parts.lengths
 
     @property
     def rounds(self) -> int:
-        """Rounds that the training has epochs for."""
-        return min(self._own["rounds"], len(self.part_lengths) - 1)
+        """Number of rounds that the training has epochs for."""
+        return len(self.parts.rounds)
 
     @property
     def pseudo_label_weight(self) -> float:
@@ -81,8 +86,8 @@ class SelfTrainingTrainer(PseudoLabelledTrainer):
 
     def rate_shares(self) -> tuple[float, ...]:
         """Return 1 for all parts but the last one on labels."""
-        last = len(self.part_lengths) - 1 - self.rounds
-        return (*[1.0] * (1 + self.rounds), *[self._own["fine_tune_rate"]] * last)
+        last = [self._own["fine_tune_rate"]] if self.parts.last else []
+        return (*[1.0] * (1 + self.rounds), *last)
 
     def initialize(self) -> None:
         """Build network, optimizer and loss."""
@@ -144,7 +149,7 @@ class SelfTrainingTrainer(PseudoLabelledTrainer):
     @property
     def _early_epoch(self) -> int:
         """Epoch before which the early prediction is made, which the first round's is compared with."""
-        return 2 * self.part_lengths[0] // 3
+        return 2 * self.parts.supervised // 3
 
     @property
     def _trains_on_pseudo_labels(self) -> bool:
