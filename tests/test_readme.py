@@ -1,7 +1,8 @@
-"""The README's sections on own data, collections, unlabelled images and challenges, command by command."""
+"""The README's sections on own data, collections, unlabelled images, labels and challenges, command by command."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -126,6 +127,36 @@ def test_unlabelled_images(tmp_path: Path, run: Callable[[str], None]) -> None:
     dice = scores(tmp_path, run, tmp_path / "raw" / "Dataset901_Organs" / "labelsTs", "predicted/few_labels")
     assert len(dice) == 2
     assert np.min(dice) > 0.7, dice
+
+
+@pytest.mark.slow
+def test_few_slices_and_several_raters(tmp_path: Path, run: Callable[[str], None]) -> None:
+    slices, raters, _ = blocks("Labels as they come")
+    run(slices)
+    dice = scores(tmp_path, run, tmp_path / "raw" / "Dataset901_Organs" / "labelsTs", "predicted/slices")
+    assert len(dice) == 2
+    assert np.min(dice) > 0.7, dice
+    run(f"export nnUNet_n_proc_DA=1 nnUNet_def_n_proc=2\n{raters}")
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    volumes = {
+        rater: np.mean([float(row[f"view volume / {rater}"]) for row in table]) for rater in ("generous", "strict")
+    }
+    assert all(abs(volume - 1) < 0.2 for volume in volumes.values()), volumes
+    consensus, view = (np.mean([float(row[f"{kind}dice strict"]) for row in table]) for kind in ("", "view "))
+    assert view > consensus
+
+
+@pytest.mark.slow
+def test_wrong_labels(tmp_path: Path, run: Callable[[str], None]) -> None:
+    *_, wrong = blocks("Labels as they come")
+    run(f"export nnUNet_n_proc_DA=1 nnUNet_def_n_proc=2\n{wrong}")
+    with (tmp_path / "suspects.csv").open(newline="") as file:
+        reasons = {row["case"]: row["reason"] for row in csv.DictReader(file)}
+    for number, word in enumerate(("mirrored", "shifted", "swapped")):
+        assert word in list(reasons.values())[list(reasons).index(f"phantom_{number:03d}")], reasons
+    corrected = json.loads((tmp_path / "raw" / "Dataset921_OrgansCorrected" / "dataset.json").read_text())
+    assert corrected["labels"]["ignore"] == 3
 
 
 @pytest.mark.slow

@@ -23,21 +23,26 @@ class Phantoms(Command):
 
     The five show the same anatomy and label different parts of it, on images with different channels, spacings and
     orientations; one has regions, one an ignore label, one only three cases. With --challenge and -o: phantoms with the
-    names, axes and annotators of a challenge, to try nnunet_ext convert on.
+    names, axes and annotators of a challenge, to try nnunet_ext convert on. With --raters the first dataset has the
+    label maps of three raters, with --wrong_labels three of its labels are wrong.
     """
 
     name: ClassVar[str] = "phantoms"
 
     d: int = 901
+    raters: bool = False
+    wrong_labels: bool = False
     challenge: str | None = None
     o: Path | None = None
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        """Declare -d, --challenge and -o."""
+        """Declare the options."""
         parser.add_argument(
             "-d", type=options.whole(1, 1000 - MEMBERS), default=cls.d, help="number of the first dataset [901]"
         )
+        parser.add_argument("--raters", action="store_true", help="write what three raters draw in the first dataset")
+        parser.add_argument("--wrong_labels", action="store_true", help="spoil three labels of the first dataset")
         parser.add_argument("--challenge", choices=CHALLENGES, help="write the folder of this challenge instead")
         parser.add_argument("-o", type=Path, metavar="DIR", help="with --challenge: the folder, which must not exist")
 
@@ -53,6 +58,8 @@ class Phantoms(Command):
 
     def _write(self, raw: Path) -> int:
         from nnunet_ext.phantoms.collection import write_phantom_collection
+        from nnunet_ext.phantoms.raters import write_phantom_raters
+        from nnunet_ext.phantoms.wrong_labels import write_wrong_labels
 
         taken = [place.name for n in range(self.d, self.d + MEMBERS) for place in raw.glob(f"Dataset{n:03d}_*")]
         if taken:
@@ -60,8 +67,15 @@ class Phantoms(Command):
                 f"{raw}: expected the numbers {self.d} to {self.d + MEMBERS - 1} to be free, found {', '.join(taken)}. "
                 f"Choose others with -d."
             )
-        for place in write_phantom_collection(raw, first=self.d, members=MEMBERS, unseen=4):
+        places = write_phantom_collection(raw, first=self.d, members=MEMBERS, unseen=4)
+        for place in places:
             print(place)
+        if self.raters:
+            write_phantom_raters(places[0])
+            print(f"{places[0] / 'labelsTr_raters'}: three raters, of whom one draws too much and one too little")
+        if self.wrong_labels:
+            for case, fault in write_wrong_labels(places[0]).items():
+                print(f"{places[0] / 'labelsTr' / case}.nii.gz: {fault}")
         return 0
 
     def _write_challenge(self, challenge: str) -> int:

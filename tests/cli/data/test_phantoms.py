@@ -55,3 +55,12 @@ def test_the_folder_of_a_challenge(tmp_path, challenge, file, capsys):
         Phantoms.parse(["--challenge", challenge, "-o", str(tmp_path / "new")]).run()
     with pytest.raises(UserError, match=r"-o: expected a new folder .* got none\. Name one with -o\."):
         Phantoms.parse(["--challenge", challenge]).run()
+
+
+def test_raters_and_wrong_labels(raw, capsys):
+    assert main(["phantoms", "-d", "11", "--raters", "--wrong_labels"]) == 0
+    dataset = raw / "Dataset011_Organs"
+    assert sorted(place.name for place in (dataset / "labelsTr_raters").iterdir()) == ["exact", "generous", "strict"]
+    check_dataset(dataset, show_progress=False)
+    said = [line for line in capsys.readouterr().out.splitlines() if ".nii.gz: " in line]
+    assert [line.rpartition(": ")[2].split()[0] for line in said] == ["mirrored", "shifted", "classes"]
