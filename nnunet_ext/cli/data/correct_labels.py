@@ -114,7 +114,7 @@ class CorrectLabels(Command):
         listed = suspect_classes(self.table, by_name, values, *([] if self.cases is None else [0.0]))
         for option, wanted, legal in (("--cases", self.cases, listed), ("--classes", self.classes, values)):
             if wrong := [name for name in wanted or () if name not in legal]:
-                raise UserError(f"{option} {wrong[0]}: not in {self.table}. {nearest(wrong[0], legal)}")
+                raise UserError(f"{option} {wrong[0]}: not among the suspects. {nearest(wrong[0], legal)}")
         jobs = []
         for name, suspect in listed.items():
             if self.cases is None or name in self.cases:

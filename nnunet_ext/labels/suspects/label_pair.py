@@ -72,10 +72,10 @@ class LabelPair:
             if not set(name.split(" / ")) & set(unknown)
         }
         names = {value: name for value, name in map_names(description).items() if name in classes}
-        known = np.isin(prediction, [0, *(value for own in classes.values() for value in own)])
+        counts = counts & np.isin(prediction, [0, *(value for own in classes.values() for value in own)])
         return cls(
             np.where(counts, labels, 0),
-            np.where(counts & known, prediction, 0),
+            np.where(counts, prediction, 0),
             counts,
             grid,
             classes,

@@ -52,7 +52,7 @@ class PredictedCase:
         return self.case.label
 
     def read(self, description: Mapping[str, Any], reader: BaseReaderWriter, *, probabilities: bool) -> LabelPair:
-        """Read label and prediction; what is ignored, or was not annotated, is background in both.
+        """Read label and prediction; what is ignored, or predicted and not annotated, is background in both.
 
         Args:
             description: dataset.json, with labels as numbers.
@@ -63,8 +63,8 @@ class PredictedCase:
             UserError: A file is damaged, holds other labels, or does not fit the others.
         """
         legal = RawDataset(Path(), dict(description)).legal_labels()
-        read, properties = read_label(self.label, reader, legal)
-        predicted, _ = read_label(self.prediction, reader, legal)
+        read, _ = read_label(self.label, reader, legal)
+        predicted, properties = read_label(self.prediction, reader, legal)  # the label may be a .tif without spacing
         if read.shape != predicted.shape:
             raise UserError(
                 f"{self.label}: expected the shape {predicted.shape[1:]} of its prediction, got {read.shape[1:]}: it "
@@ -78,7 +78,7 @@ class PredictedCase:
             labels,
             prediction,
             counts,
-            Grid.of(labels.shape, properties, str(self.label)),
+            Grid.of(labels.shape, properties, str(self.prediction)),
             unknown=not_annotated(description, self.name),
             description=description,
             chances=chances,

@@ -111,9 +111,9 @@ def test_a_label_that_was_changed_since(blobs, mistake):
     ("more", "expected"),
     [
         (["-d", "901"], ": expected suspects of Dataset901_Phantom, found those of Dataset960_Blobs."),
-        (["--cases", "case_99"], "--cases case_99: not in "),
-        (["--cases", "case_05"], "--cases case_05: not in "),
-        (["--classes", "kidney"], "--classes kidney: not in "),
+        (["--cases", "case_99"], "--cases case_99: not among the suspects. "),
+        (["--cases", "case_05"], "--cases case_05: not among the suspects. "),
+        (["--classes", "kidney"], "--classes kidney: not among the suspects. Legal: liver, spleen."),
         (["-o", "901"], "Dataset901_Blobs: expected a free number, Dataset901_Phantom has it too."),
         (["-o", "960"], "Dataset960_Blobs: expected no folder, found one."),
         (["--tau", "0"], "--tau: expected a number above 0 and at most 1, got '0'"),
