@@ -39,6 +39,7 @@ from nnunet_ext.labels.propagation.structures import Structures
 
 ENDING, EPOCHS, CONFIGURATION = ".nii.gz", 10, "3d_fullres"
 PLANS, PLANE_PLANS = "SlicesLite", "SlicesLite2d"
+PLANE_BATCH = 24
 ORDER = 1000  # draws training and scored cases; the seeds of runs are below it
 
 
@@ -190,6 +191,11 @@ def make_dataset(work: Path, source: Source, arm: str, every: int) -> int:
             f"nnunet_ext plan_and_preprocess -d {number} -pl LitePlanner -c {configuration} {target} "
             f"-overwrite_plans_name {plans} --no_pbar --no_check -np 1 -npfp 1 --set {knobs}"
         )
+        if configuration == "2d":  # Lite plans have 2 patches of any size in a batch
+            file = work / "preprocessed" / folder / f"{plans}.json"
+            content = json.loads(file.read_text())
+            content["configurations"]["2d"]["batch_size"] = PLANE_BATCH
+            file.write_text(json.dumps(content, indent=1))
     return number
 
 
@@ -206,7 +212,10 @@ def median_seconds(functions: dict[str, Callable[[], Any]], rounds: int = 5) -> 
 
 
 def time_steps(work: Path, source: Source, every: int) -> dict[str, float]:
-    """Return CPU seconds of a 2d step and of predicting all training cases, relative to those of a 3d step."""
+    """Return CPU seconds of a 2d step and of predicting all training cases, relative to those of a 3d step.
+
+    A step includes its batch.
+    """
     file = work / f"{source.number}_steps.json"
     if file.exists():
         found: dict[str, float] = json.loads(file.read_text())
@@ -217,22 +226,18 @@ def time_steps(work: Path, source: Source, every: int) -> dict[str, float]:
     from nnunet_ext.methods.baseline.trainer import NNUNetBaselineTrainer
 
     torch.set_num_threads(1)
+    os.environ["nnUNet_n_proc_DA"] = "0"  # batches are made in this process
     functions: dict[str, Callable[[], Any]] = {}
     for arm in ("ignore", "2d"):
         configuration, plans = ARMS[arm][1], PLANE_PLANS if arm == "2d" else PLANS
         planned = work / "preprocessed" / f"Dataset{make_dataset(work, source, arm, every)}_{source.name[11:]}"
         content = json.loads((planned / f"{plans}.json").read_text()) | {"continue_training": False}
         description = json.loads((planned / "dataset.json").read_text())
-        trainer = NNUNetBaselineTrainer(content, configuration, 0, description, device=torch.device("cpu"))
-        trainer.initialize()
+        trainer = NNUNetBaselineTrainer(content, configuration, "all", description, device=torch.device("cpu"))
+        trainer.on_train_start()
         manager = trainer.configuration_manager
-        data = torch.randn((manager.batch_size, 1, *manager.patch_size))
-        target = [
-            torch.randint(0, 2, (len(data), 1, *(round(n * s) for n, s in zip(manager.patch_size, scale, strict=True))))
-            for scale in trainer._get_deep_supervision_scales()
-        ]
-        batch = {"data": data, "target": [scale.float() for scale in target]}
-        functions[arm] = lambda trainer=trainer, batch=batch: (trainer.network.train(), trainer.train_step(batch))
+        trainer.network.train()
+        functions[arm] = lambda trainer=trainer: trainer.train_step(next(trainer.dataloader_train))
         if arm == "2d":
             continue
         predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
@@ -249,6 +254,7 @@ def time_steps(work: Path, source: Source, every: int) -> dict[str, float]:
 
         functions["predict"] = predict
     seconds = median_seconds(functions)
+    os.environ["nnUNet_n_proc_DA"] = "1"
     print("CPU seconds:", seconds, flush=True)
     ratios = {"2d": seconds["2d"], "predictions": seconds["predict"] * source.train}
     ratios = {name: value / seconds["ignore"] for name, value in ratios.items()}

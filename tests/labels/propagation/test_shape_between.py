@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import shift
 
 from nnunet_ext.labels.propagation.shape_between import ShapeBetween
+from nnunet_ext.labels.propagation.signed_distance import signed_distance
 
 
 def span(first: int, last: int, size: int) -> np.ndarray:
@@ -111,3 +113,14 @@ def test_a_mask_at_the_border_ends_there():
     found = ShapeBetween.of(lower, upper, (1, 1)).at(0.5)[5]
     assert np.flatnonzero(found > 0).tolist() == list(range(6))
     assert found[:6].tolist() == found[:6][::-1].tolist()
+
+
+@pytest.mark.parametrize("t", [0.2, 0.5, 0.8])
+def test_the_window_is_large_enough_for_a_large_mask_that_moves_far(t):
+    """Beyond the smaller mask, too: the result is that of maps of the whole slice."""
+    lower, upper = disc((20, 14), 11, (1, 1)), disc((20, 74), 2.5, (1, 1))
+    found = ShapeBetween.of(lower, upper, (1, 1)).at(t) > 1e-6
+    ends = [signed_distance(np.pad(each, 100), (1, 1)) for each in (lower, upper)]
+    moved = (1 - t) * shift(ends[0], (0, 60 * t), order=1) + t * shift(ends[1], (0, 60 * (t - 1)), order=1)
+    assert np.array_equal(found, moved[100:-100, 100:-100] > 1e-6)
+    assert found.any()
