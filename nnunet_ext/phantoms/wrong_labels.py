@@ -23,7 +23,7 @@ def _shifted(labels: NDArray[np.integer]) -> NDArray[np.integer]:
 
 
 def _swapped(labels: NDArray[np.integer]) -> NDArray[np.integer]:
-    return np.select([labels == 1, labels == 2], [2, 1], labels).astype(labels.dtype)
+    return np.where(labels == 1, 2, np.where(labels == 2, 1, labels)).astype(labels.dtype)
 
 
 FAULTS: dict[str, Callable[[NDArray[np.integer]], NDArray[np.integer]]] = {
