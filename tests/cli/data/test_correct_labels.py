@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,26 @@ from nnunet_ext.cli.main import main
 NEW = "Dataset961_Blobs"
 
 
-@pytest.fixture
-def blobs(nnunet: Path) -> Blobs:
-    """Suspects of a dataset in which one label is shifted and one lacks a component."""
-    found = write_blobs(nnunet)
+@pytest.fixture(scope="session")
+def _suspects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = write_blobs(tmp_path_factory.mktemp("suspects"))
     found.change(3, lambda labels: np.roll(labels, 3, 0))
     found.change(4, lambda labels: np.where((labels == 2) & (np.arange(20)[:, None, None] < 8), 0, labels))
-    words = ["suspect_labels", "-d", "960", "-c", "3d_fullres", "-o", str(table(found)), "-np", "1", "--no_pbar"]
-    assert main(words) == 0
-    return found
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for part in ("raw", "preprocessed", "results"):
+            monkeypatch.setenv(f"nnUNet_{part}", str(found.root / part))
+        assert main(search_words(found)) == 0
+    return found.root
+
+
+@pytest.fixture
+def blobs(_suspects: Path, nnunet: Path) -> Blobs:
+    """Suspects of a dataset in which one label is shifted and one lacks a component; beside another dataset."""
+    return Blobs(Path(shutil.copytree(_suspects, nnunet, dirs_exist_ok=True)))
+
+
+def search_words(blobs: Blobs) -> list[str]:
+    return ["suspect_labels", "-d", "960", "-c", "3d_fullres", "-o", str(table(blobs)), "-np", "1", "--no_pbar"]
 
 
 def table(blobs: Blobs) -> Path:
@@ -144,11 +156,12 @@ def test_another_table(blobs, mistake, head, row, expected):
     assert expected in mistake(words(blobs))
 
 
-def test_suspects_without_probabilities(blobs, mistake):
+def test_suspects_without_probabilities(blobs, capsys):
     for file in blobs.root.rglob("*.npz"):
         file.unlink()
-    again = ["suspect_labels", "-d", "960", "-c", "3d_fullres", "-o", str(table(blobs)), "-np", "1", "--no_pbar"]
-    assert main(again) == 0
-    text = mistake(words(blobs, "--cases", "case_03"))
-    assert "case_03.nii.gz: expected probabilities (.npz) beside it, without which no voxel is confident" in text
+    assert main(search_words(blobs)) == 0
+    capsys.readouterr()
+    assert main(words(blobs, "--cases", "case_03")) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "case_03.nii.gz: expected probabilities (.npz) beside it, without which no voxel is confident" in line
     assert not (blobs.root / "raw" / NEW).exists()
