@@ -46,12 +46,3 @@ def test_the_axis_with_the_larger_share_of_clear_slices():
     assert annotation_axis(found) == 2
     found[1:3] = False  # 3 of 8
     assert annotation_axis(found) == 0
-
-
-def test_slices_without_any_annotation_count_too():
-    found = ignored(2, [0, 4])
-    found[0, :, :6] = False  # half a slice along axis 0, none of which is ignored as a whole
-    assert annotation_axis(found) == 2
-    found[0] = False
-    found[1:, :, :] = True
-    assert annotation_axis(found) == 0

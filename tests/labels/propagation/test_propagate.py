@@ -92,7 +92,9 @@ def test_nearest_takes_the_lower_slice_in_the_middle():
 def test_outside():
     labels = np.full((6, 1, 3), IGNORE)
     labels[[2, 3]] = 1
-    assert (run(labels, Rule(keep="all"))[[0, 1, 4, 5]] == IGNORE).all()
+    labels[5, 0, 2] = 3
+    assert (run(labels, Rule(keep="all"))[[0, 1, 4]] == IGNORE).all()
+    assert run(labels, Rule(outside="background"))[5, 0].tolist() == [0, 0, 3]
     assert run(labels, Rule(outside="background"))[:, 0, 0].tolist() == [0, 0, 1, 1, 0, 0]
     assert (run(np.full((6, 1, 3), IGNORE), Rule(outside="background")) == IGNORE).all()
 
