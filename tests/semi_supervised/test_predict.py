@@ -161,14 +161,16 @@ class Along(torch.nn.Module):
         return torch.cat((torch.zeros_like(x), along, *[torch.full_like(x, -9.0)] * 2), 1)
 
 
-def predict_one(half_labelled: Make, first: Callable[[torch.Tensor], torch.Tensor]) -> tuple[OneCase, Any]:
+def predict_one(
+    half_labelled: Make, first: Callable[[torch.Tensor], torch.Tensor], mirroring: bool = True, unsure: Any = None
+) -> tuple[OneCase, Any]:
     trainer = half_labelled(MeanTeacherTrainer)
     trainer.initialize()
     trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
     assert trainer.inference_allowed_mirroring_axes == (0, 1, 2)
     trainer.network = Along(first)
     case = OneCase(tuple(trainer.configuration_manager.patch_size))
-    predicting._predict(trainer, "case", case, predicting._predictor(trainer), case)
+    predicting._predict(trainer, "case", case, predicting._predictor(trainer, mirroring), case, unsure)
     return case, trainer
 
 
@@ -185,6 +187,31 @@ def test_predictions_are_means_over_mirrored_images(half_labelled: Make):
     """From -1 to 3 along an axis, unmirrored a quarter is background; the mean with the mirror image is 1."""
     case, _ = predict_one(half_labelled, lambda along: 4 * along - 1)
     assert (case.written == 1).all()
+
+
+def test_without_mirroring_they_are_those_of_the_image(half_labelled: Make):
+    case, _ = predict_one(half_labelled, lambda along: 4 * along - 1, mirroring=False)
+    background = (np.linspace(0, 1, case.written.shape[-1]) < 0.25) & (case.body[0] == 0)
+    assert ((case.written == 0) == background).all()
+
+
+def test_unsure_voxels_have_their_label_but_outside_the_body(half_labelled: Make):
+    """Label 1 has a probability of 0.953, the background one of 0.731."""
+
+    def first(along: torch.Tensor) -> torch.Tensor:
+        return torch.where((along - 0.5).abs() < 0.2, 3.0, -1.0)
+
+    case, _ = predict_one(half_labelled, first, unsure=predicting.Unsure(0.74, 9))
+    foreground = (np.abs(np.linspace(0, 1, case.written.shape[-1]) - 0.5) < 0.2) & np.ones(case.written.shape, bool)
+    np.testing.assert_array_equal(case.written, np.where(foreground, 1, np.where(case.body[0] < 0, -1, 9)))
+    case, _ = predict_one(half_labelled, first, unsure=predicting.Unsure(0.73, 9))
+    np.testing.assert_array_equal(case.written, np.where(foreground, 1, np.where(case.body[0] < 0, -1, 0)))
+
+
+def test_of_regions_the_least_certain_decides():
+    logits = torch.tensor([[2.0, 2.0, -2.0, 0.5], [-2.0, 0.5, -2.0, 2.0]])  # 2: 0.881, 0.5: 0.622
+    found = predicting.Unsure(0.8, 9).voxels(logits, regions=True)
+    assert found.tolist() == [False, True, False, True]
 
 
 @pytest.mark.parametrize(("cases", "of_ranks"), [(90, [[20, 40], [20, 40]]), (41, [[], []]), (5, [[], []])])

@@ -22,6 +22,7 @@ from nnunet_ext.errors import UserError
 from nnunet_ext.methods.baseline.trainer import NNUNetBaselineTrainer
 from nnunet_ext.methods.bcp.trainer import BCPTrainer
 from nnunet_ext.methods.mean_teacher.trainer import MeanTeacherTrainer
+from nnunet_ext.methods.self_training.trainer import SelfTrainingTrainer
 from nnunet_ext.processes.ranks import Ranks
 from nnunet_ext.strategies.augments import Augments
 from nnunet_ext.strategies.lose_channels import LoseChannels
@@ -97,6 +98,18 @@ def test_pasted_images_lose_whole_channels(redundant: Make) -> None:
             for batch in train:
                 trainer.train_step(batch | {"step": batch["step"] + step})
         assert {each for images in seen for each in lost(images)} >= {(False, True), (True, False)}
+
+
+def test_mixed_images_lose_whole_channels(redundant: Make) -> None:
+    trainer = redundant(SelfTrainingTrainer, channel_dropout=0.8, self_training={"mixing_share": 1})
+    train, _ = batches(trainer)
+    trainer.set_deep_supervision_enabled(True)
+    seen: list[torch.Tensor] = []
+    with trainer.network.register_forward_pre_hook(lambda _, images: seen.append(images[0].clone())):
+        for batch in train:
+            pseudo = {"pseudo_target": batch["target"], "unlabelled": batch["data"].flip(0)}
+            trainer.train_step(batch | pseudo)
+    assert {each for images in seen for each in lost(images)} >= {(False, True), (True, False)}
 
 
 def test_every_trainer_has_it() -> None:

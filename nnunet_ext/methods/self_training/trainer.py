@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+from batchgeneratorsv2.transforms.utils.seg_to_regions import ConvertSegmentationToRegionsTransform
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from torch import Tensor
 
@@ -19,6 +22,7 @@ from nnunet_ext.semi_supervised.preprocessing import unlabelled_folder
 from nnunet_ext.semi_supervised.pseudo_labelled.loss import PseudoLabelLoss
 from nnunet_ext.semi_supervised.pseudo_labelled.trainer import PseudoLabelledTrainer
 from nnunet_ext.semi_supervised.pseudo_labels import PseudoLabelFolder, PseudoLabelled
+from nnunet_ext.semi_supervised.two_streams import TwoStreams
 
 
 class SelfTrainingTrainer(PseudoLabelledTrainer):
@@ -120,22 +124,19 @@ class SelfTrainingTrainer(PseudoLabelledTrainer):
         unused = int(max(self.label_manager.all_labels)) + 1
         return Unsure(self._own["confidence"], unused if ignore_label is None else ignore_label)
 
-    def get_training_transforms(self, *args: Any, **kwargs: Any) -> Any:
-        """Return stock's transforms; targets of regions have a channel of ignored voxels if there may be any."""
-        if self._unsure is not None:
-            kwargs["ignore_label"] = self._unsure.label
-        return super().get_training_transforms(*args, **kwargs)
+    @property
+    def _added_label(self) -> int | None:
+        """Label that is ignored in the rounds alone; None if there is none, or if the dataset's own is."""
+        return None if self._unsure is None or self.label_manager.has_ignore_label else self._unsure.label
 
     def _build_loss(self) -> PseudoLabelLoss:
-        loss = super()._build_loss()
-        if self._unsure is None or self.label_manager.has_ignore_label:
+        loss, label = super()._build_loss(), self._added_label
+        if label is None:
             return loss
         partial = super()._build_loss().supervised
         for module in partial.modules():
-            let_ignore(module, self._unsure.label)
-        return PseudoLabelLoss(
-            loss.supervised, self.pseudo_label_weight, self._of_annotated(partial, self._unsure.label)
-        )
+            let_ignore(module, label)
+        return PseudoLabelLoss(loss.supervised, self.pseudo_label_weight, self._of_annotated(partial, label))
 
     @property
     def pseudo_labels(self) -> PseudoLabelFolder:
@@ -202,6 +203,14 @@ class SelfTrainingTrainer(PseudoLabelledTrainer):
         if self._trains_on_pseudo_labels and self._kept is not None:
             loader.indices = list(self._kept)
         return loader
+
+    def _streams(self, labelled: nnUNetDataLoader, unlabelled: nnUNetDataLoader | None) -> Callable[..., TwoStreams]:
+        label = self._added_label
+        if unlabelled is not None and self._trains_on_pseudo_labels and label is not None:
+            for transform in labelled.transforms.transforms:  # both parts of a batch have a channel of ignored voxels
+                if isinstance(transform, ConvertSegmentationToRegionsTransform):
+                    transform.regions.append(torch.tensor([float(label)]))
+        return super()._streams(labelled, unlabelled)
 
     # training
 

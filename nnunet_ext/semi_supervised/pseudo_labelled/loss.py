@@ -39,7 +39,7 @@ class PseudoLabelLoss(MethodLoss):
     Args:
         supervised: nnU-Net's own loss, with its deep supervision.
         weight: Of a pseudo-labelled sample.
-        partial: Takes the place of ``supervised`` in training steps, if their targets have voxels to ignore.
+        partial: Takes the place of ``supervised`` in steps with pseudo-labels, if they have voxels to ignore.
 
     Example:
         >>> import torch
@@ -59,7 +59,7 @@ class PseudoLabelLoss(MethodLoss):
         self.weight = weight
 
     def training_loss(self, output: Logits, step: PseudoLabelStep) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and its two terms; before there are pseudo-labels it is the loss of the labels alone.
+        """Return the loss and its two terms; before there are pseudo-labels it is ``supervised`` alone.
 
         Args:
             output: Logits of labelled and unlabelled samples (B + Bu, K, D, H, W), or their list over scales.
@@ -67,7 +67,7 @@ class PseudoLabelLoss(MethodLoss):
         """
         target, pseudo_target = step.target, step.pseudo_target
         if pseudo_target is None:
-            value = self.partial(output, target)
+            value = self.supervised(output, target)
             return value, {"supervised_loss": value, "pseudo_label_loss": value.new_zeros(())}
         labelled, unlabelled = split_output(output, target)
         supervised = self.partial(labelled, target)

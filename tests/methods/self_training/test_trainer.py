@@ -148,15 +148,6 @@ def test_a_step_that_mixes_exchanges_images_and_labels_alike(half_labelled: Make
     assert given["data"] is batch["data"]
 
 
-def test_outside_the_body_pseudo_labels_are_minus_one(half_labelled: Make):
-    trainer = begun(half_labelled)
-    cases = trainer._unlabelled_cases
-    images = PseudoLabelled(unlabelled(trainer), cases, trainer.pseudo_labels)
-    for case in cases:
-        body = images._images.load_case(case)[1][:]
-        assert ((images.labels(case) == -1) == ((body < 0) & (images.labels(case) <= 0))).all()
-
-
 def unlabelled(trainer: Any) -> Path:
     return Path(trainer.preprocessed_dataset_folder_base) / f"LitePlans_{trainer.configuration_name}_unlabelled"
 
