@@ -158,7 +158,7 @@ def ddp_steps(rank: int, store: str, words: list[str], given: str, out: str) -> 
     half = batch | {
         **{name: batch[name].chunk(2)[rank] for name in ("data", "unlabelled", "buffer") if name in batch},
         "target": _half(batch["target"], rank),
-        "keys": np.array_split(batch["keys"], 2)[rank],
+        "keys": np.array_split(batch.get("keys", []), 2)[rank],
     }
     trainer.on_train_epoch_start()
     outputs = [trainer.train_step(half)]

@@ -72,11 +72,8 @@ def test_ddp(
     plans = variant(trainer, labels, "LiteOnePass", lefed={"passes": 1})  # rounding grows from step to step
     joined, batch = initialized(trainer, labels, configuration, plans, dtype=torch.float64)
     start, out = tmp_path / "start.pth", tmp_path / "out"
-    given = {
-        name: batch[name]
-        for name in ("data", "target", "task", "unlabelled", "buffer", "step", "keys")
-        if name in batch
-    }
+    given = {name: batch[name] for name in ("data", "target", "task", "unlabelled", "buffer", "step") if name in batch}
+    given |= {"keys": [str(key) for key in batch["keys"]]} if "keys" in batch else {}
     torch.save({"weights": joined.network.state_dict(), "batch": given}, start)
     with default_dtype(torch.float64):
         loss = float(joined.train_step(batch)["loss"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import Tensor, nn
 
@@ -21,10 +22,14 @@ class RatersStep(TrainingStep):
     """What a step hands to the loss: ``target`` holds the maps (B, 1 + R, D, H, W) of the case and of its raters.
 
     Args:
-        present: Which raters annotated which sample, (B, R), bool.
+        present: Which raters annotated which sample, (B, R), bool, in CPU memory.
     """
 
     present: Tensor
+
+    def share(self, rater: int) -> float:
+        """Return the share of samples that a rater annotated."""
+        return float(self.present[:, rater].float().mean())
 
 
 class _OfRaters(MethodLoss):
@@ -36,11 +41,12 @@ class _OfRaters(MethodLoss):
         masked: nnU-Net's loss of one scale that takes unknown voxels (:attr:`RatedLabels.unknown`).
     """
 
-    def __init__(self, supervised: nn.Module, labels: RatedLabels, masked: nn.Module) -> None:
+    def __init__(self, supervised: nn.Module, labels: RatedLabels, masked: DC_and_CE_loss | DC_and_BCE_loss) -> None:
         super().__init__(supervised)
         self.labels = labels
         inner = supervised.loss if isinstance(supervised, DeepSupervisionWrapper) else supervised
         self.soft, self.masked = SoftLoss(inner, labels), masked
+        self._weight_ce = masked.weight_ce
 
     def over_scales(self, loss: Any, logits: Tensor | list[Tensor], maps: Tensor | list[Tensor]) -> Tensor:
         """Return a loss over all scales, with nnU-Net's weights."""
@@ -49,8 +55,16 @@ class _OfRaters(MethodLoss):
         value: Tensor = loss(logits, maps)
         return value
 
-    def known(self, logits: Tensor, maps: Tensor) -> Tensor:
-        """Return nnU-Net's loss of one scale with a label map (B, 1, ...) in which voxels may be unknown."""
+    def known(self, logits: Tensor, maps: Tensor, share: float = 1.0) -> Tensor:
+        """Return nnU-Net's loss of one scale with a label map (B, 1, ...) in which voxels may be unknown.
+
+        Args:
+            logits: (B, K, ...).
+            maps: Label maps.
+            share: Of the samples that have a map. Cross-entropy is a mean over known voxels; weighted with it, a sample
+                counts as much as in Dice, however the batch is shared between processes.
+        """
+        self.masked.weight_ce = self._weight_ce * share
         value: Tensor = self.masked(logits, self.labels.target(maps, unknown=True))
         return value
 
@@ -62,7 +76,7 @@ class _OfRaters(MethodLoss):
         """Return the loss of one rater's logits; samples that the rater left out do not count."""
 
         def of_scale(scale: Tensor, maps: Tensor) -> Tensor:
-            return self.known(scale, self.labels.of_rater(maps, step.present, rater))
+            return self.known(scale, self.labels.of_rater(maps, step.present, rater), step.share(rater))
 
         return self.over_scales(of_scale, logits, step.target)
 
@@ -129,9 +143,9 @@ class PreferenceLoss(_OfRaters):
     def _samples(self, found: Opinions, maps: Tensor, step: RatersStep) -> tuple[Tensor, Tensor]:
         losses = []
         for rater, (mean, sigma) in enumerate(zip(found.raters, found.sigmas, strict=True)):
-            drawn = self.labels.of_rater(maps, step.present, rater)
-            of_consensus = self.known(_sample(found.mean, found.sigma), drawn)
-            losses.append(torch.stack((of_consensus, self.known(_sample(mean, sigma), drawn))))
+            drawn, share = self.labels.of_rater(maps, step.present, rater), step.share(rater)
+            of_consensus = self.known(_sample(found.mean, found.sigma), drawn, share)
+            losses.append(torch.stack((of_consensus, self.known(_sample(mean, sigma), drawn, share))))
         consensus, own = torch.stack(losses).mean(0)
         return consensus, own
 

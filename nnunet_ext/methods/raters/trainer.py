@@ -216,7 +216,7 @@ class RatersTrainer(ExtTrainer):
             channels = self.draw(present)
             scales = [self._labels.target(self._labels.of_channel(scale, channels)) for scale in scales]
             return super().train_step(batch | {"target": scales if isinstance(target, list) else scales[0]})
-        step = RatersStep(scales if isinstance(target, list) else scales[0], present.to(self.device))
+        step = RatersStep(scales if isinstance(target, list) else scales[0], present)
         return super().train_step(batch | {"target": step})
 
     def validation_step(self, batch: dict) -> dict:

@@ -171,6 +171,19 @@ def test_a_missing_rater_gets_nothing_from_that_sample_alone() -> None:
     assert not output.grad[1].any()  # type: ignore[index]
 
 
+@pytest.mark.parametrize("form", ["labels", "regions"])
+def test_a_batch_that_processes_share_has_the_same_loss(form: str) -> None:
+    """Of a rater who left one sample out; each process has one sample."""
+    labels = FORMS[form]
+    maps, present, loss = drawn(labels, 1), torch.tensor([[True], [False]]), loss_of(HeadsLoss, labels)
+    joined = loss.rater(logits(labels), RatersStep(maps, present), 0)
+    one, other = (
+        loss.rater(logits(labels)[rank : rank + 1], RatersStep(maps[rank : rank + 1], present[rank : rank + 1]), 0)
+        for rank in (0, 1)
+    )
+    torch.testing.assert_close(joined, (one + other) / 2)
+
+
 def test_validation_takes_nnunets_own_loss() -> None:
     labels = FORMS["labels"]
     one = drawn(labels, 0)
