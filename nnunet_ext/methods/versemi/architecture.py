@@ -88,6 +88,7 @@ class VerSemi(DoDNet):
         self.synthetic = nn.Parameter(torch.empty(self.synthetic_head.parameter_count))
         self._initialize_synthetic()
         self._mixed_heads: MixedHeads | None = None
+        self._of_pairs = torch.zeros(2, 0, dtype=torch.long)  # tasks outside and inside; not a buffer, as _tasks
 
     @torch.no_grad()
     def _initialize_synthetic(self) -> None:
@@ -100,6 +101,11 @@ class VerSemi(DoDNet):
     def set_mixed(self, heads: MixedHeads) -> None:
         """Say what the next forward computes of the mixed samples; call it after :meth:`set_sample_tasks`."""
         self._mixed_heads = heads
+        tasks = torch.as_tensor([heads.outside, heads.inside], dtype=torch.long)
+        if tasks.shape == self._of_pairs.shape:
+            self._of_pairs.copy_(tasks)  # the same tensor, for torch.compile
+        else:
+            self._of_pairs = tasks
 
     def _choose(self, tasks: Sequence[int]) -> None:
         super()._choose(tasks)
@@ -114,25 +120,28 @@ class VerSemi(DoDNet):
             return super().forward(x)
         wanted = self._mixed_heads
         scales, condition = self.encode(x)
-        labelled, pairs = len(x) - wanted.samples, len(wanted.outside)
+        labelled, of_pairs = len(x) - wanted.samples, self._of_pairs.to(x.device)
         tasks = self._tasks.to(x.device).expand(labelled)
         logits = self.decode(([scale[:labelled] for scale in scales], condition[:labelled]), tasks)
         features, condition = scales[0][labelled:], condition[labelled:]
-        of_pairs = features[:pairs], condition[:pairs]
+        pairs = features[: of_pairs.shape[1]], condition[: of_pairs.shape[1]]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not wanted.detach):
-            each = [self._of_task(features, condition, [task] * len(features)) for task in wanted.tasks]
-            of_tasks = [one[:, : self.heads[task]] for one, task in zip(each, wanted.tasks, strict=True)]
+            of_tasks = [
+                self._of_tasks(features, condition, torch.full((len(features),), task, device=x.device))[
+                    :, : self.heads[task]
+                ]
+                for task in wanted.tasks
+            ]
         return VerSemiOutput(
             logits,
             self._synthesized(features, condition),
-            self._of_task(*of_pairs, wanted.outside),
-            self._of_task(*of_pairs, wanted.inside),
+            self._of_tasks(*pairs, of_pairs[0]),
+            self._of_tasks(*pairs, of_pairs[1]),
             torch.cat(of_tasks, 1) if of_tasks else None,
         )
 
-    def _of_task(self, features: Tensor, condition: Tensor, tasks: Sequence[int]) -> Tensor:
-        numbers = torch.as_tensor(tasks, dtype=torch.long, device=features.device)
-        return bounded(self.head(features, self.kernels(condition, numbers))).to(features.dtype)
+    def _of_tasks(self, features: Tensor, condition: Tensor, tasks: Tensor) -> Tensor:
+        return bounded(self.head(features, self.kernels(condition, tasks))).to(features.dtype)
 
     def _synthesized(self, features: Tensor, condition: Tensor) -> Tensor:
         no_task = torch.full((len(features),), -1, device=features.device)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from nnunet_ext.base.gpu_memory import GpuMemory
 from nnunet_ext.collection.task_table import TaskTable
@@ -121,7 +121,7 @@ class VerSemiTrainer(FollowedByTeacher, MultiTaskTrainer):
 
     def _check_batch(self) -> None:
         super()._check_batch()
-        ranks = Ranks.now().world_size if self.is_ddp else 1
+        ranks = distributed.get_world_size() if self.is_ddp else 1
         batch = self.configuration_manager.batch_size
         if self.members and self._pastes and batch // ranks < 2:
             raise UserError(
@@ -203,7 +203,8 @@ class VerSemiTrainer(FollowedByTeacher, MultiTaskTrainer):
         if not any(self._weights):
             return super().train_step(batch)
         output = super().train_step(self.with_mixes(batch))
-        return output | {"foreground": list(self._last_step.foreground.items())}
+        step = self.__dict__.pop("_last_step")  # its tensors must not stay
+        return output | {"foreground": list(step.foreground.items())}
 
     def with_mixes(self, batch: dict) -> dict:
         """Return a batch with mixed samples after the labelled ones, and how they were mixed."""
