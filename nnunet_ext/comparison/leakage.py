@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_ext.base.knobs import parse, put
 from nnunet_ext.data.folds import folds_of
 from nnunet_ext.data.same_images import Images, images_of, raw_folder, same_images
 from nnunet_ext.errors import UserError, more
@@ -13,30 +15,31 @@ from nnunet_ext.stock import folders
 from nnunet_ext.stock.lookup import ext_trainer
 
 if TYPE_CHECKING:
+    from nnunet_ext.comparison.arm import Arm
     from nnunet_ext.comparison.setting import Setting
 
 
-def check_scored_apart(setting: Setting, trainer: str, fold: str) -> None:
+def check_scored_apart(setting: Setting, arm: Arm, fold: str) -> None:
     """Refuse cases to score that a fold trains on, under any name.
 
     Unlabelled images that a trainer sees count, unless what is scored are their own hidden labels.
 
     Args:
         setting: The comparison.
-        trainer: Name of a trainer.
+        arm: A trainer and its knobs.
         fold: The fold, or ``all``.
 
     Raises:
         UserError: There is one.
     """
-    data = folders.dataset("nnUNet_preprocessed", setting.d)
+    data, trainer = folders.dataset("nnUNet_preprocessed", setting.d), arm.trainer
     description = setting.scored.description
     train, val = _split(data, setting.scored.ending, fold)
     scored: Images = {case.name: case.images for case in setting.scored.cases}
     scored = scored or images_of(raw_folder(), data.name, description, val)
     _check(same_images(images_of(raw_folder(), data.name, description, train), scored), trainer, fold, "trains on")
     if setting.scored.origin != HIDDEN:
-        _check(same_images(_unlabelled(setting, data, trainer), scored), trainer, fold, "sees unlabelled")
+        _check(same_images(_unlabelled(setting, data, arm), scored), trainer, fold, "sees unlabelled")
 
 
 def _split(data: Path, ending: str, fold: str) -> tuple[list[str], list[str]]:
@@ -48,15 +51,17 @@ def _split(data: Path, ending: str, fold: str) -> tuple[list[str], list[str]]:
     return folds[int(fold)]["train"], folds[int(fold)]["val"]
 
 
-def _unlabelled(setting: Setting, data: Path, trainer: str) -> Images:
+def _unlabelled(setting: Setting, data: Path, arm: Arm) -> Images:
     """The unlabelled images of a training, if it has any."""
     from nnunet_ext.semi_supervised.raw_images import unlabelled_images
     from nnunet_ext.semi_supervised.trainer import SemiSupervisedTrainer
 
-    kind = ext_trainer(trainer)
+    kind = ext_trainer(arm.trainer)
     if kind is None or not issubclass(kind, SemiSupervisedTrainer):
         return {}
-    cases = kind.unlabelled_cases(data, folders.plans(setting.d, setting.p), setting.c)
+    plans = deepcopy(folders.plans(setting.d, setting.p))
+    put(plans, parse(arm.knobs))
+    cases = kind.unlabelled_cases(data, plans, setting.c)
     return unlabelled_images(data.name, setting.scored.description, cases)
 
 

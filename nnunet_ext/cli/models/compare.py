@@ -147,11 +147,16 @@ class Compare(Command):
         """Refuse what nnU-Net would refuse after hours, and trainers that know no knobs."""
         from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
+        from nnunet_ext.base.knobs import parse
         from nnunet_ext.base.trainer import ExtTrainer
         from nnunet_ext.collection.task_table import TaskTable
 
+        try:
+            parse(arm.knobs)
+        except UserError as error:
+            raise UserError(f"-tr {arm.name!r}: {str(error).removeprefix('--set').lstrip(': ')}") from error
         for fold in self.f:
-            Train([self.d, self.c, fold, "-tr", arm.trainer, "-p", self.p, "-device", self.device]).check()
+            Train([self.d, self.c, fold, "-tr", arm.trainer, "-p", self.p, "-device", self.device]).check(arm.knobs)
         if TaskTable.read(folders.plans(self.d, self.p)) is not None:
             raise UserError(f"-p {self.p}: expected plans of one dataset, found a collection's. Compare its members.")
         if not issubclass(recursive_find_trainer_class_by_name(arm.trainer), ExtTrainer):
@@ -165,7 +170,7 @@ class Compare(Command):
         from nnunet_ext.comparison.leakage import check_scored_apart
         from nnunet_ext.comparison.record import check_alike
 
-        for arm, fold in {(run.arm.trainer, run.fold) for run in runs}:
+        for arm, fold in {(run.arm, run.fold) for run in runs}:
             check_scored_apart(setting, arm, fold)
         check_alike(self._records() + [coming for run in runs if (coming := run.to_score()) is not None])
         if setting.scored.cases:

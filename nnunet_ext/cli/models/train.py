@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from nnunet_ext import sockets
+from nnunet_ext.base.knobs import parse, put
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.common.options import check_words, device, new_or_file, whole
 from nnunet_ext.cli.common.options import fold as fold_kind
@@ -48,8 +50,11 @@ class Train(Command):
         run_stock("nnUNetv2_train", run_training_entry, self.words)
         return 0
 
-    def check(self) -> None:
+    def check(self, settings: Sequence[str] = ()) -> None:
         """Refuse what would make nnU-Net end with a traceback.
+
+        Args:
+            settings: Knobs, ``KEY=VALUE``, that plans will have in addition.
 
         Raises:
             UserError: The first problem.
@@ -77,6 +82,7 @@ class Train(Command):
             _check_preprocessed(dataset, plans, configuration, fold)
             if "--val" not in self.words:
                 _check_patch(option(self.words, "-tr", "nnUNetTrainer") or "", plans, configuration)
+                put(plans := deepcopy(plans), parse(settings))
                 _check_unlabelled(option(self.words, "-tr", "nnUNetTrainer") or "", dataset, plans, configuration)
         check_device(option(self.words, "-device", "cuda"))
         pretrained = option(self.words, "-pretrained_weights")

@@ -15,9 +15,12 @@ from matplotlib.image import imread
 
 from nnunet_ext.cli.common.shell import Shell
 from nnunet_ext.cli.main import main
+from nnunet_ext.cli.models.train import Train
+from nnunet_ext.comparison.arm import Arm
 from nnunet_ext.comparison.leakage import check_scored_apart
 from nnunet_ext.comparison.scored_cases import ScoredCases
 from nnunet_ext.comparison.setting import Setting
+from nnunet_ext.errors import UserError
 from nnunet_ext.methods.baseline.trainer import NNUNetBaselineTrainer
 from nnunet_ext.stock.entry_points import run_stock
 
@@ -302,10 +305,28 @@ def test_cases_that_a_training_sees_are_not_scored(root, ran, mistake):
         file.write_text(json.dumps(json.loads(file.read_text()) | hidden))
     scored = ScoredCases.find("700", "hidden_labels", None, None)
     check_scored_apart(
-        Setting("700", "LitePlans", "3d_fullres", "cpu", Path("out"), (), scored), "MeanTeacherTrainer", "1"
+        Setting("700", "LitePlans", "3d_fullres", "cpu", Path("out"), (), scored), Arm.parse("MeanTeacherTrainer"), "1"
     )
     assert not Path("out").exists()
     assert ran == []
+
+
+def test_a_trainer_whose_knobs_need_no_unlabelled_images(root, ran, mistake):
+    planned = root / "preprocessed" / "Dataset700_Half"
+    for folder in (root / "raw" / "Dataset700_Half" / "imagesUn", *planned.glob("*_unlabelled")):
+        shutil.rmtree(folder)
+    for file in planned.glob("*_unlabelled.complete.json"):
+        file.unlink()
+    words = ["train", "700", "3d_fullres", "1", "-tr", "PseudoLabelTrainer", "-p", "LitePlans", "-device", "cpu"]
+    assert "expected preprocessed unlabelled images" in mistake(words)
+    arms = [Arm.parse("PseudoLabelTrainer"), Arm.parse("PseudoLabelTrainer:pseudo_label.ignored_voxels=true")]
+    scored = ScoredCases.find("700", "validation", None, None)
+    setting = Setting("700", "LitePlans", "3d_fullres", "cpu", Path("out"), (), scored)
+    Train(words[1:]).check(arms[1].knobs)
+    check_scored_apart(setting, arms[1], "1")
+    for check in (Train(words[1:]).check, lambda knobs: check_scored_apart(setting, arms[0], "1")):
+        with pytest.raises(UserError, match="expected preprocessed unlabelled images"):
+            check(())
 
 
 def change_plans(root: Path, change) -> None:
