@@ -138,14 +138,14 @@ def test_few_slices_and_several_raters(tmp_path: Path, run: Callable[[str], None
     assert np.min(dice) > 0.7, dice
     run(f"export nnUNet_n_proc_DA=1 nnUNet_def_n_proc=2\n{raters}")
     with (tmp_path / "scores.csv").open(newline="") as file:
-        table = list(csv.DictReader(file))
-    consensus, view = (np.mean([float(row[f"{kind}dice strict"]) for row in table]) for kind in ("", "view "))
+        table = [row for row in csv.DictReader(file) if row["class"] == "liver"]
+    consensus, view = (np.mean([float(row[f"{kind}dice generous"]) for row in table]) for kind in ("", "view "))
     assert view > consensus
     generous, strict = (
         sum(np.count_nonzero(nibabel.load(file).dataobj) for file in (tmp_path / "predicted" / plans).glob("*.nii.gz"))
         for plans in ("LitePlans_generous", "LitePlans_strict")
     )
-    assert generous > 1.2 * strict
+    assert generous > 1.1 * strict
 
 
 @pytest.mark.slow
