@@ -295,7 +295,7 @@ def test_knobs_that_cannot_be_carried_over_are_not_lost_in_members(pair, mistake
             "-pl ExperimentPlanner: expected a planner for collections, because Dataset900_Pair is a collection. Take "
             "one of CollectionLitePlanner, DoDNetPlanner, DoDNetResEncLPlanner, DoDNetResEncMPlanner, "
             "TransDoDNetPlanner, TransDoDNetResEncLPlanner, TransDoDNetResEncMPlanner, UniSegPlanner, "
-            "UniSegResEncLPlanner, UniSegResEncMPlanner.",
+            "UniSegResEncLPlanner, UniSegResEncMPlanner, VerSemiPlanner, VerSemiResEncLPlanner, VerSemiResEncMPlanner.",
         ),
         (
             "-d 901 900 -pl UniSegPlanner",
