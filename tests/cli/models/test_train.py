@@ -233,7 +233,7 @@ def test_a_collection_needs_its_members_data_and_none_of_its_own(started):
 def test_a_trainer_of_one_data_set_on_a_collection(started, mistake):
     assert mistake(f"train {PAIR.replace('UniSegTrainer', 'nnUNetTrainer')}") == (
         "-tr nnUNetTrainer: expected a trainer of collections, because Dataset900_Pair is one. Take "
-        "DoDNetTrainer, MultiHeadTrainer, TransDoDNetTrainer, UniSegTrainer, or train a member alone."
+        "DoDNetTrainer, MultiHeadTrainer, TransDoDNetTrainer, UniSegTrainer, VerSemiTrainer, or train a member alone."
     )
     assert started == []
 
