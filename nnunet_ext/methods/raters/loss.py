@@ -127,13 +127,16 @@ class PreferenceLoss(_OfRaters):
         """Return the loss and its terms; both sigmas are logged, because they collapse if samples are useless."""
         found = output.opinions
         assert found is not None
-        weights, scales = [1.0], output.consensus
+        weights: list[float]
+        scales: Any
+        targets: Any
+        weights, scales, targets = [1.0], [output.consensus], [step.target]
         if isinstance(self.supervised, DeepSupervisionWrapper):
-            weights = list(self.supervised.weight_factors)
-        maps = step.target[0] if isinstance(step.target, list) else step.target
+            weights, scales, targets = list(self.supervised.weight_factors), output.consensus, step.target
+        maps = targets[0]
         consensus, raters = self._samples(found, maps, step)
         consensus = weights[0] * consensus
-        for weight, logits, coarse in zip(weights[1:], scales[1:], step.target[1:], strict=True):
+        for weight, logits, coarse in zip(weights[1:], scales[1:], targets[1:], strict=True):
             if weight:
                 consensus = consensus + weight * self.soft(logits, coarse, step.present)
         raters = weights[0] * raters

@@ -12,6 +12,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 
+from nnunet_ext.base.checkpoints import EXTRA
 from nnunet_ext.base.knobs import resolve, resolve_for
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.data.preprocessed.use import use_data
@@ -263,17 +264,21 @@ class RatersTrainer(ExtTrainer):
         """Return the raters that were trained on."""
         return super().extra_state() | ({STATE: list(self._raters)} if self._raters else {})
 
-    def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Refuse to resume with other raters."""
-        super().load_extra_state(state)
-        before, now = tuple(state.get(STATE, ())), self._now_there() if self.continue_training else ()
+    def check_checkpoint(self, checkpoint: dict[str, Any], filename: str) -> None:
+        """Refuse what stock refuses, resuming with other raters, and heads of others: nnU-Net would not load them."""
+        super().check_checkpoint(checkpoint, filename)
+        before, now = tuple(checkpoint.get(EXTRA, {}).get(STATE, ())), self._now_there()
         if before and now and before != now:
             raise UserError(
-                f"{self.output_folder}: expected the raters that the training began with, {', '.join(before)}, found "
+                f"{filename}: expected the raters that the training began with, {', '.join(before)}, found "
                 f"{', '.join(now)}. Restore labelsTr_raters and preprocess again, or train from scratch (without --c)."
             )
 
     def _now_there(self) -> tuple[str, ...]:
+        if self._mode in WITH_HEADS:
+            return raters_in(self.plans_manager.plans)[0]
+        if not self.continue_training:
+            return ()
         folder = Path(self.preprocessed_dataset_folder_base)
         return preprocessed_raters(folder, self.plans_manager.plans, self.configuration_name)
 

@@ -271,3 +271,16 @@ def test_renamed_raters_have_permuted_outputs() -> None:
     net.rater_heads = nn.ModuleList(reversed(net.rater_heads))
     net.rater = 1
     assert torch.equal(net(images), before)
+
+
+def test_padl_without_deep_supervision_is_its_full_resolution() -> None:
+    labels, net = FORMS["labels"], network(2, preferences=True)
+    strides, _, patch = GEOMETRIES["3d"]
+    step, images = step_of(labels, patch, strides, torch.ones(2, 2, dtype=torch.bool)), torch.randn(2, 1, *patch)
+    losses = []
+    for weights in ([1.0, 0.0], None):
+        torch.manual_seed(1)
+        net.decoder.deep_supervision = weights is not None
+        target = step.target if weights else step.target[0]
+        losses.append(loss_of(PreferenceLoss, labels, weights)(net.train()(images), RatersStep(target, step.present)))
+    assert torch.equal(*losses)

@@ -221,3 +221,16 @@ def test_resuming_with_other_raters(rated: Make) -> None:
     again = rated(RatersTrainer, num_epochs=1, continued=True)
     with pytest.raises(UserError, match="expected the raters that the training began with, exact, generous, strict,"):
         again.load_checkpoint(str(Path(again.output_folder) / "checkpoint_final.pth"))
+
+
+def test_heads_of_other_raters(rated: Make) -> None:
+    """Refused before nnU-Net loads weights of more or fewer heads."""
+    knobs = {"num_epochs": 1, "raters": {"mode": "heads"}}
+    rated(RatersTrainer, **knobs).run_training()
+    raw = rated(None) / "raw" / NAME / "labelsTr_raters"
+    shutil.copytree(raw / "exact", raw / "new")
+    assert main(["preprocess_raters", "-d", "701", "-p", "LitePlans", "--no_pbar", "-np", "1"]) == 0
+    for continued in (True, False):  # --c, --val
+        again = rated(RatersTrainer, continued=continued, **knobs)
+        with pytest.raises(UserError, match="the raters that the training began with, exact, generous, strict,"):
+            again.load_checkpoint(str(Path(again.output_folder) / "checkpoint_final.pth"))
