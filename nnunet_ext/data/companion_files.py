@@ -22,6 +22,16 @@ def spacing_file(file: Path, *, label: bool = False) -> Path | None:
     return file.with_name(f"{name if label else name[:-CHANNEL]}.json")
 
 
+def remove_made_up_spacing(source: Path, target: Path) -> None:
+    """Remove the spacing beside a .tif label that was made from another one, if that one gives none.
+
+    nnU-Net reads a label without it as if voxels were 1 mm wide, and would write this down.
+    """
+    known, made_up = spacing_file(source, label=True), spacing_file(target, label=True)
+    if known is not None and made_up is not None and not known.is_file():
+        made_up.unlink(missing_ok=True)
+
+
 def files_of(case: Case) -> list[Path]:
     """Return all files that a case's voxels and spacing come from: its label, its images, and what is beside them."""
     found = [case.label] if case.label is not None else []

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnunet_ext.data.case_check import read_label
+from nnunet_ext.data.companion_files import remove_made_up_spacing
 from nnunet_ext.data.dataset_json import IGNORE
 from nnunet_ext.data.image_reader import find_reader
 from nnunet_ext.data.raw_dataset import RawDataset
@@ -71,3 +72,4 @@ def write_kept_slices(source: RawDataset, place: Path, cases: Collection[str], s
         hidden = np.full_like(found, ignore)
         hidden[kept] = found[kept]
         write_label_map(reader, np.moveaxis(hidden, 0, slices.axis), file, properties)
+        remove_made_up_spacing(case.label, file)

@@ -4,7 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 
 from nnunet_ext.collection.annotated_classes import annotated_classes
 from nnunet_ext.data.dataset_check import check_dataset
@@ -12,6 +14,7 @@ from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
 from nnunet_ext.phantoms.dataset import write_phantom_dataset
 from nnunet_ext.semi_supervised.hidden_labels import choose_labelled, hide_labels, scored_cases
+from nnunet_ext.semi_supervised.hidden_slices import KeptSlices, write_kept_slices
 from nnunet_ext.semi_supervised.raw_images import check_images_un, find_unlabelled, has_unlabelled
 
 CASES = [f"case_{index:03d}" for index in range(6)]
@@ -262,3 +265,18 @@ def test_random_choices():
 def test_too_few_or_too_many_to_keep(keep):
     with pytest.raises(UserError, match=f"--keep {keep}: expected a number from 1 to 6, got {keep}"):
         choose_labelled(CASES, keep, 0)
+
+
+def test_kept_slices_of_tif_have_no_spacing_of_their_own(tmp_path):
+    place, new = tmp_path / "Dataset007_Tif", tmp_path / "Dataset107_Tif"
+    for folder in ("imagesTr", "labelsTr"):
+        (place / folder).mkdir(parents=True)
+    new.mkdir()
+    tifffile.imwrite(place / "labelsTr" / "a.tif", np.ones((5, 6, 6), np.uint8))
+    tifffile.imwrite(place / "imagesTr" / "a_0000.tif", np.ones((5, 6, 6), np.float32))
+    (place / "imagesTr" / "a.json").write_text(json.dumps({"spacing": [3.0, 1.5, 1.5]}))
+    described = {"channel_names": {"0": "MR"}, "labels": {"background": 0, "organ": 1}, "numTraining": 1}
+    (place / "dataset.json").write_text(json.dumps(described | {"file_ending": ".tif"}))
+    write_kept_slices(RawDataset.read(place), new, {"a"}, KeptSlices(2))
+    assert [file.name for file in (new / "labelsTr").iterdir()] == ["a.tif"]
+    assert tifffile.imread(new / "labelsTr" / "a.tif")[:, 0, 0].tolist() == [1, 2, 1, 2, 1]

@@ -90,15 +90,12 @@ class CorrectLabels(Command):
         return 0
 
     def _new(self, source: RawDataset) -> CorrectedDataset:
-        from nnunet_ext.collection.manifest import check_dataset_name
+        from nnunet_ext.cli.data.new_dataset import new_dataset_place
         from nnunet_ext.labels.suspects.corrected_dataset import CorrectedDataset
-        from nnunet_ext.stock.folders import Folders
 
-        raw, preprocessed = folders.folder("nnUNet_raw"), folders.folder("nnUNet_preprocessed", writable=True)
-        name = f"Dataset{self.o:03d}_{self.n or source.folder.name[11:]}"
-        check_dataset_name(name, raw / name)
-        Folders(raw, preprocessed, folders.if_there("nnUNet_results")).check_number(name, "-o")
-        new = CorrectedDataset(source, raw / name, preprocessed / name, self.by == IGNORE)
+        preprocessed = folders.folder("nnUNet_preprocessed", writable=True)
+        place = new_dataset_place(self.o, self.n, source.folder)
+        new = CorrectedDataset(source, place, preprocessed / place.name, self.by == IGNORE)
         new.check()
         return new
 

@@ -17,7 +17,8 @@ def new_dataset_place(number: int, name: str | None, source: Path) -> Path:
         source: The other dataset's folder.
 
     Raises:
-        UserError: The number belongs to a dataset of another name, or nnU-Net cannot use the name.
+        UserError: It is the other dataset's folder, the number belongs to a dataset of another name, or nnU-Net cannot
+            use the name.
     """
     from nnunet_ext.collection.manifest import check_dataset_name
     from nnunet_ext.stock.folders import Folders
@@ -26,6 +27,10 @@ def new_dataset_place(number: int, name: str | None, source: Path) -> Path:
         raise UserError(f"-o {number}: expected a number from 1 to 999, got {number}. Choose a free one.")
     raw = folders.folder("nnUNet_raw", writable=True)
     found = f"Dataset{number:03d}_{name or source.name[11:]}"
+    if (raw / found).absolute() == source.absolute():
+        raise UserError(
+            f"-o {number}: expected the number of a new dataset, got that of the other one. Choose another."
+        )
     check_dataset_name(found, raw / found)
     others = (folders.if_there(variable) for variable in ("nnUNet_preprocessed", "nnUNet_results"))
     Folders(raw, *others).check_number(found, "-o")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnunet_ext.data.case_check import knows_spacing, read_label
-from nnunet_ext.data.companion_files import spacing_file
+from nnunet_ext.data.companion_files import remove_made_up_spacing
 from nnunet_ext.data.dataset_json import IGNORE
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.image_reader import read_image
@@ -133,6 +133,4 @@ class CaseJob:
         assert case.label is not None
         target = self.place / "labelsTr" / f"{case.name}{self.propagation.source.file_ending}"
         self.reader.write_seg(labels, str(target), properties)
-        beside = spacing_file(target, label=True)
-        if beside is not None and not knows_spacing(case.label):
-            beside.unlink(missing_ok=True)  # it says 1 mm, which the source does not
+        remove_made_up_spacing(case.label, target)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from nnunet_ext.data.companion_files import remove_made_up_spacing
 from nnunet_ext.data.image_reader import find_reader, read_image
 from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError, more
@@ -57,6 +58,8 @@ def write_fused_labels(raw_folder: Path, by: str, *, progress: bool = True) -> l
     for case in tqdm(cases, f"fusing by {by}", disable=not progress):
         read = [read_image(reader, file, label=True) for file in case.maps.values()]
         fused = FUSED[by]([array[0].astype(int) for array, _ in read], **classes)
-        write_label_map(reader, fused, partial / f"{case.name}{dataset.file_ending}", read[0][1])
+        target = partial / f"{case.name}{dataset.file_ending}"
+        write_label_map(reader, fused, target, read[0][1])
+        remove_made_up_spacing(next(iter(case.maps.values())), target)
     partial.rename(place)
     return [case.name for case in cases]

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_ext.data.classes import foreground_classes
+from nnunet_ext.data.dataset_json import IGNORE
 from nnunet_ext.data.image_reader import find_reader, read_image
-from nnunet_ext.errors import UserError, nearest
+from nnunet_ext.errors import UserError, nearest, one_line
 from nnunet_ext.evaluation.markdown_table import markdown_table
 from nnunet_ext.labels.raters.raw_raters import rater_maps
 from nnunet_ext.labels.raters.scores import class_scores
@@ -42,7 +43,7 @@ def score_folder(
     description: Mapping[str, Any],
     views: Mapping[str, Path] | None = None,
 ) -> list[RaterScores]:
-    """Measure the predictions of all cases that somebody rated.
+    """Measure the predictions of all cases that somebody rated; voxels that a rater of the case ignores do not count.
 
     Args:
         predictions: Label maps CASE.nii.gz of the consensus; with CASE.npz beside them (``--save_probabilities``),
@@ -70,19 +71,20 @@ def score_folder(
             f"{predictions}: expected predictions of cases that somebody rated, such as {next(iter(rated))}{ending}, "
             f"found none. Predict the images of the cases in {raters}."
         )
-    classes = foreground_classes(description)
+    classes, ignore = foreground_classes(description), description["labels"].get(IGNORE)
     found = []
     for case in cases:
         files = {"": predictions / f"{case}{ending}"} | rated[case]
         read = _read(files, {rater: folder / f"{case}{ending}" for rater, folder in views.items()}, description)
+        counts = np.all([read[rater] != ignore for rater in rated[case]], 0)
         soft = _probabilities(predictions / f"{case}.npz", len(classes), read[""].shape)
         for number, (name, labels) in enumerate(classes.items()):
-            masks = {key: np.isin(array, labels) for key, array in read.items()}
+            masks = {key: np.isin(array, labels) & counts for key, array in read.items()}
             scores = class_scores(
                 masks[""],
                 {rater: masks[rater] for rater in rated[case]},
                 views={rater: masks[f"view {rater}"] for rater in views},
-                probability=None if soft is None else soft[number],
+                probability=None if soft is None else soft[number] * counts,
             )
             found.append(RaterScores(case, name, scores))
     return found
@@ -142,7 +144,14 @@ def _probabilities(file: Path, classes: int, shape: tuple[int, ...]) -> NDArray[
     """The probabilities (K, D, H, W) of the foreground, if they are there."""
     if not file.is_file():
         return None
-    stored = np.load(file)["probabilities"][-classes:]
+    try:
+        with np.load(file) as content:
+            stored = content["probabilities"][-classes:]
+    except Exception as error:
+        raise UserError(
+            f"{file}: expected probabilities as --save_probabilities writes them, got a damaged file "
+            f"({one_line(error)}). Delete it, or predict again."
+        ) from error
     if stored.shape[1:] != shape:
         raise UserError(
             f"{file}: expected probabilities of shape {shape}, got {stored.shape[1:]}. Predict again with "

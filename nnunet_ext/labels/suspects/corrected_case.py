@@ -65,8 +65,9 @@ class Correcting:
         before = stored[0].astype(np.int32)
         sure = confident(pair, self.temperatures[case.fold], self.tau)
         assert sure is not None  # there are probabilities
-        after = corrected(before, pair.prediction, sure & pair.counts, flagged, ignore=self.ignore)
-        changed = before != after
+        found = corrected(pair.labels, pair.prediction, sure & pair.counts, flagged, ignore=self.ignore)
+        changed = found != pair.labels
+        after = np.where(changed, found, before)
         if not changed.any():
             return case.name, {}
         target = self.folder / f"{case.name}{self.description['file_ending']}"

@@ -73,6 +73,9 @@ class LabelPair:
         }
         names = {value: name for value, name in map_names(description).items() if name in classes}
         counts = counts & np.isin(prediction, [0, *(value for own in classes.values() for value in own)])
+        regions = any(isinstance(value, tuple) for value in values.values())
+        if regions:  # as the prediction is painted: labels that are in the same regions are one
+            labels = _painted(labels, values.values(), description["regions_class_order"])
         return cls(
             np.where(counts, labels, 0),
             np.where(counts, prediction, 0),
@@ -81,7 +84,7 @@ class LabelPair:
             classes,
             names,
             chances,
-            any(isinstance(value, tuple) for value in values.values()),
+            regions,
         )
 
     @cached_property
@@ -104,6 +107,16 @@ class LabelPair:
     @cached_property
     def _boxes(self) -> list[dict[int, Box | None]]:
         return [dict(enumerate(ndimage.find_objects(array), 1)) for array in (self.labels, self.prediction)]
+
+
+def _painted(
+    labels: NDArray[np.int32], regions: Iterable[int | tuple[int, ...]], order: Sequence[int]
+) -> NDArray[np.int32]:
+    """Return the label map that nnU-Net makes of a label's regions."""
+    found = np.zeros_like(labels)
+    for members, value in zip(regions, order, strict=True):
+        found[np.isin(labels, members)] = value
+    return found
 
 
 def _box_around(boxes: Sequence[Box], shape: Sequence[int], margin: int) -> Box:

@@ -148,6 +148,6 @@ def _swapped(pair: LabelPair, common: float, foreground: int) -> list[Repair]:
 
 def confusion(pair: LabelPair) -> NDArray[np.int64]:
     """Return how many voxels of each label (rows) are predicted as each label (columns)."""
-    number = max(pair.names, default=0) + 1
+    number = max(0, *pair.names, int(pair.labels.max()), int(pair.prediction.max())) + 1
     joint = pair.labels[pair.box] * number + pair.prediction[pair.box]
     return np.bincount(joint.ravel(), minlength=number**2).reshape(number, number)

@@ -127,7 +127,7 @@ def test_a_label_that_was_changed_since(blobs, mistake):
         (["--cases", "case_05"], "--cases case_05: not among the suspects. "),
         (["--classes", "kidney"], "--classes kidney: not among the suspects. Legal: liver, spleen."),
         (["-o", "901"], "Dataset901_Blobs: expected a free number, Dataset901_Phantom has it too."),
-        (["-o", "960"], "Dataset960_Blobs: expected no folder, found one."),
+        (["-o", "960"], "-o 960: expected the number of a new dataset, got that of the other one."),
         (["--tau", "0"], "--tau: expected a number above 0 and at most 1, got '0'"),
     ],
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import tifffile
 
 from nnunet_ext.cli.main import main
 from nnunet_ext.phantoms.dataset import write_phantom_dataset
@@ -72,3 +73,24 @@ def test_a_case_that_nobody_rated(raw, capsys):
 def test_no_raters(raw, capsys):
     shutil.rmtree(raw / "labelsTr_raters")
     assert "expected a folder for each rater" in refused("fuse_raters -d 7", capsys)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_no_spacing_is_made_up_for_tif(raw, known):
+    shutil.rmtree(raw / "imagesTr")
+    shutil.rmtree(raw / "labelsTr_raters")
+    rater = raw / "labelsTr_raters" / "anna"
+    for folder in (raw / "imagesTr", rater):
+        folder.mkdir(parents=True)
+    described = json.loads((raw / "dataset.json").read_text()) | {"file_ending": ".tif", "numTraining": 1}
+    (raw / "dataset.json").write_text(json.dumps(described))
+    for channel in range(len(described["channel_names"])):
+        tifffile.imwrite(raw / "imagesTr" / f"a_{channel:04d}.tif", np.ones((5, 6, 6), np.float32))
+    tifffile.imwrite(rater / "a.tif", np.ones((5, 6, 6), np.uint8))
+    for file in (raw / "imagesTr" / "a.json", *([rater / "a.json"] if known else [])):
+        file.write_text(json.dumps({"spacing": [3.0, 1.5, 1.5]}))
+    assert main(["fuse_raters", "-d", "7", "--no_pbar"]) == 0
+    written = {file.name: file for file in (raw / "labelsTr").iterdir()}
+    assert set(written) == ({"a.tif", "a.json"} if known else {"a.tif"})
+    if known:
+        assert json.loads(written["a.json"].read_text())["spacing"] == [3.0, 1.5, 1.5]

@@ -63,7 +63,7 @@ def test_a_random_choice_leaves_the_test_cases_alone(nnunet):
     [
         ("-d 902 -o 120 --keep 1", "expected dataset '902', found none."),
         ("-d 901 -o 0 --keep 1", "-o: expected a number from 1 to 999, got 0."),
-        ("-d 901 -o 901 --keep 1", "expected no folder, or a copy with these cases, found another dataset"),
+        ("-d 901 -o 901 --keep 1", "-o 901: expected the number of a new dataset, got that of the other one"),
         ("-d 901 -o 901 -n Few --keep 1", "Dataset901_Few: expected a free number, Dataset901_Phantom has it too."),
         ("-d 901 -o 120 -n a__b --keep 1", "expected a dataset named like Dataset003_Liver"),
         (

@@ -189,6 +189,8 @@ def test_mistakes(sparse, mistake):
     assert 'Add "ignore": 4' in found
     assert "expected no folder, found one" in mistake("propagate_labels -d 124 -o 901 --no_pbar")
     assert "found none in 2 cases. Give their axis" in mistake("propagate_labels -d 124 -o 125 --axis 1 --no_pbar")
+    for more in ("", " --dry_run"):
+        assert "-o 124: expected the number of a new dataset" in mistake(f"propagate_labels -d 124 -o 124{more}")
     file = sparse / "raw" / SPARSE / "labelsTr" / "case_001.nii.gz"
     file.write_bytes(file.read_bytes()[:-20])
     assert f"{file}: expected an intact image" in mistake("propagate_labels -d 124 -o 125 --no_pbar")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -82,3 +83,41 @@ def test_mistakes(raw, tmp_path, capsys):
     )
     write_nifti(raw / "labelsTr_raters" / "exact" / "case_000.nii.gz", np.zeros((8, 16, 15), np.uint8), SPACING)
     assert "expected the shape (8, 16, 16)" in refused(f"score_raters -d 7 -i {labels}", capsys)
+
+
+def test_what_a_rater_ignores_does_not_count(raw, tmp_path, capsys):
+    """One that is right, but ignores half of the case, differs from none."""
+    described = json.loads((raw / "dataset.json").read_text())
+    ignore = max(map(int, described["labels"].values())) + 1
+    (raw / "dataset.json").write_text(json.dumps(described | {"labels": described["labels"] | {"ignore": ignore}}))
+    predicted = tmp_path / "predicted"
+    shutil.copytree(raw / "labelsTr", predicted)
+    shutil.rmtree(raw / "labelsTr_raters" / "generous")
+    shutil.rmtree(raw / "labelsTr_raters" / "strict")
+    for rater, start in (("exact", 8), ("other", 4)):
+        folder = raw / "labelsTr_raters" / rater
+        folder.mkdir(exist_ok=True)
+        for file in predicted.iterdir():
+            labels = np.asarray(nibabel.load(file).dataobj).transpose(2, 1, 0).copy()
+            labels[start:] = ignore
+            write_nifti(folder / file.name, labels, SPACING)
+    for file in list(predicted.iterdir()):
+        labels = np.asarray(nibabel.load(file).dataobj).transpose(2, 1, 0)
+        probabilities = np.stack([labels == label for label in range(4)]).astype(np.float32)
+        np.savez(str(file).replace(".nii.gz", ".npz"), probabilities=probabilities)
+    assert main(["score_raters", "-d", "7", "-i", str(predicted), "-o", str(tmp_path / "scores.csv")]) == 0
+    for row in rows(tmp_path / "scores.csv"):
+        for name in ("dice exact", "dice other", "dice majority", "inter-rater dice", "volume / other", "soft dice"):
+            assert row[name] in ("1", ""), (name, row)
+        assert float(row["ged"]) == 0
+    assert any(row["dice other"] for row in rows(tmp_path / "scores.csv"))
+
+
+def test_damaged_probabilities(raw, tmp_path, capsys):
+    shutil.copytree(raw / "labelsTr", tmp_path / "predicted")
+    file = tmp_path / "predicted" / "case_000.npz"
+    file.write_bytes(b"nothing")
+    words = f"score_raters -d 7 -i {tmp_path / 'predicted'}"
+    assert "case_000.npz: expected probabilities as --save_probabilities writes them" in refused(words, capsys)
+    np.savez(file, other=np.zeros(3))
+    assert "case_000.npz: expected probabilities as --save_probabilities writes them" in refused(words, capsys)

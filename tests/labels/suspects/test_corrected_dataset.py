@@ -9,12 +9,13 @@ import os
 import nibabel
 import numpy as np
 import pytest
-from blobs import DATASET, LABELS
+from blobs import DATASET, LABELS, SPACING
 
 from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
 from nnunet_ext.labels.suspects.corrected_case import Correcting
 from nnunet_ext.labels.suspects.corrected_dataset import CorrectedDataset
+from nnunet_ext.phantoms.dataset import write_nifti
 
 NEW = "Dataset961_Blobs"
 
@@ -177,3 +178,20 @@ def test_a_dataset_that_lists_its_files(blobs):
     assert "dataset" not in found.description
     assert [case.name for case in found.cases()] == sorted(listed)
     assert all(file.is_file() for case in found.cases() for file in (*case.images, case.label))
+
+
+def test_labels_that_are_in_the_same_regions_do_not_differ(blobs):
+    blobs.describe(labels={"background": 0, "organs": [1, 2]}, regions_class_order=[1])
+    for file in blobs.root.rglob("*.npz"):
+        np.savez_compressed(file, probabilities=np.load(file)["probabilities"][1:].sum(0, keepdims=True))
+    for number in range(12):
+        chances = np.load(blobs.validation(number) / f"case_{number:02d}.npz")["probabilities"]
+        write_nifti(blobs.prediction(number), (chances[0] > 0.5).astype(np.uint8), SPACING)
+    blobs.change(3, lambda labels: np.roll(labels, 3, 0))
+    before, predicted = blobs.read(blobs.label(3)), blobs.read(blobs.prediction(3))
+    new = new_dataset(blobs)
+    correct(blobs, 3, new)
+    changed = blobs.read(new.place / "labelsTr" / "case_03.nii.gz") != before
+    assert changed.any()
+    assert ((before > 0) != (predicted > 0))[changed].all()
+    assert (before == 2).any()

@@ -95,3 +95,27 @@ def test_a_shift_that_harms_a_class_is_not_that_of_the_whole_label():
     prediction = still + 2 * moved
     assert SHIFTED not in by_kind(pair_of(still + 2 * np.roll(moved, 3, 1), prediction))
     assert by_kind(pair_of(np.roll(prediction, 3, 1), prediction))[SHIFTED].detail == (0, 3, 0)
+
+
+MERGED = {"labels": {"background": 0, "lesion": [1, 2]}, "regions_class_order": [1]}
+
+
+def test_labels_that_are_in_the_same_regions_are_one():
+    labels = box((1, 2, 3), (4, 5, 6))
+    prediction = labels.copy()
+    labels[1:3] *= 2
+    pair = pair_of(labels, prediction, MERGED)
+    assert confusion(pair)[1].tolist() == [0, 120]
+    assert whole_repairs(pair) == []
+
+
+def test_a_region_of_which_a_part_was_not_annotated():
+    """The prediction has the value of that part, which no annotated region has."""
+    nested = {"labels": {"background": 0, "organ": [1, 2], "tumour": [2]}, "regions_class_order": [1, 2]}
+    labels = box((1, 2, 3), (4, 5, 6))
+    prediction = labels.copy()
+    prediction[1:3] *= 2
+    counts = np.ones(labels.shape, bool)
+    grid = Grid(labels.shape, (1.0, 1.0, 1.0))
+    pair = LabelPair.of(labels, prediction, counts, grid, description=nested, unknown=("tumour",))
+    assert confusion(pair)[1].tolist() == [0, 60, 60]
