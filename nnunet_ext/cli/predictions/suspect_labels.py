@@ -70,12 +70,25 @@ class SuspectLabels(Command):
         if self.o.suffix != ".csv":
             raise UserError(f"-o {self.o}: expected a file that ends in .csv, found another ending. Correct it.")
         check_writable(self.o.parent, f"-o {self.o}")
+        self._check_record()
         with shown_logs():
             predictions = FoldPredictions.find(self.d, self.tr, self.p, self.c, self.f)
             processes = self.np or usable_cores()
             found = search(predictions, tau=self.tau, processes=processes, show_progress=not self.no_pbar)
         self._write(found)
         return self._report(found)
+
+    def _check_record(self) -> None:
+        """Refuse to write over a JSON file of something else."""
+        from nnunet_ext.files.json_file import read_object
+        from nnunet_ext.labels.suspects.record import FORM
+
+        record = self.o.with_suffix(".json")
+        if record.exists() and read_object(record).get("form") != FORM:
+            raise UserError(
+                f"-o {self.o}: expected that {record.name} beside it is free, because it is written too, found one of "
+                f"something else. Choose another name."
+            )
 
     def _write(self, found: Suspects) -> None:
         from nnunet_ext.data.classes import map_names

@@ -80,6 +80,13 @@ def test_mistakes(blobs, mistake, more, expected):
     assert expected in mistake([*words(blobs), *more])
 
 
+def test_a_json_file_of_something_else_is_not_written_over(blobs, mistake, tmp_path):
+    (tmp_path / "dataset.json").write_text('{"labels": {}}')
+    said = mistake([*words(blobs), "-o", str(tmp_path / "dataset.csv")])
+    assert "expected that dataset.json beside it is free" in said
+    assert (tmp_path / "dataset.json").read_text() == '{"labels": {}}'
+
+
 def test_a_fold_that_is_missing(blobs, mistake):
     (blobs.root / MODEL / "fold_1").rename(blobs.root / "away")
     assert "fold_1: expected a trained fold, found none. Run nnunet_ext train " in mistake(words(blobs))
