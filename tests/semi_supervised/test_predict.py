@@ -220,6 +220,7 @@ def test_ranks_meet_every_twenty_cases_and_equally_often(monkeypatch, cases, of_
     names = [f"case_{number}" for number in range(cases)]
     monkeypatch.setattr(predicting, "check_unlabelled", lambda *_: names)
     monkeypatch.setattr(predicting, "unlabelled_folder", lambda *_: Path())
+    monkeypatch.setattr(predicting, "DataMarker", MagicMock())
     for name in ("_digest", "_predictor", "nnUNetDatasetBlosc2"):
         monkeypatch.setattr(predicting, name, lambda *_: None)
     trainer, into = MagicMock(preprocessed_dataset_folder_base="folder"), MagicMock()
