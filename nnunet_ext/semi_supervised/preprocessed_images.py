@@ -18,6 +18,7 @@ class UnlabelledData(DataBeside):
     kind: ClassVar[str] = "unlabelled"
     endings: ClassVar[tuple[str, ...]] = ENDINGS
     what: ClassVar[str] = "unlabelled images"
+    which: ClassVar[str] = "unlabelled"
 
     @property
     def is_cascade(self) -> bool:

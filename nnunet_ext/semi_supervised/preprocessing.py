@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nnunet_ext.data.dataset_json import dataset_number
-from nnunet_ext.data.preprocessed.fast_configuration import resampled_by
+from nnunet_ext.data.preprocessed.data_beside import preprocess_beside
 from nnunet_ext.errors import UserError, more
 from nnunet_ext.semi_supervised.preprocessed_images import UnlabelledData
 from nnunet_ext.semi_supervised.raw_images import check_images_un, find_unlabelled, unlabelled_names
@@ -53,21 +54,18 @@ def preprocess_unlabelled(
             was killed: cases done by then are kept.
     """
     cases = find_unlabelled(raw_folder)
-    places = [UnlabelledData(preprocessed_folder, plans, name, stock_resampling) for name in configurations]
-    todo = {
-        (data.place, data.digest): (data, data.missing(cases, again=again)) for data in places if not data.is_cascade
-    }
-    for data, _ in todo.values():
-        data.check_strangers()
-    if check:
-        wanted = {case.name for _, missing in todo.values() for case in missing}
-        check_images_un(raw_folder, [case for case in cases if case.name in wanted], plans, show_progress=progress)
-    for data, missing in todo.values():  # configurations that share their data are one
-        if data.is_done(cases, missing):
-            logger.info("%s: %d unlabelled cases, already preprocessed", data.place, len(cases))
-            continue
-        say(f"{data.configuration}: unlabelled {resampled_by(data.configuration_manager, purposes=('data',))}")
-        data.write_missing(cases, missing, processes, progress=progress)
+    places = (UnlabelledData(preprocessed_folder, plans, name, stock_resampling) for name in configurations)
+    preprocess_beside(
+        [data for data in places if not data.is_cascade],
+        cases,
+        check=partial(check_images_un, raw_folder, plans=plans, show_progress=progress) if check else None,
+        described="unlabelled",
+        purpose="data",
+        processes=processes,
+        progress=progress,
+        again=again,
+        say=say,
+    )
 
 
 def check_unlabelled(

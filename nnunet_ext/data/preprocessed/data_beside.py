@@ -11,8 +11,9 @@ stopped.
 from __future__ import annotations
 
 import abc
+import logging
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,13 +25,15 @@ from nnunet_ext.data.companion_files import files_of
 from nnunet_ext.data.dataset_json import read_dataset_json
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.preprocessed.data_hash import preprocessing_hash
-from nnunet_ext.data.preprocessed.fast_configuration import FastConfiguration
+from nnunet_ext.data.preprocessed.fast_configuration import FastConfiguration, resampled_by
 from nnunet_ext.data.preprocessed.marker import DataMarker
 from nnunet_ext.data.preprocessed.use import data_alone
 from nnunet_ext.data.preprocessed.workers import write_all
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.file_stamp import FileStamp, changed_file
 from nnunet_ext.files.system_files import files_in
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class DataBeside(abc.ABC):
     kind: ClassVar[str]  # ends the folder's name
     endings: ClassVar[tuple[str, ...]]  # of a case's files; the last marks it as complete
     what: ClassVar[str]  # for messages
+    which: ClassVar[str]  # the cases, for messages
 
     folder: Path
     plans: Mapping[str, Any]
@@ -181,3 +185,46 @@ class DataBeside(abc.ABC):
             if file.name not in kept:
                 file.unlink()
         self.marker.begin(self.digest, self.stamps(cases))  # after the last file of other plans is gone
+
+
+def preprocess_beside(
+    places: Iterable[DataBeside],
+    cases: Sequence[Case],
+    *,
+    check: Callable[[list[Any]], object] | None,
+    described: str,
+    purpose: str,
+    processes: int,
+    progress: bool,
+    again: bool,
+    say: Callable[[str], object],
+) -> None:
+    """Preprocess what is missing in places; remove cases that are gone. Places that share their data are one.
+
+    Args:
+        places: One for each configuration.
+        cases: All cases.
+        check: Called with the cases that are missing anywhere, before anything is written; None: nothing is checked.
+        described: What is resampled, for ``say``.
+        purpose: ``"data"`` for images, ``"seg"`` for label maps.
+        processes: Worker processes; 1 stays in this process.
+        progress: Show progress bars.
+        again: Also preprocess existing data.
+        say: Called with one line for each configuration, which says who resamples.
+
+    Raises:
+        UserError: A folder holds something else; a process trains on the data; or a worker was killed: cases done by
+            then are kept.
+    """
+    todo = {(data.place, data.digest): (data, data.missing(cases, again=again)) for data in places}
+    for data, _ in todo.values():
+        data.check_strangers()
+    if check is not None:
+        wanted = {case.name for _, missing in todo.values() for case in missing}
+        check([case for case in cases if case.name in wanted])
+    for data, missing in todo.values():
+        if data.is_done(cases, missing):
+            logger.info("%s: %d %s cases, already preprocessed", data.place, len(cases), data.which)
+            continue
+        say(f"{data.configuration}: {described} {resampled_by(data.configuration_manager, purposes=(purpose,))}")
+        data.write_missing(cases, missing, processes, progress=progress)

@@ -35,6 +35,7 @@ class RaterData(DataBeside):
     kind: ClassVar[str] = "raters"
     endings: ClassVar[tuple[str, ...]] = (MAPS, PROPERTIES)
     what: ClassVar[str] = "maps of raters"
+    which: ClassVar[str] = "rated"
 
     raters: tuple[str, ...] = ()
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nnunet_ext.data.dataset_json import dataset_number
-from nnunet_ext.data.preprocessed.fast_configuration import resampled_by
+from nnunet_ext.data.preprocessed.data_beside import preprocess_beside
 from nnunet_ext.errors import UserError, more
 from nnunet_ext.labels.raters.preprocessed_raters import IMAGES, RaterData, recorded_raters
 from nnunet_ext.labels.raters.raw_raters import RatedCase, check_raters, find_raters, has_raters, names_of
@@ -48,20 +49,17 @@ def preprocess_raters(
     """
     cases = find_raters(raw_folder)
     raters = tuple(names_of(cases))
-    places = [RaterData(preprocessed_folder, plans, name, stock_resampling, raters) for name in configurations]
-    todo = {(data.place, data.digest): (data, data.missing(cases, again=again)) for data in places}
-    for data, _ in todo.values():
-        data.check_strangers()
-    if check:
-        wanted = {case.name for _, missing in todo.values() for case in missing}
-        check_raters(raw_folder, [case for case in cases if case.name in wanted], plans, show_progress=progress)
-    for data, missing in todo.values():
-        if data.is_done(cases, missing):
-            logger.info("%s: %d cases, already preprocessed", data.place, len(cases))
-            continue
-        how = resampled_by(data.configuration_manager, purposes=("seg",))
-        say(f"{data.configuration}: maps of {len(raters)} rater{'s' * (len(raters) > 1)}: {how}")
-        data.write_missing(cases, missing, processes, progress=progress)
+    preprocess_beside(
+        [RaterData(preprocessed_folder, plans, name, stock_resampling, raters) for name in configurations],
+        cases,
+        check=partial(check_raters, raw_folder, plans=plans, show_progress=progress) if check else None,
+        described=f"maps of {len(raters)} rater{'s' * (len(raters) > 1)}:",
+        purpose="seg",
+        processes=processes,
+        progress=progress,
+        again=again,
+        say=say,
+    )
 
 
 def check_preprocessed_raters(
