@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,15 +12,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nnunet_ext.data.image_reader import planned_reader, read_image
-from nnunet_ext.errors import UserError, one_line
+from nnunet_ext.errors import UserError
 from nnunet_ext.labels.suspects.class_measures import ClassMeasures, class_measures
 from nnunet_ext.labels.suspects.label_pair import LabelPair
 from nnunet_ext.labels.suspects.pictures import side_by_side
 from nnunet_ext.labels.suspects.predicted_case import PredictedCase
 from nnunet_ext.labels.suspects.repairs import Repair, class_shift, confusion, whole_repairs
 from nnunet_ext.labels.suspects.temperature import Sample, confidence, sample
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,17 +70,14 @@ class Measuring:
         """Measure a case; what is wrong with its files is a result, so that the other cases go on."""
         try:
             return self._measure(case)
-        except Exception as error:
-            reason = str(error) if isinstance(error, UserError) else one_line(error)
-            logger.debug("case %s", case.name, exc_info=True)
-            return CaseMeasures(case.name, case.fold, problem=reason)
+        except UserError as error:
+            return CaseMeasures(case.name, case.fold, problem=str(error))
 
     def sample(self, case: PredictedCase) -> tuple[int, Sample | None]:
         """Return a case's fold and voxels to fit its temperature on; none of a case that cannot be read."""
         try:
             return case.fold, sample(case.read(self.description, planned_reader(self.plans), probabilities=True))
-        except Exception:  # measuring it says why
-            logger.debug("case %s", case.name, exc_info=True)
+        except UserError:  # measuring it says why
             return case.fold, None
 
     def _measure(self, case: PredictedCase) -> CaseMeasures:

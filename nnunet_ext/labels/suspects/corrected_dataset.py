@@ -133,7 +133,7 @@ class CorrectedDataset:
         return stream.getvalue()
 
     def _plan(self, folder: Path, plans: Mapping[str, Any], description: Mapping[str, Any]) -> None:
-        """The source's plans, folds and fingerprint: corrected labels must neither plan nor mix folds anew."""
+        """The source's plans, folds and fingerprint: corrected labels must not be planned or split into folds again."""
         theirs = self.planned.with_name(self.source.folder.name)
         folder.mkdir(parents=True)
         write_json(folder / f"{plans['plans_name']}.json", dict(plans) | {"dataset_name": self.place.name})

@@ -60,7 +60,7 @@ class FoldPredictions:
 
         Raises:
             UserError: The dataset, the model, a fold or a prediction is missing; predictions are of another training or
-                split; labels were declared anew since.
+                split; dataset.json declares other labels since.
         """
         raw = RawDataset.read(folders.dataset("nnUNet_raw", dataset))
         preprocessed = folders.dataset("nnUNet_preprocessed", raw.folder.name)

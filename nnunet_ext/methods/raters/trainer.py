@@ -43,7 +43,7 @@ class RatersTrainer(ExtTrainer):
     further channels of the target, cropped and augmented as the label is; the trainer makes of them, on the device,
     what the knob ``mode`` says:
 
-    - ``random``: the map of one rater of each sample, for the whole patch, drawn anew in each step; nnU-Net's loss.
+    - ``random``: the map of one rater of each sample, for the whole patch, drawn again in each step; nnU-Net's loss.
     - ``soft``: the mean of the raters' one-hots; cross-entropy and Dice with these shares.
     - ``agreement``: voxels on which the raters differ are ignored.
     - ``heads``: a set of segmentation heads for each rater; the network's own learn the shares.
