@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from nnunet_ext.data.classes import foreground_classes
 from nnunet_ext.data.dataset_json import IGNORE
 from nnunet_ext.data.image_reader import find_reader, read_image
-from nnunet_ext.errors import UserError, nearest, one_line
+from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.evaluation.markdown_table import markdown_table
+from nnunet_ext.files.probabilities_file import read_probabilities
 from nnunet_ext.labels.raters.raw_raters import rater_maps
 from nnunet_ext.labels.raters.scores import class_scores
 
@@ -144,14 +145,7 @@ def _probabilities(file: Path, classes: int, shape: tuple[int, ...]) -> NDArray[
     """The probabilities (K, D, H, W) of the foreground, if they are there."""
     if not file.is_file():
         return None
-    try:
-        with np.load(file) as content:
-            stored = content["probabilities"][-classes:]
-    except Exception as error:
-        raise UserError(
-            f"{file}: expected probabilities as --save_probabilities writes them, got a damaged file "
-            f"({one_line(error)}). Delete it, or predict again."
-        ) from error
+    stored = read_probabilities(file, "Delete it, or predict again with --save_probabilities.")[-classes:]
     if stored.shape[1:] != shape:
         raise UserError(
             f"{file}: expected probabilities of shape {shape}, got {stored.shape[1:]}. Predict again with "

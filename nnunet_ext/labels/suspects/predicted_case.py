@@ -14,7 +14,8 @@ from nnunet_ext.data.case_check import read_label
 from nnunet_ext.data.dataset_json import IGNORE, not_annotated
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.raw_dataset import RawDataset
-from nnunet_ext.errors import UserError, one_line
+from nnunet_ext.errors import UserError
+from nnunet_ext.files.probabilities_file import read_probabilities
 from nnunet_ext.labels.suspects.label_pair import LabelPair
 from nnunet_ext.quality.grid import Grid
 
@@ -90,14 +91,7 @@ class PredictedCase:
         """Probabilities (C, D, H, W), if they are those of the prediction."""
         if self.probabilities is None:
             return None
-        try:
-            with np.load(self.probabilities) as content:
-                found: NDArray[np.float32] = content["probabilities"]
-        except Exception as error:
-            raise UserError(
-                f"{self.probabilities}: expected probabilities as nnU-Net's --npz writes them, got a damaged file "
-                f"({one_line(error)}). Delete it, or validate again with --val --npz."
-            ) from error
+        found = read_probabilities(self.probabilities, "Delete it, or validate again with --val --npz.")
         if found.shape[1:] != prediction.shape or self._are_of_another(found, prediction, description):
             raise UserError(
                 f"{self.probabilities}: expected the probabilities of {self.prediction.name} beside it, found those of "

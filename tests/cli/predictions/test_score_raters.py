@@ -118,6 +118,6 @@ def test_damaged_probabilities(raw, tmp_path, capsys):
     file = tmp_path / "predicted" / "case_000.npz"
     file.write_bytes(b"nothing")
     words = f"score_raters -d 7 -i {tmp_path / 'predicted'}"
-    assert "case_000.npz: expected probabilities as --save_probabilities writes them" in refused(words, capsys)
+    assert "case_000.npz: expected probabilities as nnU-Net writes them, got a damaged file" in refused(words, capsys)
     np.savez(file, other=np.zeros(3))
-    assert "case_000.npz: expected probabilities as --save_probabilities writes them" in refused(words, capsys)
+    assert "case_000.npz: expected probabilities as nnU-Net writes them, got a damaged file" in refused(words, capsys)
