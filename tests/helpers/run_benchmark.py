@@ -11,11 +11,12 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
 def run_benchmark(script: str, *words: str) -> str:
-    """Return what it printed; one thread."""
+    """Return what it printed; one thread. The commands of this environment are found, activated or not."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         [sys.executable, script, *words],
         cwd=FOLDER,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PATH": path},
         capture_output=True,
         text=True,
         check=False,
