@@ -46,7 +46,7 @@ import torch  # noqa: E402
 from fingerprints import write_collection, write_fingerprint  # noqa: E402
 from flops import flops  # noqa: E402
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager  # noqa: E402
-from training_step import DATASET, LABELS, in_turn, make_batch, make_plans, make_trainer, peak_memory, seen_by  # noqa: E402
+from training_step import LABELS, in_turn, make_batch, make_plans, make_trainer, peak_memory, seen_by  # noqa: E402
 
 from nnunet_ext import sockets  # noqa: E402
 from nnunet_ext.cli.main import main as nnunet_ext  # noqa: E402
@@ -122,7 +122,6 @@ def folders() -> Iterator[Path]:
         data = Path(scratch, "nnUNet_preprocessed", "Dataset001_Benchmark", "data")
         data.mkdir(parents=True)
         (data / "case.b2nd").touch()
-        (data.parent / "dataset.json").write_text(json.dumps(DATASET))
         yield Path(scratch)
 
 

@@ -27,9 +27,11 @@ import torch
 from flops import flops
 
 from nnunet_ext import sockets
+from nnunet_ext.methods.raters.trainer import RatersTrainer
 from nnunet_ext.methods.sequential_fine_tuning.trainer import SequentialFineTuningTrainer
 
 LABELS = 3
+RATERS, CASE = ("A", "B"), "case"
 LATE = 1_000_000  # in the training: after every ramp and warm-up
 DATASET = {
     "labels": {"background": 0, **{f"class{index}": index for index in range(1, LABELS)}},
@@ -104,9 +106,18 @@ def scratch_folders() -> Iterator[None]:
         yield
 
 
+class TwoRatersTrainer(RatersTrainer):
+    """The trainer, with a case that two raters annotated; there are no maps on disk."""
+
+    def _find_raters(self) -> Path:
+        self._raters, self._rated = RATERS, {CASE: RATERS}
+        return Path(self.preprocessed_dataset_folder_base)
+
+
 def make_trainer(name: str, plans: dict[str, Any], device: torch.device) -> Any:
     """Return an initialized trainer in train mode."""
-    trainer = sockets.load("trainers", name)(plans | {"continue_training": False}, "3d_fullres", 0, DATASET, device)
+    kind = TwoRatersTrainer if name == "RatersTrainer" else sockets.load("trainers", name)
+    trainer = kind(plans | {"continue_training": False}, "3d_fullres", 0, DATASET, device)
     trainer.initialize()
     trainer.set_deep_supervision_enabled(trainer.enable_deep_supervision)
     trainer.network.train()
@@ -129,6 +140,9 @@ def seen_by(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
     """Return the batch as the trainer's loaders give it."""
     if not trainer.enable_deep_supervision:
         batch = batch | {"target": batch["target"][0]}
+    if isinstance(trainer, RatersTrainer):
+        maps = [torch.cat([scale] * (1 + len(RATERS)), dim=1) for scale in batch["target"]]  # own label first
+        batch = batch | {"target": maps, "keys": [CASE] * len(batch["data"])}
     if isinstance(trainer, SequentialFineTuningTrainer):
         half = max(1, len(batch["data"]) // 2)
         batch = batch | {"data": batch["data"][:half], "buffer": batch["data"][-half:]}
