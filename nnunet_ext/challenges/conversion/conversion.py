@@ -14,6 +14,8 @@ from nnunet_ext.challenges.conversion.voxel_file import VoxelFile
 from nnunet_ext.data.dataset_json import BACKGROUND
 from nnunet_ext.data.folds import Folds
 from nnunet_ext.errors import UserError
+from nnunet_ext.labels.raters.raw_raters import EXCHANGEABLE
+from nnunet_ext.labels.raters.raw_raters import KEY as RATERS
 
 ENDING = ".nii.gz"
 
@@ -48,21 +50,25 @@ class SourceCase:
         name: In the dataset.
         images: One file for each channel.
         label: A label map that is taken as it is, how to make one, or None for a case to predict.
+        raters: How to make the label map of each rater, by name.
     """
 
     name: str
     images: tuple[Path, ...]
     label: Path | LabelRecipe | None
+    raters: Mapping[str, LabelRecipe] = field(default_factory=dict)
 
     def files(self) -> tuple[Path, ...]:
         """Return all files that the case is made of."""
         return (*self.images, *self.label_files())
 
     def label_files(self) -> tuple[Path, ...]:
-        """Return the files that the label is made of."""
-        if self.label is None:
-            return ()
-        return (self.label,) if isinstance(self.label, Path) else self.label.files
+        """Return the files that the label and the maps of raters are made of, each once."""
+        recipes = [*self.raters.values()]
+        if self.label is not None and not isinstance(self.label, Path):
+            recipes.insert(0, self.label)
+        ready = [self.label] if isinstance(self.label, Path) else []
+        return tuple(dict.fromkeys([*ready, *(file for recipe in recipes for file in recipe.files)]))
 
     def check_grid(self) -> None:
         """Read the headers of all files.
@@ -141,4 +147,6 @@ class Conversion:
         found |= {"numTraining": len(self.cases), "file_ending": ENDING}
         if self.reader is not None:
             found["overwrite_image_reader_writer"] = self.reader
+        if any(case.raters for case in self.cases):
+            found[RATERS] = EXCHANGEABLE
         return found | {KEY: self.record.as_json()}

@@ -25,6 +25,7 @@ from nnunet_ext.errors import UserError, more
 from nnunet_ext.files.json_file import is_partial, read_json, read_object, whole_file, write_json
 from nnunet_ext.files.link import link
 from nnunet_ext.files.system_files import files_in
+from nnunet_ext.labels.raters.raw_raters import FOLDER as RATERS
 from nnunet_ext.processes.follow_parent import follow_parent
 from nnunet_ext.processes.run_lock import NAME as LOCK
 
@@ -103,7 +104,7 @@ class ConversionWriter:
         if missing:
             (self.place / "dataset.json").unlink(missing_ok=True)
             for folder in {file.parent for case in missing for file in _targets(case, self.place)}:
-                folder.mkdir(exist_ok=True)
+                folder.mkdir(parents=True, exist_ok=True)
         job = partial(write_case, place=self.place, copy=self.copy)
         for case, record in self._each(job, missing, "converting"):
             state["cases"][case.name] = {"made_of": _made_of(case), **record}
@@ -173,16 +174,19 @@ def write_case(case: SourceCase, place: Path, copy: bool) -> dict[str, Any]:
     """
     sources = (*case.images, *((case.label,) if isinstance(case.label, Path) else ()))
     targets = _targets(case, place)
+    grid = VoxelFile(case.images[0])
     for source, target in zip(sources, targets, strict=False):
         with whole_file(target) as file:
             if copy:
                 shutil.copyfile(source, file)
             else:
                 link(source, file)
+    for rater, recipe in case.raters.items():
+        grid.write_labels(recipe.make().labels, _map_of(rater, case, place))
     if case.label is None or isinstance(case.label, Path):
         return {}
     made = case.label.make()
-    VoxelFile(case.images[0]).write_labels(made.labels, targets[-1])
+    grid.write_labels(made.labels, targets[len(case.images)])
     return made.record
 
 
@@ -193,10 +197,15 @@ def count_combinations(case: SourceCase) -> dict[str, Any]:
 
 
 def _targets(case: SourceCase, place: Path) -> list[Path]:
-    """The files of a case in the dataset: images, then the label if it has one."""
+    """The files of a case in the dataset: images, then the label if it has one, then the maps of raters."""
     part = "Ts" if case.label is None else "Tr"
     images = [place / f"images{part}" / f"{case.name}_{number:04d}{ENDING}" for number in range(len(case.images))]
-    return images if case.label is None else [*images, place / "labelsTr" / f"{case.name}{ENDING}"]
+    label = [] if case.label is None else [place / "labelsTr" / f"{case.name}{ENDING}"]
+    return [*images, *label, *(_map_of(rater, case, place) for rater in case.raters)]
+
+
+def _map_of(rater: str, case: SourceCase, place: Path) -> Path:
+    return place / RATERS / rater / f"{case.name}{ENDING}"
 
 
 def _made_of(case: SourceCase) -> str:

@@ -28,6 +28,7 @@ SOURCES = {
     "overlapping": "any folder with CASE/image.nii.gz and a mask CASE/STRUCTURE.nii.gz for each structure",
 }
 CONTRASTS = ("non_contrast", "contrast")
+SAMPLES = 15  # of KiTS21's five groups of three
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Convert(Command):
     """Make a raw dataset of nnU-Net from the data of a challenge, or from overlapping masks.
 
     nnunet_ext convert kits21 ~/kits21 -d 21
+    nnunet_ext convert kits21 ~/kits21 -d 22 --raters 3
     nnunet_ext convert segrap2023_oar ~/SegRap2023_Training_Set_120cases -d 23 -np 4
     nnunet_ext convert overlapping ~/my_masks -d 50 --channel_names CT
 
@@ -60,6 +62,7 @@ class Convert(Command):
     channel_names: tuple[str, ...] = ()
     min_voxels: int = 1
     absent_is_empty: bool = False
+    raters: int = 0
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -80,6 +83,9 @@ class Convert(Command):
                 normalizations, by_default = ("ct", "zscore"), cls.normalization
                 text = "ct: by the dataset's intensities; zscore: image by image, as the challenge's baseline [ct]"
                 add("--normalization", choices=normalizations, default=by_default, help=text)
+            if name.startswith("kits"):
+                text = f"write the first K samples of the annotations, for RatersTrainer: 1 to {SAMPLES} [none]"
+                add("--raters", type=options.whole(1, SAMPLES), default=cls.raters, metavar="K", help=text)
             if name == "overlapping":
                 add("--images", nargs="+", default=cls.images, metavar="FILE", help="each channel's [image.nii.gz]")
                 add("--channel_names", nargs="+", default=(), metavar="NAME", help="for dataset.json, such as CT")
@@ -121,8 +127,8 @@ class Convert(Command):
 
         channels = dict.fromkeys(self.channels)  # each once
         readers: dict[str, Callable[[Path], Conversion]] = {
-            "kits21": lambda source: read_kits(source, 2021),
-            "kits23": lambda source: read_kits(source, 2023),
+            "kits21": lambda source: read_kits(source, 2021, self.raters),
+            "kits23": lambda source: read_kits(source, 2023, self.raters),
             "segrap2023_oar": lambda source: read_segrap_oar(source, [*channels], self.normalization),
             "segrap2023_gtv": lambda source: read_segrap_gtv(source, [*channels], self.normalization),
             "kipa22": read_kipa22,

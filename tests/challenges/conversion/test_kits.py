@@ -71,6 +71,42 @@ def test_images_in_a_folder_of_their_own(tmp_path: Path, place: str) -> None:
     assert read_kits(tmp_path, 2023).cases[0].images == (image,)
 
 
+def test_samples_of_the_annotations(tmp_path: Path) -> None:
+    kits_tree(tmp_path, [0, 1])
+    for number in (0, 1):
+        (tmp_path / f"case_{number:05d}" / "segmentations" / "cyst_instance-1_annotation-1.nii.gz").unlink()
+    conversion = read_kits(tmp_path, 2021, 3)
+    assert conversion.description()["raters"] == "exchangeable"
+    first, _ = conversion.cases
+    assert [*first.raters] == ["sample_01", "sample_02", "sample_03"]
+    drawn = [[file.name[:-7] for file in recipe.files] for recipe in first.raters.values()]
+    # the first group of case 0: kidneys from annotation 1 on, tumors from 2 on
+    assert drawn == [
+        ["kidney_instance-1_annotation-1", "tumor_instance-1_annotation-2"],
+        ["kidney_instance-1_annotation-2", "tumor_instance-1_annotation-3"],
+        ["kidney_instance-1_annotation-3", "tumor_instance-1_annotation-1"],
+    ]
+    labels = first.raters["sample_02"].make().labels.T
+    assert (labels[4, 8, 1:9] == [1, 1, 1, 1, 1, 1, 1, 0]).all()  # the kidney of annotation 2 ends at column 8
+    assert labels[2, 3, 4] == 2  # the tumor of annotation 3
+    assert len(read_kits(tmp_path, 2021, 15).cases[0].raters) == 15
+    assert "raters" not in read_kits(tmp_path, 2021).description()
+
+
+def test_samples_without_annotations(tmp_path: Path) -> None:
+    kits_tree(tmp_path, [0, 1])
+    shutil.rmtree(tmp_path / "case_00001" / "segmentations")
+    kits_tree(tmp_path, [1], folder="instances")
+    aggregated = tmp_path / "case_00001" / "segmentation.nii.gz"
+    shutil.rmtree(tmp_path / "case_00001" / "instances")
+    assert aggregated.is_file()
+    (tmp_path / "case_00001" / "segmentations").mkdir()
+    assert [len(case.raters) for case in read_kits(tmp_path, 2021, 2).cases] == [2, 0]
+    shutil.rmtree(tmp_path / "case_00000")
+    with pytest.raises(UserError, match=r"--raters: expected files such as .*found none. Add them, or leave"):
+        read_kits(tmp_path, 2021, 2)
+
+
 def test_all_that_is_missing(tmp_path: Path) -> None:
     kits_tree(tmp_path, [0, 1, 2], aggregated=False)
     (tmp_path / "case_00000" / "imaging.nii.gz").unlink()

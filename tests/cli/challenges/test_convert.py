@@ -15,6 +15,7 @@ from nnunet_ext.challenges.conversion.write_conversion import STATE
 from nnunet_ext.challenges.segrap2023 import ORGANS, TUMORS
 from nnunet_ext.cli.main import main
 from nnunet_ext.data.dataset_json import read_dataset_json
+from nnunet_ext.labels.raters.preprocessing import preprocessed_raters
 from nnunet_ext.stock import folders
 
 
@@ -47,6 +48,25 @@ def test_kits_is_planned(nnunet, tmp_path, capsys):
     assert ChallengeRecord.of(read_dataset_json(place / "dataset.json")).name == "kits21"
     description = nnunet / "preprocessed" / place.name / "dataset.json"
     assert ChallengeRecord.of(json.loads(description.read_text())).values == {"kidney": 1, "tumor": 2, "cyst": 3}
+
+
+def test_kits_with_raters_is_preprocessed(nnunet, mistake, tmp_path):
+    source = kits_tree(tmp_path / "kits", range(2))
+    convert(f"kits21 {source} -d 21 --raters 2")
+    place = nnunet / "raw" / "Dataset021_KiTS2021"
+    for sample in ("sample_01", "sample_02"):
+        files = sorted(file.name for file in (place / "labelsTr_raters" / sample).iterdir())
+        assert files == ["case_00000.nii.gz", "case_00001.nii.gz"]
+    words = "plan_and_preprocess -d 21 -c 3d_fullres -npfp 1 -np 1 --no_pbar"
+    assert main(words.split()) == 0
+    planned = nnunet / "preprocessed" / place.name
+    plans = json.loads((planned / "nnUNetPlans.json").read_text())
+    assert preprocessed_raters(planned, plans, "3d_fullres") == ("sample_01", "sample_02")
+    changed = place / "labelsTr_raters" / "sample_01" / "case_00000.nii.gz"
+    changed.unlink()
+    convert(f"kits21 {source} -d 21 --raters 2")
+    assert changed.is_file()
+    assert "expected kits21, raters 3 as requested now" in mistake(f"convert kits21 {source} -d 21 --raters 3")
 
 
 def test_segrap_is_planned(nnunet, tmp_path, capsys):
