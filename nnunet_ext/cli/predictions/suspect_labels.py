@@ -121,6 +121,12 @@ class SuspectLabels(Command):
             print(markdown_table([["case", "suspicion", "reason"], *rows]))
         print(f"{len(suspects)} of {len(found.cases)} labels to look at; {self.o.with_suffix('.html')} written")
         print(f"{self.o} written. Correct: nnunet_ext correct_labels -d {self.d} -o NUMBER --from {self.o}")
+        if poor := found.poorly_predicted():
+            dices = ", ".join(f"{name} {dice:.2f}" for name, dice in poor.items())
+            print(
+                f"Note: the predictions hardly agree with the labels (median Dice: {dices}): what is listed may say more "
+                f"of the models than of the labels. Train the folds longer."
+            )
         failed = sorted(case.measures.name for case in found.cases if case.measures.problem is not None)
         if failed:
             print(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from statistics import median
 
 from tqdm import tqdm
 
@@ -16,6 +17,7 @@ from nnunet_ext.processes.workers import Workers
 from nnunet_ext.quality.picture import picture_side
 
 TAU = 0.9
+POOR = 0.5
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,17 @@ class Suspects:
     predictions: FoldPredictions
     temperatures: dict[int, float]
     cases: tuple[RankedCase, ...]
+
+    def poorly_predicted(self) -> dict[str, float]:
+        """Return the median Dice of classes where it is below 0.5: of those, the models are more suspect than labels.
+
+        Only cases whose label or prediction has a class count for it.
+        """
+        dices: dict[str, list[float]] = defaultdict(list)
+        for case in self.cases:
+            for name, measures in case.measures.classes.items():
+                dices[name].append(measures.dice)
+        return {name: middle for name, values in dices.items() if (middle := median(values)) < POOR}
 
 
 def search(

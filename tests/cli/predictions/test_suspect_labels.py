@@ -58,6 +58,15 @@ def test_table_page_and_record(blobs, capsys):
     assert set(record["temperatures"]) == {"0", "1"}
 
 
+@pytest.mark.parametrize(("cases", "noted"), [(5, False), (7, True)])
+def test_models_that_learnt_nothing_of_a_class(blobs, capsys, cases, noted):
+    for number in range(cases):
+        blobs.change(number, lambda labels: np.where(labels == 2, 0, labels))
+    assert main(words(blobs)) == 0
+    told = "Note: the predictions hardly agree with the labels (median Dice: spleen 0.00): what is listed may say more"
+    assert (told in capsys.readouterr().out) == noted
+
+
 def test_a_damaged_file_is_told_and_the_exit_code_is_1(blobs, capsys):
     blobs.prediction(5).write_bytes(b"nothing")
     assert main(words(blobs)) == 1
