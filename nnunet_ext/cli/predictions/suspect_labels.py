@@ -124,8 +124,8 @@ class SuspectLabels(Command):
         if poor := found.poorly_predicted():
             dices = ", ".join(f"{name} {dice:.2f}" for name, dice in poor.items())
             print(
-                f"Note: the predictions hardly agree with the labels (median Dice: {dices}): what is listed may say more "
-                f"of the models than of the labels. Train the folds longer."
+                f"Note: the predictions hardly agree with the labels (median Dice: {dices}): what is listed may say "
+                f"more of the models than of the labels. Train the folds longer."
             )
         failed = sorted(case.measures.name for case in found.cases if case.measures.problem is not None)
         if failed:
