@@ -30,6 +30,14 @@ CARD = Method(
             "'all', 'head_first', 'frozen_encoder', 'layer_wise', 'lora' or null",
         ),
         Knob(
+            "transfer",
+            "all",
+            "what init_from takes, in every trainer: all that fits, or the encoder alone, so that the decoder starts "
+            "fresh",
+            one_of("all", "encoder"),
+            "'all' or 'encoder'",
+        ),
+        Knob(
             "head_epochs",
             0.1,
             "with head_first: share of the epochs in which the heads train alone, rounded to whole ones, at least one "
