@@ -41,6 +41,7 @@ ORDER = (
     "phantoms",
     "semi_supervised",
     "semi_supervised.images_alone",
+    "semi_supervised.masked",
     "semi_supervised.pseudo_labelled",
     "labels",
     "labels.raters",

@@ -17,7 +17,6 @@ from nnunet_ext.collection.manifest import Manifest
 from nnunet_ext.collection.task_table import CONFIGURATION, TaskTable, member_plans_name
 from nnunet_ext.data.check_record import CheckRecord
 from nnunet_ext.data.classes import foreground_classes
-from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError, more, nearest
 from nnunet_ext.files.json_file import write_json
@@ -157,7 +156,8 @@ class PlanAndPreprocess(Command):
                 self._check_beside(each, raters=manifest is None)
             wanted += members
             fingerprinted += plan_collection.fingerprinted(manifest) if manifest else [place]
-        wanted += [place for place in fingerprinted if self.clean or not is_whole_fingerprint(fingerprints.fingerprint_file(place))]
+        missing = [place for place in fingerprinted if not is_whole_fingerprint(fingerprints.fingerprint_file(place))]
+        wanted += fingerprinted if self.clean else missing
         checked = []
         for place in () if self.no_check else dict.fromkeys(wanted):
             record = None if self.clean else CheckRecord(preprocessed / place.name)

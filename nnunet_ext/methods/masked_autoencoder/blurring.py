@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d
 
-from nnunet_ext.methods.masked_autoencoder.hidden_patch import HiddenPatch
+from nnunet_ext.semi_supervised.masked.hidden_patch import HiddenPatch
 
 SHARES = (0.125, 0.25, 0.5, 1.0)  # standard deviations of the Gaussians, in edges of a block
 REACH = 4.0  # standard deviations at which a Gaussian is cut off

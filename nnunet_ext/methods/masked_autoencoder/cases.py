@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.methods.masked_autoencoder.images import held_out
+from nnunet_ext.semi_supervised.masked.images import held_out
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
@@ -14,13 +14,13 @@ from nnunet_ext.data.folds import check_fold
 from nnunet_ext.data.preprocessed.state import preprocessed_cases
 from nnunet_ext.data.preprocessed.use import use_data
 from nnunet_ext.data.same_images import raw_folder
-from nnunet_ext.errors import UserError
-from nnunet_ext.methods.masked_autoencoder.blocks import Blocks
 from nnunet_ext.methods.masked_autoencoder.cases import PretrainingCases
-from nnunet_ext.methods.masked_autoencoder.images import FixedPatches, Images, without_intensities
 from nnunet_ext.processes.ranks import Ranks
 from nnunet_ext.seeding.seeds import Purpose
 from nnunet_ext.seeding.stepped_loader import SingleLoader
+from nnunet_ext.semi_supervised.masked.blocks import Blocks
+from nnunet_ext.semi_supervised.masked.hiding import Hiding
+from nnunet_ext.semi_supervised.masked.images import FixedPatches, Images, without_intensities
 from nnunet_ext.semi_supervised.preprocessing import check_unlabelled, unlabelled_folder
 from nnunet_ext.semi_supervised.raw_images import check_unlabelled_apart, unlabelled_names
 from nnunet_ext.semi_supervised.two_streams import unlabelled_loader
@@ -36,22 +36,25 @@ class PretrainingTrainer(ExtTrainer):
         UserError: Fewer than two images, or unlabelled ones that are not preprocessed with these plans.
     """
 
+    needs_labels: ClassVar[bool] = False
+
     @property
     def _own(self) -> dict[str, Any]:
         return self.knobs[self.method]
 
     @cached_property
-    def blocks(self) -> Blocks:
-        """The blocks of a patch.
+    def hiding(self) -> Hiding:
+        """How patches are hidden.
 
         Raises:
-            UserError: It has fewer than two.
+            UserError: A patch has fewer than two blocks.
         """
-        planned = self.configuration_manager
-        try:
-            return Blocks.of(planned.patch_size, planned.spacing[-len(planned.patch_size) :], self._own["block_mm"])
-        except ValueError as error:
-            raise UserError(f"plans {self.plans_manager.plans_name!r}: {error}. Plan with a larger patch.") from error
+        return Hiding.of(self.plans_manager.plans_name, self.configuration_manager, self._own)
+
+    @property
+    def blocks(self) -> Blocks:
+        """The blocks of a patch."""
+        return self.hiding.blocks
 
     @property
     def mask_channels(self) -> int:
@@ -68,7 +71,7 @@ class PretrainingTrainer(ExtTrainer):
         if self.has_labelled:
             super().check_any_data()
         else:
-            self.preprocessed_dataset_folder = next(iter(self.cases.train))
+            self.preprocessed_dataset_folder = next(folder for folder, names in self.cases.train.items() if names)
 
     def check_preprocessed(self) -> None:
         """Refuse incomplete data of labelled cases."""

@@ -20,15 +20,14 @@ from nnunet_ext.collection.task_table import TaskTable
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import whole_file, write_json
 from nnunet_ext.methods.masked_autoencoder.figure import restored_figure
-from nnunet_ext.methods.masked_autoencoder.hidden_patch import HiddenPatch, masked_error
 from nnunet_ext.methods.masked_autoencoder.pretraining_trainer import PretrainingTrainer
 from nnunet_ext.methods.masked_autoencoder.validation import Restoration, controls, squared_errors
 from nnunet_ext.nnssl.encoder_weights import KEY as ADAPTATION
 from nnunet_ext.nnssl.written_plan import written_plan
 from nnunet_ext.processes.ranks import Ranks
+from nnunet_ext.semi_supervised.masked.hidden_patch import HiddenPatch, masked_error
 from nnunet_ext.weights.roles import RESTORES
 
-Z_SCORE = "ZScoreNormalization"
 CURVES = ("blurring", "constant")  # in progress_parts.png, beside the validation loss
 FIGURES = 10  # of a training
 
@@ -136,31 +135,16 @@ class MaskedAutoencoderTrainer(PretrainingTrainer):
 
     # steps
 
-    def hidden_patch(self, batch: dict) -> HiddenPatch:
-        """Return a batch's images on the device; what is hidden of them is drawn there, unless the batch says it."""
-        images, target = (batch[name].to(self.device, non_blocking=True) for name in ("data", "target"))
-        if "hidden" in batch:
-            hidden = batch["hidden"].to(self.device, non_blocking=True)
-        else:
-            hidden = self.blocks.draw(len(images), self.mask_channels, self._own["ratio"], self.device)
-        inside = target >= 0 if self._own["exclude_padding"] else torch.ones_like(target, dtype=torch.bool)
-        return HiddenPatch(images, hidden, inside)
-
-    @property
-    def is_zero(self) -> list[bool]:
-        """For each channel, whether hidden voxels are 0, the mean after z-scores."""
-        return [scheme == Z_SCORE for scheme in self.configuration_manager.normalization_schemes]
-
     def train_step(self, batch: dict) -> dict:
         """Stock step, on images of which a part is hidden."""
-        patch = self.hidden_patch(batch)
-        return super().train_step(batch | {"data": patch.input(self.is_zero), "target": patch})
+        patch = self.hiding.patch(batch, self.device)
+        return super().train_step(batch | {"data": self.hiding.input(patch), "target": patch})
 
     @torch.no_grad()
     def validation_step(self, batch: dict) -> dict:
         """Return the loss, and what masked errors are made of: of the network and, the first time, of the controls."""
-        patch = self.hidden_patch(batch)
-        seen = patch.input(self.is_zero)
+        patch = self.hiding.patch(batch, self.device)
+        seen = self.hiding.input(patch)
         with torch.autocast("cuda") if self.device.type == "cuda" else contextlib.nullcontext():
             output = self.network(seen)
         guesses = [output[0] if isinstance(output, list) else output]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nnunet_ext.methods.masked_autoencoder.blurring import SHARES, blurred
-from nnunet_ext.methods.masked_autoencoder.hidden_patch import HiddenPatch
+from nnunet_ext.semi_supervised.masked.hidden_patch import HiddenPatch
 
 CONSTANT = "constant"  # what hidden voxels are replaced by: 0 after z-scores
 GUESSES = (CONSTANT, *(f"Gaussian of {share:g} blocks" for share in SHARES))

@@ -212,7 +212,9 @@ def test_a_single_image_is_planned(nnunet: Path, raw: Path) -> None:
 def test_images_that_dataset_json_lists(nnunet: Path, raw: Path) -> None:
     """They may be elsewhere; they are preprocessed by existing plans, too."""
     (raw / "imagesUn").rename(raw / "elsewhere")
-    cases = {name: [f"elsewhere/unlabelled_{name}_000{channel}.nii.gz" for channel in (0, 1)] for name in ("001", "002")}
+    cases = {
+        name: [f"elsewhere/unlabelled_{name}_000{channel}.nii.gz" for channel in (0, 1)] for name in ("001", "002")
+    }
     describe(raw, "labels", unlabelled={f"scan {name}": {"images": images} for name, images in cases.items()})
     assert main([*PLAN.split(), "--no_pp"]) == 0
     place = nnunet / "preprocessed" / NAME

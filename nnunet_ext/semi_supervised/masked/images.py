@@ -14,10 +14,10 @@ from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 
-from nnunet_ext.methods.masked_autoencoder.blocks import Blocks
 from nnunet_ext.processes.ranks import Ranks
 from nnunet_ext.seeding.seeds import seeded_process
 from nnunet_ext.seeding.stepped_loader import SteppedLoader
+from nnunet_ext.semi_supervised.masked.blocks import Blocks
 
 OUTSIDE = -1  # where nnU-Net's cropping found nothing, and in padding
 

@@ -78,7 +78,7 @@ def masked_error(output: Output, patch: HiddenPatch) -> Tensor:
 
     Example:
         >>> import torch
-        >>> from nnunet_ext.methods.masked_autoencoder.hidden_patch import HiddenPatch, masked_error
+        >>> from nnunet_ext.semi_supervised.masked.hidden_patch import HiddenPatch, masked_error
         >>> images, hidden = torch.tensor([[[1.0, 2, 3, 4]]]), torch.tensor([[[False, False, True, True]]])
         >>> masked_error(torch.zeros(1, 1, 4), HiddenPatch(images, hidden, torch.ones_like(hidden)))
         tensor(12.5000)

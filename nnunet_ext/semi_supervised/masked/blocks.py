@@ -37,7 +37,7 @@ class Blocks:
             ValueError: The patch has fewer than two blocks.
 
         Example:
-            >>> from nnunet_ext.methods.masked_autoencoder.blocks import Blocks
+            >>> from nnunet_ext.semi_supervised.masked.blocks import Blocks
             >>> blocks = Blocks.of((40, 56, 40), (1.0, 1.0, 1.0), block_mm=16)
             >>> blocks.size, blocks.grid, blocks.number, blocks.hidden(0.75)
             ((10, 14, 10), (4, 4, 4), 64, 48)
