@@ -102,7 +102,7 @@ def test_labels_that_come_later_and_go(nnunet: Path, raw: Path) -> None:
     alone = read_json(file)
     assert not is_of_other_cases(raw)
     twin = labelled_twin(raw)
-    for file_of in sorted(twin.glob("imagesTr/*_003_*")) + [twin / "labelsTr/unlabelled_003.nii.gz"]:
+    for file_of in [*sorted(twin.glob("imagesTr/*_003_*")), twin / "labelsTr/unlabelled_003.nii.gz"]:
         file_of.unlink()
     for part in ("imagesTr", "labelsTr"):
         shutil.move(twin / part, raw / part)
