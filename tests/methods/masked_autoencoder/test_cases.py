@@ -48,5 +48,5 @@ def test_unlabelled_images_alone():
 def test_no_image_and_one_image_are_refused():
     with pytest.raises(UserError, match="Dataset007_X: expected images to pre-train on, found none: no unlabelled"):
         of([], ["c"], [])
-    with pytest.raises(UserError, match="expected at least two images, .*, found one, 'x'"):
+    with pytest.raises(UserError, match=r"expected at least two images, .*, found one, 'x'"):
         of([], [], ["x"])

@@ -46,7 +46,7 @@ def test_nothing_to_restore_is_no_loss_but_has_gradients():
     outputs = [torch.ones(1, 1, 4, requires_grad=True), torch.ones(1, 1, 2, requires_grad=True)]
     loss = masked_error(outputs, patch(inside=~HIDDEN))
     loss.backward()
-    assert float(loss) == 0
+    assert loss.item() == 0
     assert all(torch.equal(output.grad, torch.zeros_like(output)) for output in outputs)
 
 

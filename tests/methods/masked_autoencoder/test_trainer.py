@@ -21,6 +21,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunet_ext.base.init_from import init_from
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.errors import UserError
+from nnunet_ext.fine_tuning.source.plain_json import plain_json
 from nnunet_ext.inspection.checkpoint_facts import checkpoint_facts
 from nnunet_ext.methods.baseline.trainer import NNUNetBaselineTrainer
 from nnunet_ext.methods.fine_tune.trainer import FineTuneTrainer
@@ -29,6 +30,7 @@ from nnunet_ext.methods.masked_autoencoder.trainer import MaskedAutoencoderTrain
 from nnunet_ext.nnssl.adaptation_plan import AdaptationPlan
 from nnunet_ext.nnssl.encoder_weights import EncoderWeights
 from nnunet_ext.prediction.trained_model import TrainedModel
+from nnunet_ext.seeding.seeds import Purpose
 
 Make = Callable[..., Any]
 BOTH = pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
@@ -48,14 +50,6 @@ def ready(half_labelled: Make, *arguments: Any, **knobs: Any) -> tuple[MaskedAut
 
 def weights(network: Any) -> list[torch.Tensor]:
     return [tensor.detach().clone() for tensor in network.state_dict().values()]
-
-
-def write_plans(trainer: Any, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change the plans of the dataset, from which the next trainer is made."""
-    file = Path(trainer.preprocessed_dataset_folder_base) / "LitePlans.json"
-    plans = json.loads(file.read_text())
-    change(plans)
-    file.write_text(json.dumps(plans))
 
 
 # the network
@@ -184,14 +178,10 @@ def test_pre_training_sees_no_validation_case(half_labelled: Make):
 def test_a_dataset_without_any_label(half_labelled: Make, configuration: str):
     trainer = half_labelled(MaskedAutoencoderTrainer, configuration, fold="all")
     planned = Path(trainer.preprocessed_dataset_folder_base)
-    raw = planned.parents[1] / "raw" / planned.name
-    for folder in (Path(trainer.preprocessed_dataset_folder), raw / "labelsTr", raw / "imagesTr"):
+    for folder in (trainer.preprocessed_dataset_folder, planned / "gt_segmentations", planned.parents[1] / "raw"):
         shutil.rmtree(folder)
-    for place in (planned, raw):
-        file = place / "dataset.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"numTraining": 0}))
-    for marker in planned.glob("gt_segmentations/*"):
-        marker.unlink()
+    file = planned / "dataset.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"numTraining": 0}))
     trainer = half_labelled(MaskedAutoencoderTrainer, configuration, fold="all")
     trainer.run_training()
     trainer.perform_actual_validation()
@@ -257,7 +247,7 @@ def test_validation_patches_and_masks_are_the_same_in_each_epoch(half_labelled: 
 
 
 def test_a_whole_run(half_labelled: Make):
-    trainer = half_labelled(MaskedAutoencoderTrainer, num_epochs=12, num_iterations_per_epoch=1)
+    trainer = half_labelled(MaskedAutoencoderTrainer, num_epochs=12, num_iterations_per_epoch=1, save_every=50)
     trainer.run_training()
     log = trainer.logger.get_checkpoint()
     assert len(set(log["blurring"])) == len(set(log["constant"])) == 1
@@ -278,7 +268,7 @@ def test_a_whole_run(half_labelled: Make):
         "summary.json",
         "validated.json",
     ]
-    again = half_labelled(MaskedAutoencoderTrainer, num_epochs=12, num_iterations_per_epoch=1)
+    again = half_labelled(MaskedAutoencoderTrainer, num_epochs=12, num_iterations_per_epoch=1, save_every=50)
     again.load_checkpoint(str(folder / "checkpoint_final.pth"))  # --val
     again.perform_actual_validation()
     assert json.loads((folder / "validation" / "summary.json").read_text()) == found
@@ -329,9 +319,9 @@ def pretrained(half_labelled: Make) -> Path:
 
 def test_what_it_holds(pretrained: Path):
     checkpoint = torch.load(pretrained, weights_only=True)  # nothing but tensors and plain types
-    plan = AdaptationPlan.read(checkpoint["nnssl_adaptation_plan"], "x")
-    encoder = EncoderWeights.read(checkpoint["nnssl_adaptation_plan"], checkpoint["network_weights"], "x")
-    planned = plan.plans(encoder, "x")["configurations"]["3d_fullres"]
+    described = plain_json(checkpoint["nnssl_adaptation_plan"])
+    encoder = EncoderWeights.read(described, checkpoint["network_weights"], "x")
+    planned = AdaptationPlan.read(described, "x").plans(encoder, "x")["configurations"]["3d_fullres"]
     assert planned["spacing"] == [2.5, 1.0, 1.0]
     assert tuple(planned["patch_size"]) == (16, 24, 24)
     facts = checkpoint_facts(checkpoint, pretrained)
@@ -366,7 +356,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 given = torch.load({str(given)!r}, weights_only=False)
 plans = PlansManager(given["plans"])
-network = nnUNetTrainer.build_network_architecture(plans, plans.get_configuration("3d_fullres"), 1, 2, True)
+network = nnUNetTrainer.build_network_architecture(plans, plans.get_configuration("3d_fullres"), 1, 4, True)
 network.load_state_dict(given["weights"])
 load_pretrained_weights(network, {str(pretrained)!r})
 source = torch.load({str(pretrained)!r}, weights_only=False)["network_weights"]
@@ -419,24 +409,27 @@ def test_heads_of_as_many_outputs_stay_fresh_too(redundant: Make):
 
 
 def test_without_a_step_it_is_the_stock_start_with_fresh_heads(half_labelled: Make):
-    trainer = half_labelled(MaskedAutoencoderTrainer, run="pretraining", seed=3)
+    trainer = half_labelled(MaskedAutoencoderTrainer, run="pretraining")
     trainer.initialize()
     trainer.my_init_kwargs["nnunet_ext"] = trainer.data_record()
     file = Path(trainer.output_folder) / "checkpoint_final.pth"
     trainer.save_checkpoint(str(file))
-    stock = half_labelled(NNUNetBaselineTrainer, seed=3)
-    stock.initialize()
-    start = half_labelled(NNUNetBaselineTrainer, seed=3, init_from=str(file), run="tuned")
+    trainer.seed(Purpose.WEIGHTS)
+    planned = trainer.plans_manager, trainer.configuration_manager
+    stock = nnUNetTrainer.build_network_architecture(*planned, 1, 1, True).state_dict()  # with as many outputs
+    fresh, start = (half_labelled(NNUNetBaselineTrainer, init_from=source, run="tuned") for source in (None, str(file)))
+    fresh.initialize()
     start.on_train_start()
     for name, tensor in start.network.state_dict().items():
-        assert torch.equal(tensor, stock.network.state_dict()[name]), name
+        expected = fresh.network.state_dict() if "seg_layers" in name else stock
+        assert torch.equal(tensor, expected[name]), name
 
 
 def test_fine_tuning_knows_no_class_of_it(half_labelled: Make, pretrained: Path):
     trainer = half_labelled(FineTuneTrainer, run="tuned", init_from=str(pretrained), num_epochs=1)
     trainer.on_train_start()
     assert trainer._known == ()
-    with pytest.raises(UserError, match="fine_tune.keep_unannotated"):
+    with pytest.raises(UserError, match=r"fine_tune\.keep_unannotated"):
         half_labelled(
             NNUNetBaselineTrainer, run="kept", init_from=str(pretrained), fine_tune={"keep_unannotated": True}
         ).on_train_start()
@@ -475,7 +468,7 @@ def test_what_else_is_refused_before_training(half_labelled: Make):
 
 def test_a_collection_is_refused(collection: Path):
     planned = collection / "preprocessed" / "Dataset900_Phantoms"
-    plans = json.loads((planned / "CollectionLitePlans.json").read_text())
+    plans = json.loads((planned / "CollectionLitePlans.json").read_text()) | {"continue_training": False}
     description = json.loads((planned / "dataset.json").read_text())
     trainer = MaskedAutoencoderTrainer(plans, "3d_fullres", 0, description, torch.device("cpu"))
     with pytest.raises(UserError, match=r"expected one dataset, found the collection Dataset900_Phantoms\. Pre-train"):
