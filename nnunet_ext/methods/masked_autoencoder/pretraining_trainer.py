@@ -71,7 +71,7 @@ class PretrainingTrainer(ExtTrainer):
         if self.has_labelled:
             super().check_any_data()
         else:
-            self.preprocessed_dataset_folder = next(folder for folder, names in self.cases.train.items() if names)
+            self.preprocessed_dataset_folder = [*self.cases.train][-1]  # of the unlabelled ones
 
     def check_preprocessed(self) -> None:
         """Refuse incomplete data of labelled cases."""
