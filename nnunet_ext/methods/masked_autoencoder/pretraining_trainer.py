@@ -42,7 +42,7 @@ class PretrainingTrainer(ExtTrainer):
     def _own(self) -> dict[str, Any]:
         return self.knobs[self.method]
 
-    @cached_property
+    @property
     def hiding(self) -> Hiding:
         """How patches are hidden.
 

@@ -135,16 +135,25 @@ class MaskedAutoencoderTrainer(PretrainingTrainer):
 
     # steps
 
+    def hidden_patch(self, batch: dict) -> HiddenPatch:
+        """Return a batch's images on the device, and what is hidden of them."""
+        return self.hiding.patch(batch, self.device)
+
+    @property
+    def is_zero(self) -> list[bool]:
+        """For each channel, whether hidden voxels are 0, the mean after z-scores."""
+        return list(self.hiding.is_zero)
+
     def train_step(self, batch: dict) -> dict:
         """Stock step, on images of which a part is hidden."""
-        patch = self.hiding.patch(batch, self.device)
-        return super().train_step(batch | {"data": self.hiding.input(patch), "target": patch})
+        patch = self.hidden_patch(batch)
+        return super().train_step(batch | {"data": patch.input(self.is_zero), "target": patch})
 
     @torch.no_grad()
     def validation_step(self, batch: dict) -> dict:
         """Return the loss, and what masked errors are made of: of the network and, the first time, of the controls."""
-        patch = self.hiding.patch(batch, self.device)
-        seen = self.hiding.input(patch)
+        patch = self.hidden_patch(batch)
+        seen = patch.input(self.is_zero)
         with torch.autocast("cuda") if self.device.type == "cuda" else contextlib.nullcontext():
             output = self.network(seen)
         guesses = [output[0] if isinstance(output, list) else output]
