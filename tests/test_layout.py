@@ -40,6 +40,8 @@ ORDER = (
     "next_cases",
     "phantoms",
     "semi_supervised",
+    "semi_supervised.images_alone",
+    "semi_supervised.masked",
     "semi_supervised.pseudo_labelled",
     "labels",
     "labels.raters",

@@ -161,6 +161,7 @@ NETWORK_OF = {
     "FineTuneTrainer": "stock",
     "LeFeDTrainer": "LeFeD",
     "MCNetPlusTrainer": "MC-Net+",
+    "MaskedAutoencoderTrainer": "stock",
     "MeanTeacherTrainer": "stock",
     "MultiHeadTrainer": "multi-head",
     "NNUNetBaselineTrainer": "stock",

@@ -32,6 +32,7 @@ class CheckedData:
     preprocessed_dataset_folder_base: str
     fold: int
     knobs: dict[str, Any]
+    needs_labels: ClassVar[bool] = True  # else it trains on a dataset whose images are all unlabelled, too
     recipe: ClassVar[Mapping[str, Any]]
     recipe_with: ClassVar[Mapping[str, Mapping[str, Any]]]
     continue_training: bool
@@ -62,7 +63,8 @@ class CheckedData:
         if not self._data_checked:
             state = self.preprocessed_state()
             use_data(state.place)
-            state.check()
+            if self.needs_labels or not state.has_images_alone:
+                state.check()
             self._data_checked = True
 
     def preprocessed_state(self) -> PreprocessedState:

@@ -141,16 +141,16 @@ class SafeCheckpoints:
                 partial.unlink(missing_ok=True)
 
     def _write(self, file: Path) -> None:
-        """Write nnU-Net's checkpoint and the trainer's own state to disk, only once."""
-        extra = {} if self.disable_checkpointing else self.extra_state()
-        if not extra:
+        """Write nnU-Net's checkpoint and the trainer's own entries to disk, only once."""
+        entries = {} if self.disable_checkpointing else self.further_entries()
+        if not entries:
             super().save_checkpoint(str(file))  # type: ignore[misc]
             return
         stock = io.BytesIO()
         super().save_checkpoint(stock)  # type: ignore[misc]
         stock.seek(0)
         checkpoint = torch.load(stock, map_location="cpu", weights_only=False)
-        torch.save(checkpoint | {EXTRA: extra}, file)
+        torch.save(checkpoint | entries, file)
 
     def load_checkpoint(
         self,
@@ -206,6 +206,11 @@ class SafeCheckpoints:
             yield
         finally:
             release_lock(folder)
+
+    def further_entries(self) -> dict[str, Any]:
+        """Return entries of the checkpoint that are added to nnU-Net's, or replace them; called on rank 0 only."""
+        extra = self.extra_state()
+        return {EXTRA: extra} if extra else {}
 
     def extra_state(self) -> dict[str, Any]:
         """Return extra state to save in the checkpoint, by default none; called on rank 0 only."""

@@ -11,7 +11,7 @@ from torch import nn
 from nnunet_ext.errors import UserError
 from nnunet_ext.nnssl.encoder_weights import KEY, EncoderWeights
 from nnunet_ext.weights.class_matching import BY_NAME, FRESH, ClassMatching, matched_roles
-from nnunet_ext.weights.roles import roles_in
+from nnunet_ext.weights.roles import restores_images, roles_in
 from nnunet_ext.weights.source_checkpoint import source_checkpoint
 from nnunet_ext.weights.task_heads import task_heads
 from nnunet_ext.weights.transfer import Transfer, transfer
@@ -25,6 +25,7 @@ def init_from(
     weights_of: Callable[[dict[str, Any]], Mapping[str, Any]] = itemgetter("network_weights"),
     init_args: Mapping[str, Any] | None = None,
     classes: ClassMatching = BY_NAME,
+    parts: str = "all",
 ) -> Transfer:
     """Fill a network, in place, with what fits of a checkpoint (:func:`nnunet_ext.weights.transfer.transfer`).
 
@@ -40,7 +41,9 @@ def init_from(
             what would not work there.
         init_args: Arguments of the network's trainer, with ``plans``, ``configuration`` and ``dataset_json``; None: the
             network's channels and labels are unknown.
-        classes: Which rows of the heads are taken (:mod:`nnunet_ext.weights.class_matching`).
+        classes: Which rows of the heads are taken (:mod:`nnunet_ext.weights.class_matching`); none of a network that
+            restores images.
+        parts: ``all``, or ``encoder``: nothing else is taken.
 
     Returns:
         Every tensor's fate.
@@ -51,7 +54,9 @@ def init_from(
     """
     file, checkpoint = source_checkpoint(checkpoint_file)
     encoder = None
-    if checkpoint.get(KEY) is not None:
+    of_source = checkpoint.get("init_args")
+    restores = restores_images(of_source)
+    if checkpoint.get(KEY) is not None and not restores:  # a pre-training of ours has the whole network
         encoder = EncoderWeights.read(checkpoint[KEY], checkpoint["network_weights"], file)
         checkpoint |= {"network_weights": encoder.weights}
     in_file = checkpoint["network_weights"]
@@ -63,11 +68,14 @@ def init_from(
             f"{classes!r}. Leave it out."
         )
     target = roles_in(init_args)
-    of_source = checkpoint.get("init_args")
     source = matched_roles(roles_in(of_source), target, classes, PLACE)
     if adopted is None and isinstance(of_source, Mapping):
         in_file = task_heads(in_file, of_source.get("plans"))
-    heads = "fresh" if classes == FRESH else "match"
+    if parts == "encoder" and encoder is None:
+        encoder = EncoderWeights.of_network(in_file)
+        in_file = encoder.weights
+        adopted = None if adopted is None else {name: value for name, value in adopted.items() if name in in_file}
+    heads = "fresh" if classes == FRESH or restores or restores_images(init_args) else "match"
     try:
         done = transfer(network, in_file, source=source, target=target, adopted=adopted, head_rule=heads)
     except ValueError as error:

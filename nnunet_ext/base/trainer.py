@@ -200,7 +200,7 @@ class ExtTrainer(
         self.my_init_kwargs.setdefault(KEY, self.data_record())
         source = self.knobs["init_from"]
         if source is not None and not self._starts_from_checkpoint:
-            own = self.my_init_kwargs, self.knobs["init_from_classes"]
+            own = self.my_init_kwargs, self.knobs["init_from_classes"], self.knobs["fine_tune"]["transfer"]
             done = init_from(self.bare_network, source, self.weights_to_start_from, *own)
             told = "\n".join(done.lines())
             self.print_to_log_file(f"Weights from {source}:\n{told}", also_print_to_console=False)

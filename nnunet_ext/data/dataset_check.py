@@ -34,7 +34,7 @@ def check_dataset(
     plans: Mapping[str, Any] | None = None,
     show_progress: bool = True,
 ) -> RawDataset:
-    """Check a raw nnU-Net dataset: dataset.json, file names, and every image and label.
+    """Check a raw nnU-Net dataset: dataset.json, file names, and every image and label; unlabelled images are not read.
 
     Args:
         folder: The dataset's folder in nnUNet_raw.
@@ -51,6 +51,9 @@ def check_dataset(
     """
     dataset = RawDataset.read(folder)
     legal = dataset.legal_labels()
+    if dataset.has_images_alone and plans is None:
+        dataset.check_channel_names()
+        return dataset
     cases = dataset.cases()
     if plans is None:
         dataset.check_channel_names()

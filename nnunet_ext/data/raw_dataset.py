@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nnunet_ext.data.case_names import check_case_names
-from nnunet_ext.data.dataset_json import is_collection, with_numbers
+from nnunet_ext.data.dataset_json import BACKGROUND, UNLABELLED, is_collection, with_numbers
 from nnunet_ext.data.image_case import Case
+from nnunet_ext.data.same_images import FOLDERS
 from nnunet_ext.errors import UserError, more, one_line
 from nnunet_ext.files.json_file import read_json
-from nnunet_ext.files.system_files import DOUBLE
+from nnunet_ext.files.system_files import DOUBLE, files_in
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class RawDataset:
         """Ending of images and labels."""
         return self.description["file_ending"]
 
+    @property
+    def has_images_alone(self) -> bool:
+        """Whether all its images are unlabelled: no training case is there, listed or counted in numTraining."""
+        return _has_images_alone(self.folder, self.description)
+
     def check_channel_names(self) -> None:
         """Refuse names from which nnU-Net would plan the wrong normalization: it takes them in the file's order.
 
@@ -90,6 +96,11 @@ class RawDataset:
         Raises:
             UserError: There is none, a file's name says neither case nor channel, or nnU-Net cannot use a case's name.
         """
+        if self.has_images_alone:
+            raise UserError(
+                f"{self.folder}: expected labelled cases in imagesTr and labelsTr, found unlabelled images alone, on "
+                f"which only MaskedAutoencoderTrainer trains. Add labelled cases, or take another dataset."
+            )
         if "dataset" in self.description:
             cases = _listed_cases(self.folder, self.description)
         else:
@@ -157,6 +168,8 @@ def _read_description(file: Path) -> dict[str, Any]:
         raise UserError(
             f"{file}: expected an ordinary dataset, found the collection {file.parent.name!r}. Name one of its members."
         )
+    if _has_images_alone(file.parent, description):
+        description = {"labels": {BACKGROUND: 0}, "numTraining": 0} | description
     missing = [key for key in ("labels", "numTraining", "file_ending") if key not in description]
     if not {"channel_names", "modality"} & set(description):
         missing.insert(0, "channel_names")
@@ -167,6 +180,14 @@ def _read_description(file: Path) -> dict[str, Any]:
         )
     _check_types(description, file)
     return with_numbers(description, file)
+
+
+def _has_images_alone(folder: Path, description: Mapping[str, Any]) -> bool:
+    """Whether there are unlabelled images, and nothing says that there are, or were, labelled ones."""
+    if UNLABELLED not in description and not (folder / FOLDERS[UNLABELLED]).is_dir():
+        return False
+    listed = description.get("numTraining") or description.get("dataset")
+    return not listed and not any(files_in(folder / part) for part in ("imagesTr", "labelsTr"))
 
 
 def _check_types(description: dict[str, Any], file: Path) -> None:

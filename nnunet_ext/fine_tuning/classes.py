@@ -51,7 +51,7 @@ def decide_classes(source: SourceModel, own: OwnPlans, base: str, classes: Class
         if not isinstance(classes, str):
             told += f"; {', '.join(f'{name} is its {other}' for name, other in classes.items())}"
         return Decision("classes", mine, "target", f"labels have them; of the source's heads, {told}", ", ".join(mine))
-    if source.pretraining is not None:  # the row of the network says it
+    if source.pretraining is not None or source.classes == []:  # the row of the network says it
         why = "labels have them; a pre-training has no classes, so all heads start at random"
         return Decision("classes", mine, "target", why, ", ".join(mine))
     why = f"labels have them; none of the source's heads is taken: {told}"

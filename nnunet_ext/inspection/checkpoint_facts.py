@@ -19,8 +19,10 @@ from nnunet_ext.inspection.plain_values import at, known, plain
 from nnunet_ext.inspection.plans_facts import plans_facts
 from nnunet_ext.nnssl.encoder_weights import KEY
 from nnunet_ext.stock.lookup import trainer_names
+from nnunet_ext.weights.roles import restores_images
 
 V2, V1, NNSSL, WEIGHTS = "nnU-Net v2 checkpoint", "nnU-Net v1 checkpoint", "nnssl checkpoint", "weights"
+PRETRAINING = "pre-training: it restores hidden parts of images and segments nothing; start from it with init_from"
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -73,7 +75,8 @@ def _kind(content: Any) -> tuple[str, Any]:
     if not isinstance(content, Mapping):
         return "no checkpoint", None
     if "network_weights" in content:
-        return NNSSL if KEY in content else V2, content["network_weights"]
+        of_nnssl = KEY in content and not restores_images(content.get("init_args"))
+        return NNSSL if of_nnssl else V2, content["network_weights"]
     if isinstance(content.get("state_dict"), Mapping):
         is_v1 = "plot_stuff" in content or "optimizer_state_dict" in content
         return V1 if is_v1 else WEIGHTS, content["state_dict"]
@@ -84,6 +87,7 @@ def _of_v2(content: Mapping[str, Any]) -> dict[str, Any]:
     arguments = content.get("init_args")
     origin = content.get("stripped_from") or content.get("exported_from")
     facts = trainer_facts(content.get("trainer_name"))
+    facts |= {"purpose": PRETRAINING} if restores_images(arguments) else {}
     facts |= plans_facts(at(arguments, "plans"), at(arguments, "dataset_json"), at(arguments, "configuration"))
     return facts | {
         "fold": at(arguments, "fold"),

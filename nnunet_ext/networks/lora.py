@@ -93,6 +93,11 @@ def add_lora(network: nn.Module, rank: int = 8, alpha: float = 8.0, parts: Colle
     return [name for name, _ in layers]
 
 
+def is_factor(name: str) -> bool:
+    """Tell from a parameter's name in a network whether it is a factor: A or B of a layer's weight."""
+    return name.endswith(("weight.0.a", "weight.0.b"))
+
+
 def has_lora(network: nn.Module) -> bool:
     """Tell whether a network has factors."""
     return any(True for _ in _layers(network))

@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nnunet_ext.errors import UserError
+from nnunet_ext.networks.parts import part_of
 from nnunet_ext.weights.rules import shape_of
 from nnunet_ext.weights.transfer import Fate, Transfer
 
 KEY = "nnssl_adaptation_plan"  # of a checkpoint
 ENCODER, STEM = "key_to_encoder", "key_to_stem"  # of an adaptation plan
 NOT_TAKEN = "of a network of nnssl, encoder and stem are taken"
+NOT_ASKED_FOR = "the knob fine_tune.transfer asks for the encoder alone"
 # what is in the encoder of a ResidualEncoderUNet or PlainConvUNet, and in no transformer
 OF_STAGE = re.compile(r"(?:stages\.)?(\d+\.(?:blocks\.\d+|0\.convs\.\d+)\..+)")
 OF_STEM = re.compile(r"stem\.(convs\.\d+\..+)")
@@ -29,11 +31,25 @@ class EncoderWeights:
         weights: Tensors of encoder and stem by their names in nnU-Net's networks: ``encoder.stages.0.blocks...``.
         names: The name in the file of each of them.
         left_out: All other tensors, by their names in the file.
+        reason: Why these are left out.
     """
 
     weights: dict[str, Any]
     names: dict[str, str]
     left_out: dict[str, Any]
+    reason: str = NOT_TAKEN
+
+    @classmethod
+    def of_network(cls, weights: Mapping[str, Any]) -> EncoderWeights:
+        """Divide the tensors of a network of nnU-Net's, whose names stay.
+
+        Args:
+            weights: All tensors by name.
+        """
+        names = {name: name for name in weights if part_of(name) == "encoder"}
+        taken = {name: weights[name] for name in names}
+        others = {name: value for name, value in weights.items() if name not in names}
+        return cls(taken, names, others, NOT_ASKED_FOR)
 
     @classmethod
     def read(cls, plan: Any, weights: Mapping[str, Any], place: object) -> EncoderWeights:
@@ -92,7 +108,9 @@ class EncoderWeights:
         Args:
             done: What :func:`nnunet_ext.weights.transfer.transfer` said of :attr:`weights`.
         """
-        unused = (Fate(name, None, "unused", NOT_TAKEN, shape_of(value), None) for name, value in self.left_out.items())
+        unused = (
+            Fate(name, None, "unused", self.reason, shape_of(value), None) for name, value in self.left_out.items()
+        )
         return Transfer((*map(self._named, done.fates), *unused))
 
     def _named(self, fate: Fate) -> Fate:
@@ -100,7 +118,7 @@ class EncoderWeights:
         if fate.kind == "unused":
             return replace(fate, tensor=self.names[fate.tensor])
         if fate.source is None:
-            return replace(fate, reason=NOT_TAKEN) if fate.tensor in self.left_out else fate
+            return replace(fate, reason=self.reason) if fate.tensor in self.left_out else fate
         source = self.names[fate.source]
         moved = fate.kind == "loaded" and source != fate.source
         return replace(fate, source=source, kind="mapped" if moved else fate.kind)

@@ -16,7 +16,7 @@ from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.data.preprocessed.data_beside import preprocess_beside
 from nnunet_ext.errors import UserError, more
 from nnunet_ext.semi_supervised.preprocessed_images import UnlabelledData
-from nnunet_ext.semi_supervised.raw_images import check_images_un, find_unlabelled, unlabelled_names
+from nnunet_ext.semi_supervised.raw_images import check_images_un, find_unlabelled, has_unlabelled, unlabelled_names
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +92,21 @@ def check_unlabelled(
             f"-c {configuration}"
         )
     return data.marker.cases()
+
+
+def unlabelled_if_any(
+    preprocessed_folder: Path, plans: Mapping[str, Any], configuration: str, raw_folder: Path
+) -> list[str]:
+    """Return the unlabelled cases by :func:`check_unlabelled`; none if the dataset has no unlabelled image.
+
+    Args:
+        preprocessed_folder: The dataset's folder in nnUNet_preprocessed.
+        plans: The plans.
+        configuration: Name of the configuration.
+        raw_folder: The dataset's folder in nnUNet_raw, which need not exist.
+    """
+    there = unlabelled_folder(preprocessed_folder, plans, configuration).is_dir() or has_unlabelled(raw_folder)
+    return check_unlabelled(preprocessed_folder, plans, configuration, raw_folder) if there else []
 
 
 def unlabelled_folder(preprocessed_folder: Path, plans: Mapping[str, Any], configuration: str) -> Path:

@@ -94,7 +94,8 @@ def check_images_un(
     """
     if cases:
         dataset = RawDataset.read(raw_folder)
-        reader = planned_reader(plans) if plans else find_reader(dataset.description, dataset.cases()[0].images[0])
+        first = (cases if dataset.has_images_alone else dataset.cases())[0]
+        reader = planned_reader(plans) if plans else find_reader(dataset.description, first.images[0])
         check_cases(cases, dataset, reader, filled=True, show_progress=show_progress)
 
 
@@ -166,7 +167,7 @@ def _images(name: str, entry: Any, dataset: RawDataset) -> tuple[Path, ...]:
 
 def _check_not_labelled(cases: list[Case], dataset: RawDataset) -> None:
     """Refuse cases that are labelled too, under the same name or another."""
-    labelled = {case.name: case.images for case in dataset.cases()}
+    labelled = {} if dataset.has_images_alone else {case.name: case.images for case in dataset.cases()}
     both = {case.name: case.name for case in cases if case.name in labelled}
     both |= {name: other for other, name in same_images(labelled, {case.name: case.images for case in cases})}
     if both:

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_ext.errors import UserError
-from nnunet_ext.networks.lora import add_lora, has_lora, load_lora_state, lora_state, trainable_share
+from nnunet_ext.networks.lora import add_lora, has_lora, is_factor, load_lora_state, lora_state, trainable_share
 from nnunet_ext.networks.parts import Part, levels_of, part_of
 from nnunet_ext.strategies.group_rates import FACTOR
 from nnunet_ext.strategies.stock_optimizer_state import StockOptimizerState
@@ -41,10 +41,11 @@ class FineTunes:
 
     Raises:
         UserError: A strategy without the knob ``init_from``, or with a source that leaves a frozen layer at its random
-            start.
+            start; the knob ``fine_tune.pretrain_new`` in a trainer that does not know it.
     """
 
     default_strategy: ClassVar[str | None] = None
+    pretrains_new: ClassVar[bool] = False  # whether it knows the knob fine_tune.pretrain_new
     knobs: dict[str, Any]
     network: Any
     num_epochs: int
@@ -124,8 +125,7 @@ class FineTunes:
             add_lora(network, knobs["lora_rank"], knobs["lora_alpha"], parts)
         norms = {id(each) for module in network.modules() if isinstance(module, NORMS) for each in module.parameters()}
         for name, parameter in network.named_parameters():
-            factor = name.endswith(("weight.0.a", "weight.0.b"))
-            kept = part_of(name) == "head" or factor or (knobs["lora_norms"] and id(parameter) in norms)
+            kept = part_of(name) == "head" or is_factor(name) or (knobs["lora_norms"] and id(parameter) in norms)
             parameter.requires_grad_(parameter.requires_grad and kept)
 
     def _hold(self, held: bool) -> None:
@@ -142,6 +142,11 @@ class FineTunes:
             raise UserError(
                 f"{type(self).__name__}: expected a trained model to start from ({KNOB} is {self.strategy!r}), found "
                 f"none. Set the knob init_from to its checkpoint; -pretrained_weights alone does not do."
+            )
+        if self.knobs[STATE]["pretrain_new"] and not self.pretrains_new:
+            raise UserError(
+                f"knob fine_tune.pretrain_new: expected FineTuneTrainer, which trains new parameters without labels "
+                f"first, found {type(self).__name__}. Set it to false, or train with FineTuneTrainer."
             )
         super().on_train_start()  # type: ignore[misc]
 

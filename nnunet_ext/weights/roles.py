@@ -11,6 +11,7 @@ IGNORE = "ignore"
 PREVIOUS = "previous stage: "  # a channel of a cascade: one label that the stage before has predicted
 COLLECTION = "collection"  # key in plans: heads belong to tasks there, not to the labels of dataset.json
 TASK = "task"  # key in that block: a view, whose channels and labels are those of dataset.json
+OWN, RESTORES = "nnunet_ext", "restores_images"  # key in init_args, and in it: the outputs are restored images
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,19 @@ def roles_in(init_args: Any) -> Roles:
     if not isinstance(plans, Mapping) or not isinstance(dataset_json, Mapping):
         return Roles()
     roles = roles_of(dataset_json, cascade=_is_cascade(plans, arguments.get("configuration")))
+    if restores_images(arguments):
+        return Roles(channels=roles.channels)
     return Roles() if COLLECTION in plans and TASK not in plans[COLLECTION] else roles
+
+
+def restores_images(init_args: Any) -> bool:
+    """Whether a training learned to restore images, so that the network's outputs are no classes.
+
+    Args:
+        init_args: As nnU-Net keeps them in a checkpoint.
+    """
+    own = init_args.get(OWN) if isinstance(init_args, Mapping) else None
+    return isinstance(own, Mapping) and own.get(RESTORES) is True
 
 
 def _is_cascade(plans: Mapping[str, Any], configuration: Any) -> bool:

@@ -6,8 +6,10 @@ A new trainer joins by its file in ``trainers/``. A new row is one function::
     def test_it(trainer: str) -> None: ...
 
 A row runs for every trainer. ``of="collections"``, ``of="datasets"`` or ``of="unlabelled images"`` with ``why=`` says
-that it has no meaning for the others. Trainers of collections run it on a collection (see ``stock.py``); in a
-configuration that collections do not have, which a parameter or ``configuration=`` tells, their cell is the refusal.
+that it has no meaning for the others. A trainer that pre-trains runs only rows with ``pretraining=True``, and those of
+``of="pretraining"``: the others are about segmentation. Trainers of collections run it on a collection (see
+``stock.py``); in a configuration that collections do not have, which a parameter or ``configuration=`` tells, their
+cell is the refusal.
 
 The fixed subset has one trainer of collections in turn, as they share their code, and all others. Of a row that is
 marked ``of_each_kind`` it has one in turn of each kind (of one dataset, with unlabelled images, of collections): code
@@ -45,7 +47,7 @@ sys.path.insert(0, str(HERE))  # stock.py and the like, also in child processes
 
 from children import TRAINERS  # noqa: E402
 from report import Cell, Row, Table  # noqa: E402
-from stock import COLLECTION_TRAINERS, SEMI_SUPERVISED_TRAINERS, train  # noqa: E402
+from stock import COLLECTION_TRAINERS, PRETRAINING_TRAINERS, SEMI_SUPERVISED_TRAINERS, train  # noqa: E402
 
 from nnunet_ext import sockets  # noqa: E402
 from nnunet_ext.errors import UserError  # noqa: E402
@@ -56,9 +58,11 @@ TRAINERS_OF = {
     "collections": COLLECTION_TRAINERS,
     "unlabelled images": SEMI_SUPERVISED_TRAINERS,
     "datasets": [trainer for trainer in TRAINERS if trainer not in COLLECTION_TRAINERS],
+    "pretraining": PRETRAINING_TRAINERS,
 }
+SEGMENTS_NOTHING = "pre-trains, and segments nothing"
 KINDS = (
-    [trainer for trainer in TRAINERS_OF["datasets"] if trainer not in SEMI_SUPERVISED_TRAINERS],
+    [each for each in TRAINERS_OF["datasets"] if each not in (*SEMI_SUPERVISED_TRAINERS, *PRETRAINING_TRAINERS)],
     SEMI_SUPERVISED_TRAINERS,
     COLLECTION_TRAINERS,
 )
@@ -70,7 +74,8 @@ CELL = pytest.StashKey[Cell]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare our marker."""
-    row = "row(title, expensive=False, of_each_kind=False, level=None, configuration=None, of=None, why=None)"
+    row = "row(title, expensive=False, of_each_kind=False, level=None, configuration=None, of=None, why=None, "
+    row += "pretraining=False)"
     config.addinivalue_line("markers", f"{row}: a row of the conformance table")
 
 
@@ -96,8 +101,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         row = _row((item.module.__doc__ or "").splitlines()[0], mark.args[0], parameters)  # type: ignore[attr-defined]
         cell = item.stash[CELL] = table.cell(row, trainer, mark.kwargs.get("level"))
         able = TRAINERS_OF[mark.kwargs.get("of")]
+        why = mark.kwargs.get("why")
+        if not (mark.kwargs.get("pretraining") or mark.kwargs.get("of") == "pretraining"):
+            able = [each for each in able if each not in PRETRAINING_TRAINERS]
+            why = SEGMENTS_NOTHING if trainer in PRETRAINING_TRAINERS else why
         if trainer not in able:
-            cell.not_applicable = mark.kwargs["why"]
+            cell.not_applicable = why
             dropped.append(item)
             continue
         if mark.kwargs.get("expensive"):

@@ -48,6 +48,7 @@ from nnunet_ext.collection.training.trainer import MultiTaskTrainer
 from nnunet_ext.foreign.checkpoint import read_foreign_checkpoint
 from nnunet_ext.methods.baseline.planner import CollectionLitePlanner, LitePlanner
 from nnunet_ext.methods.fine_tune.trainer import FineTuneTrainer
+from nnunet_ext.methods.masked_autoencoder.pretraining_trainer import PretrainingTrainer
 from nnunet_ext.methods.raters.trainer import RatersTrainer
 from nnunet_ext.methods.sequential_fine_tuning.trainer import SequentialFineTuningTrainer
 from nnunet_ext.phantoms.dataset import write_phantom_dataset
@@ -99,6 +100,7 @@ def trainers_of(kind: type) -> tuple[str, ...]:
 
 COLLECTION_TRAINERS = trainers_of(MultiTaskTrainer)
 SEMI_SUPERVISED_TRAINERS = trainers_of(SemiSupervisedTrainer)
+PRETRAINING_TRAINERS = trainers_of(PretrainingTrainer)
 CHAIN_TRAINERS = trainers_of(SequentialFineTuningTrainer)  # they start from a model, and follow another one
 FINE_TUNING_TRAINERS = (*trainers_of(FineTuneTrainer), *CHAIN_TRAINERS)
 
@@ -462,6 +464,9 @@ def loss_of(trainer: nnUNetTrainer, batch: dict[str, Any]) -> torch.Tensor:
         loss = trainer.loss(trainer.network(batch["data"]), step)
         trainer.task_network.set_task(int(batch["task"][0]))
         return loss
+    if isinstance(trainer, PretrainingTrainer):
+        patch = trainer.hidden_patch(batch)
+        return trainer.loss(trainer.network(patch.input(trainer.is_zero)), patch)
     output = trainer.network(batch["data"])
     logits = isinstance(output, torch.Tensor | list)
     if isinstance(trainer, RatersTrainer):

@@ -59,7 +59,7 @@ def build(trainer: str, form: str, deep_supervision: bool) -> tuple[nn.Module, t
     return network, tuple(of.patch_size)
 
 
-@pytest.mark.row("found by name, the same class twice", level=CONTRACT)
+@pytest.mark.row("found by name, the same class twice", level=CONTRACT, pretraining=True)
 def test_found(trainer: str) -> None:
     found = find(trainer)
     assert found is find(trainer)
@@ -69,13 +69,13 @@ def test_found(trainer: str) -> None:
     assert not trainer.startswith("_")
 
 
-@pytest.mark.row("class pickles and survives spawn", level="class")
+@pytest.mark.row("class pickles and survives spawn", level="class", pretraining=True)
 def test_pickles(trainer: str) -> None:
     assert pickle.loads(pickle.dumps(find(trainer))) is find(trainer)
     assert children.spawned()[trainer] is find(trainer)
 
 
-@pytest.mark.row("signatures of __init__ and build_network_architecture", level=CONTRACT)
+@pytest.mark.row("signatures of __init__ and build_network_architecture", level=CONTRACT, pretraining=True)
 def test_signatures(trainer: str) -> None:
     found = find(trainer)
     for name in ("__init__", "build_network_architecture"):
@@ -167,7 +167,7 @@ def shapes(output: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     return {name: np.shape(value) for name, value in output.items()}
 
 
-@pytest.mark.row("loaders and transforms pickle, as spawned workers need", level=CONTRACT)
+@pytest.mark.row("loaders and transforms pickle, as spawned workers need", level=CONTRACT, pretraining=True)
 def test_loaders_pickle(trainer: str) -> None:
     ready, _ = initialized(trainer, "plain", "3d_fullres")
     for loader in ready.get_dataloaders():
@@ -175,7 +175,7 @@ def test_loaders_pickle(trainer: str) -> None:
         assert next(copy)["data"].shape == next(loader.data_loader)["data"].shape
 
 
-@pytest.mark.row("the planner's count of feature maps shrinks with the patch; {form}", level=CONTRACT)
+@pytest.mark.row("the planner's count of feature maps shrinks with the patch; {form}", level=CONTRACT, pretraining=True)
 @every_form
 def test_feature_map_size(trainer: str, form: str) -> None:
     network, patch = build(trainer, form, True)

@@ -27,7 +27,9 @@ from nnunet_ext.errors import UserError
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.row("a patch so small that one deep-supervision scale remains (stock nnU-Net trains on NaN)")
+@pytest.mark.row(
+    "a patch so small that one deep-supervision scale remains (stock nnU-Net trains on NaN)", pretraining=True
+)
 def test_small_patch(trainer: str, refuses: Any) -> None:
     """Methods that replace nnU-Net's deep supervision train on it."""
     prepare_for(trainer, "too small")
@@ -42,21 +44,21 @@ def test_small_patch(trainer: str, refuses: Any) -> None:
     assert not list(fold.glob("*.pth"))
 
 
-@pytest.mark.row("unknown knob in the plans")
+@pytest.mark.row("unknown knob in the plans", pretraining=True)
 def test_unknown_knob(trainer: str, refuses: Any) -> None:
     plans = variant(trainer, "plain", "LiteUnknown", num_epoch=3)
     with refuses(UserError, match="unknown knob 'num_epoch'. Did you mean 'num_epochs'?"):
         train(trainer, "plain", cheapest(trainer), plans=plans)
 
 
-@pytest.mark.row("illegal value of a knob")
+@pytest.mark.row("illegal value of a knob", pretraining=True)
 def test_illegal_value(trainer: str, refuses: Any) -> None:
     plans = variant(trainer, "plain", "LiteIllegal", initial_lr=-1)
     with refuses(UserError, match="knob 'initial_lr' expects a number > 0, got -1"):
         train(trainer, "plain", cheapest(trainer), plans=plans)
 
 
-@pytest.mark.row("plans of a newer nnunet_ext")
+@pytest.mark.row("plans of a newer nnunet_ext", pretraining=True)
 def test_newer_plans(trainer: str, refuses: Any) -> None:
     plans = read_plans(trainer, "plain")
     plans["nnunet_ext"]["format"] = 99
@@ -64,7 +66,7 @@ def test_newer_plans(trainer: str, refuses: Any) -> None:
         train(trainer, "plain", cheapest(trainer), plans=write_plans(trainer, "plain", plans, "LiteNewer"))
 
 
-@pytest.mark.row("plans without any knob train as stock (nothing is refused)")
+@pytest.mark.row("plans without any knob train as stock (nothing is refused)", pretraining=True)
 def test_no_knobs(trainer: str) -> None:
     plans = read_plans(trainer, "plain")
     del plans["nnunet_ext"]

@@ -126,7 +126,7 @@ def test_truncated_latest(trainer: str, plans: str) -> None:
     assert epochs_in_log(fold)[0] in (1, 2)
 
 
-@pytest.mark.row("--c with a broken checkpoint only")
+@pytest.mark.row("--c with a broken checkpoint only", pretraining=True)
 def test_nothing_whole(trainer: str, plans: str, refuses: Any) -> None:
     prepare_for(trainer, "plain")
     fold = run_folder(trainer, "plain", "3d_fullres", plans) / "fold_0"
@@ -148,7 +148,7 @@ def test_continue_finished(trainer: str) -> None:
         assert (after["network_weights"][name] == tensor).all(), name
 
 
-@pytest.mark.row("--c with changed knobs")
+@pytest.mark.row("--c with changed knobs", pretraining=True)
 def test_changed_knobs(trainer: str, refuses: Any) -> None:
     name = variant(trainer, "plain", "LiteChanged")
     fold = train(trainer, "plain", cheapest(trainer), plans=name)
@@ -159,7 +159,7 @@ def test_changed_knobs(trainer: str, refuses: Any) -> None:
     assert (fold / "checkpoint_final.pth").read_bytes() == before
 
 
-@pytest.mark.row("--c and --val with another trainer's checkpoint")
+@pytest.mark.row("--c and --val with another trainer's checkpoint", pretraining=True)
 def test_another_trainers_checkpoint(trainer: str, refuses: Any) -> None:
     fold = trained(trainer, "plain", cheapest(trainer))
     checkpoint = read_checkpoint(fold / "checkpoint_final.pth") | {"trainer_name": "nnUNetTrainer"}
@@ -210,7 +210,7 @@ def test_npz(trainer: str, labels: str) -> None:
             np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-2)
 
 
-@pytest.mark.row("--disable_checkpointing")
+@pytest.mark.row("--disable_checkpointing", pretraining=True)
 def test_disable_checkpointing(trainer: str) -> None:
     name = variant(trainer, "plain", "LiteNoCheckpoint")
     fold = train(trainer, "plain", cheapest(trainer), 0, "--disable_checkpointing", plans=name)

@@ -100,7 +100,7 @@ def test_ddp(
     assert len(checkpoint["logging"]["train_losses"]) == 1
 
 
-@pytest.mark.row("DDP with a batch that two ranks cannot share", level=STEP)
+@pytest.mark.row("DDP with a batch that two ranks cannot share", level=STEP, pretraining=True)
 def test_uneven_ddp(trainer: str, refuses: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     configuration, batch = cheapest(trainer), 1 if trainer in COLLECTION_TRAINERS else 3  # batch Dice in 2d only
     plans = read_plans(trainer, "plain")
@@ -173,7 +173,7 @@ def check_compiled(
         assert torch.equal(plain.network.state_dict()[name], tensor), name
 
 
-@pytest.mark.row("autocast to {dtype}, {configuration}", level=STEP)
+@pytest.mark.row("autocast to {dtype}, {configuration}", level=STEP, pretraining=True)
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_autocast(trainer: str, dtype: str, configuration: str) -> None:

@@ -131,7 +131,7 @@ def test_init_from_other_classes(trainer: str, refuses: Any) -> None:
     assert all(".seg_layers." in name for name in misfits)
 
 
-@pytest.mark.row("knob init_from is left alone by --c")
+@pytest.mark.row("knob init_from is left alone by --c", pretraining=True)
 def test_init_from_and_continue(trainer: str) -> None:
     """Continuing goes on from the run's own checkpoint, not from the source again."""
     plans = variant(trainer, "plain", "LiteInitFromC", init_from=str(stock_checkpoint()))
@@ -142,7 +142,7 @@ def test_init_from_and_continue(trainer: str) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in after.items())
 
 
-@pytest.mark.row("knob init_from with a file that is missing")
+@pytest.mark.row("knob init_from with a file that is missing", pretraining=True)
 def test_init_from_nothing(trainer: str, refuses: Any, root: Path) -> None:
     nothing = root / "raw" / "nothing.pth"
     plans = variant(trainer, "plain", "LiteInitFromNothing", init_from=str(nothing))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
-from nnunet_ext.weights.roles import Roles, roles_of
+from nnunet_ext.weights.roles import Roles, restores_images, roles_in, roles_of
 
 BACK = "background"
 DATASETS = {
@@ -76,3 +76,13 @@ def test_what_has_another_form_is_unknown(broken):
     assert roles_of(broken) == Roles(None, None)
     assert roles_of(broken | {"channel_names": {"0": "CT"}}, cascade=True) == Roles(None, None)
     assert not Roles().are_regions
+
+
+def test_the_outputs_of_a_network_that_restores_images_are_no_classes():
+    described = {"channel_names": {"0": "CT"}, "labels": DATASETS["regions"]}
+    arguments = {"plans": {}, "dataset_json": described, "nnunet_ext": {"restores_images": True}}
+    assert roles_in(arguments) == Roles(channels=("CT",))
+    assert restores_images(arguments)
+    for other in ({}, {"cases": {}}, None):
+        assert not restores_images(arguments | {"nnunet_ext": other})
+    assert not restores_images(None)

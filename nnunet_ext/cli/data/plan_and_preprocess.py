@@ -10,19 +10,13 @@ from typing import Any, ClassVar
 
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
-from nnunet_ext.cli.data import plan_collection
-from nnunet_ext.cli.data.earlier_planning import (
-    default_plans_name,
-    earlier_plans,
-    is_whole_fingerprint,
-    remove_broken_fingerprint,
-)
+from nnunet_ext.cli.data import fingerprints, plan_collection
+from nnunet_ext.cli.data.earlier_planning import default_plans_name, earlier_plans, is_whole_fingerprint
 from nnunet_ext.cli.data.preprocess import STOCK_RESAMPLING, preprocess_configurations
 from nnunet_ext.collection.manifest import Manifest
 from nnunet_ext.collection.task_table import CONFIGURATION, TaskTable, member_plans_name
 from nnunet_ext.data.check_record import CheckRecord
 from nnunet_ext.data.classes import foreground_classes
-from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError, more, nearest
 from nnunet_ext.files.json_file import write_json
@@ -117,6 +111,8 @@ class PlanAndPreprocess(Command):
                 folder.mkdir(exist_ok=True)
                 locks.enter_context(run_lock(folder, "planning and preprocessing", say=print))
             for dataset in checked:
+                if dataset.has_images_alone:  # these are read each time
+                    continue
                 CheckRecord(preprocessed / dataset.folder.name).write(dataset.description, dataset.cases())
             self._fingerprint(fingerprinted)
             self._plan_and_preprocess(planner, preprocessed, raw, collections, block)
@@ -160,7 +156,8 @@ class PlanAndPreprocess(Command):
                 self._check_beside(each, raters=manifest is None)
             wanted += members
             fingerprinted += plan_collection.fingerprinted(manifest) if manifest else [place]
-        wanted += [place for place in fingerprinted if self.clean or not is_whole_fingerprint(_fingerprint(place))]
+        missing = [place for place in fingerprinted if not is_whole_fingerprint(fingerprints.fingerprint_file(place))]
+        wanted += fingerprinted if self.clean else missing
         checked = []
         for place in () if self.no_check else dict.fromkeys(wanted):
             record = None if self.clean else CheckRecord(preprocessed / place.name)
@@ -168,23 +165,8 @@ class PlanAndPreprocess(Command):
         return checked, list(dict.fromkeys(fingerprinted))
 
     def _fingerprint(self, places: list[Path]) -> None:
-        from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints
-
-        from nnunet_ext.data.preprocessed.workers import stock_workers
-
-        for place in places:
-            remove_broken_fingerprint(_fingerprint(place))
-        processes = min(self.npfp, usable_cores())
-        with stock_workers(folders.folder("nnUNet_preprocessed"), processes, "-npfp"):
-            extract_fingerprints(
-                [dataset_number(place.name) for place in places],
-                self.fpe,
-                processes,
-                self.verify_dataset_integrity,
-                self.clean,
-                self.verbose,
-                not self.no_pbar,
-            )
+        options = {"verify": self.verify_dataset_integrity, "again": self.clean, "verbose": self.verbose}
+        fingerprints.extract(places, self.fpe, self.npfp, progress=not self.no_pbar, **options)
 
     def _check_beside(self, place: Path, *, raters: bool) -> None:
         """Check unlabelled images, and the maps of raters, where there are any."""
@@ -199,6 +181,8 @@ class PlanAndPreprocess(Command):
             check_raters(place, [] if self.no_check else rated, show_progress=not self.no_pbar)
 
     def _preprocess(self, number: int, plans_name: str) -> None:
+        from nnunet_ext.semi_supervised.images_alone.planning import clear_labelled
+
         plans = folders.plans(number, plans_name)
         processes = self.np or [min(DEFAULT_PROCESSES.get(name, 4), usable_cores()) for name in self.c]
         of_each = dict(zip(self.c, processes if len(processes) > 1 else processes * len(self.c), strict=False))
@@ -207,7 +191,10 @@ class PlanAndPreprocess(Command):
         if table is None:
             self._check_configurations(plans_name, plans["configurations"])
             planned = {name: number for name, number in of_each.items() if name in plans["configurations"]}
-            preprocess_configurations(number, plans, planned, again=self.clean, **options)
+            if RawDataset.read(folders.dataset("nnUNet_raw", number)).has_images_alone:
+                clear_labelled(folders.dataset("nnUNet_preprocessed", number), plans, planned)
+            else:
+                preprocess_configurations(number, plans, planned, again=self.clean, **options)
             self._preprocess_beside(number, plans, min(processes))
             return
         plan_collection.preprocess_members(table, plans_name, of_each[CONFIGURATION], again=self.clean, **options)
@@ -242,8 +229,11 @@ class PlanAndPreprocess(Command):
         from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment_dataset
 
         from nnunet_ext.base import knobs
+        from nnunet_ext.semi_supervised.images_alone.planning import planner_of_images_alone
 
         name = self.overwrite_plans_name or default_plans_name(planner)
+        if not members and RawDataset.read(folders.folder("nnUNet_raw") / place.name).has_images_alone:
+            planner = planner_of_images_alone(planner)
         before = earlier_plans(place, name)
         for member in members:
             before |= earlier_plans(member, member_plans_name(name, place.name))
@@ -277,10 +267,6 @@ class PlanAndPreprocess(Command):
         if not members:
             _tell_of_sides(place.name, plans)
         return plans_name
-
-
-def _fingerprint(place: Path) -> Path:
-    return folders.folder("nnUNet_preprocessed") / place.name / "dataset_fingerprint.json"
 
 
 def _tell_of_sides(dataset: str, plans: dict[str, Any]) -> None:

@@ -79,7 +79,7 @@ class Train(Command):
             _check_collection_trainer(option(self.words, "-tr", "nnUNetTrainer") or "", table)
             _check_members(table, plans, fold)
         else:
-            _check_preprocessed(dataset, plans, configuration, fold)
+            _check_preprocessed(option(self.words, "-tr", "nnUNetTrainer") or "", dataset, plans, configuration, fold)
             if "--val" not in self.words:
                 _check_patch(option(self.words, "-tr", "nnUNetTrainer") or "", plans, configuration)
                 put(plans := deepcopy(plans), parse(settings))
@@ -137,9 +137,12 @@ def _check_members(table: TaskTable, plans: dict[str, Any], fold: str) -> None:
         check_splits(raw_folder(), table.collection, int(fold), splits)
 
 
-def _check_preprocessed(dataset: str, plans: dict[str, Any], configuration: str, fold: str) -> None:
+def _check_preprocessed(trainer: str, dataset: str, plans: dict[str, Any], configuration: str, fold: str) -> None:
     folder, raw = folders.dataset("nnUNet_preprocessed", dataset), folders.if_there("nnUNet_raw")
     state = PreprocessedState(folder, plans, configuration, raw / folder.name if raw else None)
+    kind = ext_trainer(trainer)
+    if state.has_images_alone and kind is not None and not kind.needs_labels:
+        return
     state.check()
     check_fold(folder, sorted(state.found), fold)
 

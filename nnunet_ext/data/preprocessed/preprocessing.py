@@ -57,6 +57,8 @@ def preprocess_missing(
             killed: cases done by then are kept.
     """
     cases = state.raw_cases
+    if cases is None and state.has_images_alone:
+        state.check()
     if cases is None:
         raise UserError(f"{state.raw}: expected the dataset's images, found none. Restore them, or correct nnUNet_raw.")
     if not again and state.is_done():

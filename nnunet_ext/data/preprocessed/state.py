@@ -121,6 +121,12 @@ class PreprocessedState:
             return self.found  # gt_segmentations keeps cases that were removed
         return self.found | self._truths.keys()
 
+    @property
+    def has_images_alone(self) -> bool:
+        """Whether the dataset was planned without a labelled case."""
+        file = self.folder / "dataset.json"
+        return not self.found and file.is_file() and self.description.get("numTraining") == 0
+
     def is_done(self) -> bool:
         """Whether preprocessing again would change nothing; only a marker can tell."""
         return self.marker.problem(self.digest) is None and not self.missing() and not self.surplus()
@@ -181,6 +187,12 @@ class PreprocessedState:
             UserError: The first problem.
         """
         number, name = dataset_number(self.plans["dataset_name"]), self.plans["plans_name"]
+        if self.has_images_alone:
+            raise UserError(
+                f"{self.place}: expected labelled cases to train on, found a dataset without a labelled case, on which "
+                f"only MaskedAutoencoderTrainer trains. Add imagesTr and labelsTr, and run nnunet_ext "
+                f"plan_and_preprocess -d {number}"
+            )
         if (problem := self.problem()) is not None:
             remedy = command or f"nnunet_ext preprocess -d {number} -p {name} -c {self.configuration}"
             raise UserError(f"{self.place}: expected preprocessed data of plans {name!r}, {problem}. Run {remedy}")

@@ -18,10 +18,12 @@ from nnunet_ext.fine_tuning.source.plain_json import plain_json
 from nnunet_ext.fine_tuning.source.source_model import SourceModel, trained_configuration
 from nnunet_ext.foreign.checkpoint import read_foreign_checkpoint
 from nnunet_ext.foreign.class_names import check_class_names
+from nnunet_ext.networks.parts import part_of
 from nnunet_ext.nnssl.adaptation_plan import AdaptationPlan
 from nnunet_ext.nnssl.encoder_weights import KEY, EncoderWeights
 from nnunet_ext.prediction.model_zip import unpack_model
 from nnunet_ext.prediction.trained_model import trained_folds
+from nnunet_ext.weights.roles import restores_images
 from nnunet_ext.weights.task_heads import task_heads
 from nnunet_ext.weights.unwrapped import unwrapped
 
@@ -29,6 +31,7 @@ PLANS, DATASET = "plans.json", "dataset.json"
 MIRRORING = "inference_allowed_mirroring_axes"
 ADAPTATION, SPARSE = "adaptation_plan.json", "spark_weights"  # a file and a key of a checkpoint of nnssl's
 ALL_AXES = (0, 1, 2)
+NO_CLASSES = {"labels": {"background": 0}}  # what a network that restores images knows of its dataset's
 V1 = {"state_dict", "epoch"}  # keys of a checkpoint of nnU-Net v1
 KINDS = {"configurations": "plans", "labels": "dataset_json", "architecture_plans": "adaptation"}  # by a key of each
 READERS = {"plans": read_plans, "dataset_json": read_dataset_json, "adaptation": read_object}
@@ -162,7 +165,10 @@ def _of_checkpoint(file: Path, descriptions: _Descriptions, trust: bool, shown: 
     content = read_foreign_checkpoint(file, trust=trust)
     shown = shown or file
     _check(content, shown)
+    restores = restores_images(content.get("init_args"))
     pretrained = descriptions.adaptation if content.get(KEY) is None else content[KEY]
+    if restores:  # a pre-training of ours has the decoder, too
+        pretrained = None
     if pretrained is not None:
         return _of_nnssl(content, pretrained, shown, trust)
     found = content.get("init_args")
@@ -183,11 +189,15 @@ def _of_checkpoint(file: Path, descriptions: _Descriptions, trust: bool, shown: 
         check_class_names(plans, shown)
     weights = task_heads(unwrapped(content["network_weights"]), plans)
     axes = content.get(MIRRORING)
+    dataset_json = descriptions.dataset_json or arguments.get("dataset_json")
+    if restores:
+        weights = {name: tensor for name, tensor in weights.items() if part_of(name) != "head"}
+        dataset_json = None if dataset_json is None else dataset_json | NO_CLASSES
     return SourceModel(
         shown,
         plans,
         trained_configuration(shown, arguments, plans, weights),
-        descriptions.dataset_json or arguments.get("dataset_json"),
+        dataset_json,
         weights,
         str(content.get("trainer_name", "")),
         None if axes is None else tuple(int(axis) for axis in axes),

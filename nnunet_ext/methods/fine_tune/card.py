@@ -16,6 +16,8 @@ CARD = Method(
         "Hu et al., LoRA: low-rank adaptation of large language models, ICLR 2022, https://arxiv.org/abs/2106.09685",
         "Howard and Ruder, Universal language model fine-tuning for text classification (layer-wise rates), ACL 2018, "
         "https://arxiv.org/abs/1801.06146",
+        "Lei et al., Pre-training everywhere: parameter-efficient fine-tuning for medical image analysis via target "
+        "parameter pre-training, 2024, https://arxiv.org/abs/2408.15011",
     ),
     trainers=("FineTuneTrainer",),
     supports=("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres", "regions", "ignore label"),
@@ -28,6 +30,14 @@ CARD = Method(
             "the convolutions, and the heads); null: all, and FineTuneTrainer demands init_from even then",
             one_of(*STRATEGIES),
             "'all', 'head_first', 'frozen_encoder', 'layer_wise', 'lora' or null",
+        ),
+        Knob(
+            "transfer",
+            "all",
+            "what init_from takes, in every trainer: all that fits, or the encoder alone, so that the decoder starts "
+            "fresh",
+            one_of("all", "encoder"),
+            "'all' or 'encoder'",
         ),
         Knob(
             "head_epochs",
@@ -66,6 +76,23 @@ CARD = Method(
             "with lora: scale and shift of the normalizations train, too",
             one_of(True, False),
             "true or false",
+        ),
+        Knob(
+            "pretrain_new",
+            False,
+            "in FineTuneTrainer, with lora or frozen_encoder: in the first epochs, what is new (LoRA's factors, or a "
+            "decoder that the source does not fill) restores hidden blocks of the training images and of imagesUn; "
+            "the knobs masked_autoencoder.* say what is hidden",
+            one_of(True, False),
+            "true or false",
+        ),
+        Knob(
+            "pretrain_share",
+            0.15,
+            "with pretrain_new: share of the epochs in which it does, rounded to whole ones, at least one and all but "
+            "one at most",
+            number(0, exclusive=True, below=1),
+            "a number > 0 and < 1",
         ),
         Knob(
             "keep_unannotated",

@@ -10,12 +10,12 @@ import torch
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 from tqdm import tqdm
 
-from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.data.classes import foreground_classes
 from nnunet_ext.evaluation.pseudo_dice import pseudo_dice
 from nnunet_ext.files.json_file import write_json
 from nnunet_ext.methods.fine_tune.card import CARD
 from nnunet_ext.methods.fine_tune.guard import AGREEMENT, START, Guard
+from nnunet_ext.methods.fine_tune.pretrains_new import PretrainsNew
 from nnunet_ext.processes.ranks import Ranks
 from nnunet_ext.weights.class_matching import matched_roles
 from nnunet_ext.weights.roles import Roles, roles_in
@@ -25,7 +25,7 @@ FILE = "fine_tuning.json"
 KEY = "start"  # of the guard in the trainer's own part of a checkpoint
 
 
-class FineTuneTrainer(ExtTrainer):
+class FineTuneTrainer(PretrainsNew):
     """Stock network and loss, from the checkpoint of the knob ``init_from``; by default a short, careful training.
 
     What the plans do not set: SGD at 1e-3, or AdamW at 1e-4 if they name it; 150 epochs, a warm-up in the first 15.

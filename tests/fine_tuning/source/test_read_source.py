@@ -223,6 +223,18 @@ def test_a_network_that_nnssl_pre_trained(tmp_path, kind):
     assert found.pretraining.dataset == "Dataset745_OpenMind"
 
 
+def test_a_network_that_restores_images(model):
+    """Encoder and decoder, although nnssl's adaptation plan is there; its heads know no class."""
+    network = network_of()
+    before = change(checkpoint(model), nnssl_adaptation_plan=adaptation_plan(network))
+    arguments = before["init_args"] | {"nnunet_ext": {"restores_images": True}}
+    change(checkpoint(model), init_args=arguments)
+    found = read(model)
+    assert found.weights.keys() == {name for name in before["network_weights"] if "seg_layers" not in name}
+    assert any("transpconvs" in name for name in found.weights)
+    assert (found.classes, found.pretraining) == ([], None)
+
+
 def test_an_adaptation_plan_outside_of_the_checkpoint(tmp_path):
     """As in nnssl's folder; a sparse network's checkpoint has none. Its own one wins."""
     network = network_of()

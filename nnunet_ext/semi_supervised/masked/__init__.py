@@ -1,0 +1,1 @@
+"""Images of which a part is hidden, for trainings that restore it."""

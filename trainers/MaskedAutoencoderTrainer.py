@@ -1,0 +1,1 @@
+from nnunet_ext.methods.masked_autoencoder.trainer import MaskedAutoencoderTrainer as MaskedAutoencoderTrainer
