@@ -31,6 +31,7 @@ ORDER = (
     "strategies",
     "base",
     "stock",
+    "sites",
     "prediction",
     "prediction.ensemble",
     "prediction.parity",

@@ -21,6 +21,7 @@ from nnunet_ext.cli.data.collect import Collect
 from nnunet_ext.cli.data.correct_labels import CorrectLabels
 from nnunet_ext.cli.data.fuse_raters import FuseRaters
 from nnunet_ext.cli.data.hide_labels import HideLabels
+from nnunet_ext.cli.data.leave_one_site_out import LeaveOneSiteOut
 from nnunet_ext.cli.data.phantoms import Phantoms
 from nnunet_ext.cli.data.plan_and_preprocess import PlanAndPreprocess
 from nnunet_ext.cli.data.plan_finetune import PlanFinetune
@@ -72,6 +73,7 @@ COMMANDS: dict[str, type[Command]] = {
         PreprocessUnlabelled,
         PreprocessRaters,
         SelectSimilar,
+        LeaveOneSiteOut,
         Train,
         Predict,
         Ensemble,
