@@ -37,6 +37,7 @@ ORDER = (
     "dicom",
     "evaluation",
     "quality",
+    "shifts",
     "next_cases",
     "phantoms",
     "semi_supervised",
