@@ -34,6 +34,7 @@ ORDER = (
     "prediction",
     "prediction.ensemble",
     "prediction.parity",
+    "adaptation",
     "dicom",
     "evaluation",
     "quality",
