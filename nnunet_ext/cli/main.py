@@ -49,6 +49,7 @@ from nnunet_ext.cli.predictions.predict_onnx import PredictOnnx
 from nnunet_ext.cli.predictions.predict_tasks import PredictTasks
 from nnunet_ext.cli.predictions.qa import Qa
 from nnunet_ext.cli.predictions.score_raters import ScoreRaters
+from nnunet_ext.cli.predictions.shift_test import ShiftTest
 from nnunet_ext.cli.predictions.suspect_labels import SuspectLabels
 from nnunet_ext.cli.setup.demo import Demo
 from nnunet_ext.cli.setup.doctor import Doctor
@@ -80,6 +81,7 @@ COMMANDS: dict[str, type[Command]] = {
         PredictTasks,
         CheckParity,
         Qa,
+        ShiftTest,
         SuspectLabels,
         CorrectLabels,
         NextCases,
