@@ -76,6 +76,13 @@ def fold_sites(folder: Path) -> list[str]:
     return sites if all(isinstance(site, str) for site in sites) else []
 
 
+def case_sites(folder: Path) -> dict[str, str]:
+    """Return the site of each case that a fold of a site validates on; nothing if the folds are not those of sites."""
+    sites = fold_sites(folder)
+    folds = _read(folder / FILE) if sites else []
+    return {case: site for site, fold in zip(sites, folds, strict=True) for case in fold["val"]}
+
+
 def fold_site(folder: Path, fold: int | str) -> str | None:
     """Return the site that a fold validates on, if its folds are those of sites."""
     sites = fold_sites(folder)

@@ -78,6 +78,14 @@ CARD = Method(
             "true or false",
         ),
         Knob(
+            "partners",
+            "any",
+            "with features=efdmix or mixstyle: whom a sample is mixed with; any: another one of the batch; other_site: "
+            "one from another site (nnunet_ext leave_one_site_out), without one it stays",
+            one_of("any", "other_site"),
+            "'any' or 'other_site'",
+        ),
+        Knob(
             "range",
             RUNNING,
             "of trid's random means and standard deviations; running: from the 5th to the 95th percentile of the "

@@ -33,6 +33,9 @@ class RandomFeatures:
         knobs: Those of domain randomisation.
         generator: Source of the random numbers; it may be replaced.
 
+    Attributes:
+        sites: Of the samples of the batch; then partners are from other sites, and without one a sample stays.
+
     Example:
         >>> import numpy as np
         >>> import torch
@@ -48,6 +51,7 @@ class RandomFeatures:
 
     def __init__(self, knobs: Mapping[str, Any], generator: np.random.Generator) -> None:
         self.generator = generator
+        self.sites: Sequence[str] | None = None
         self.range = RunningRange()
         self._p = knobs["p"]
         self._fixed = None if knobs["range"] == RUNNING else knobs["range"]
@@ -73,7 +77,10 @@ class RandomFeatures:
         """Return features (B, C, ...) of which each sample was changed with probability p."""
         if self._watches:
             self.range.see(Style.of(features))
-        (chosen,) = (self.generator.random(len(features)) < self._p).nonzero()
+        coins = self.generator.random(len(features)) < self._p
+        if self.sites is not None:
+            coins &= [any(other != site for other in self.sites) for site in self.sites]
+        (chosen,) = coins.nonzero()
         if not len(chosen):
             return features
         samples = torch.from_numpy(chosen).to(features.device)
@@ -107,9 +114,12 @@ class RandomFeatures:
         return torch.stack(changed).view(len(samples), *features.shape[1:])
 
     def _partners(self, samples: Tensor, size: int) -> Tensor:
-        """Draw for each sample another one of the batch."""
-        steps = torch.from_numpy(self.generator.integers(1, size, len(samples))).to(samples.device)
-        return (samples + steps) % size
+        """Draw for each sample another one of the batch, or one from another site."""
+        others = [
+            [n for n in range(size) if (n != one if self.sites is None else self.sites[n] != self.sites[one])]
+            for one in samples.tolist()
+        ]
+        return torch.tensor([int(self.generator.choice(each)) for each in others], device=samples.device)
 
     def _shares(self, number: int) -> NDArray[np.float64]:
         return self.generator.beta(CONCENTRATION, CONCENTRATION, number)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
 
 from nnunet_ext.base.trainer import ExtTrainer
+from nnunet_ext.data.folds import FILE, case_sites
 from nnunet_ext.errors import UserError
 from nnunet_ext.methods.domain_randomisation.card import NEED_A_PARTNER
 from nnunet_ext.methods.domain_randomisation.features import RandomFeatures
@@ -26,7 +29,7 @@ class DomainRandomisationTrainer(ExtTrainer):
     [3], in train mode alone, by hooks that hold no weights: network, checkpoint and prediction are stock nnU-Net's.
 
     Knobs (plans block ``nnunet_ext.domain_randomisation``): ``image``, ``features``, ``p``, ``inversion``, ``stages``,
-    ``skip``, ``range``.
+    ``skip``, ``partners``, ``range``.
 
     Differences from the authors, and why:
 
@@ -40,7 +43,8 @@ class DomainRandomisationTrainer(ExtTrainer):
     Random numbers are its own: without a change that is drawn (``p=0``), a training is the control's, bit for bit.
 
     Raises:
-        UserError: Features are to be mixed in batches of one sample; the network has no such stages.
+        UserError: Features are to be mixed in batches of one sample, or between sites that the folds do not have; the
+            network has no such stages.
 
     [0] Ouyang et al., TMI 2023, https://arxiv.org/abs/2111.12525
     [1] Chen et al., MICCAI 2023, https://arxiv.org/abs/2305.19949
@@ -51,6 +55,7 @@ class DomainRandomisationTrainer(ExtTrainer):
     method: ClassVar = "domain_randomisation"
 
     _changes: tuple[RandomImages | RandomFeatures, ...] = ()
+    _sites: Mapping[str, str] | None = None  # by case, if partners are from other sites
     _ranges: tuple[list[list[Tensor]], ...] = ()  # of each rank, for each place, as an epoch ends
 
     def initialize(self) -> None:
@@ -79,6 +84,8 @@ class DomainRandomisationTrainer(ExtTrainer):
                 f"knob domain_randomisation.features={kind}: expected batches of at least 2 samples on each GPU, which "
                 f"are mixed, got {self.batch_size}. Train on fewer GPUs, plan a larger batch, or use trid."
             )
+        if kind in NEED_A_PARTNER and knobs["partners"] == "other_site":
+            self._sites = self._sites_of_cases()
         stages: Any = getattr(getattr(self.bare_network, "encoder", None), "stages", None)
         if not isinstance(stages, nn.Sequential):
             raise UserError(
@@ -98,6 +105,26 @@ class DomainRandomisationTrainer(ExtTrainer):
                 stages[number + 1].register_forward_pre_hook(change.before)
             changes.append(change)
         return tuple(changes)
+
+    def _sites_of_cases(self) -> dict[str, str]:
+        """Return the site of each training case."""
+        folder = Path(self.preprocessed_dataset_folder_base)
+        sites, train = case_sites(folder), self.do_split()[0]
+        if not set(train) <= set(sites) or len({sites[case] for case in train}) < 2:
+            raise UserError(
+                f"{folder / FILE}: expected the sites of all training cases, and at least two of them, for the knob "
+                f"domain_randomisation.partners=other_site, found others. Run nnunet_ext leave_one_site_out, or set it "
+                f"to any."
+            )
+        return sites
+
+    def train_step(self, batch: dict) -> dict:
+        """Stock step; features may be mixed between sites."""
+        if self._sites is not None:
+            for change in self._changes:
+                if isinstance(change, RandomFeatures):
+                    change.sites = [self._sites[str(case)] for case in batch["keys"]]
+        return super().train_step(batch)
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch as stock does; with a seed, what is changed depends on seed, rank and step."""

@@ -142,6 +142,18 @@ def test_the_partner_is_another_sample(kind: str):
         assert {int(partners[0]) for partners in drawn} == {*range(1, size)}
 
 
+@pytest.mark.parametrize("kind", ["efdmix", "mixstyle"])
+def test_partners_from_other_sites(kind: str):
+    found, features = change(kind), different()
+    found.sites = ["Bern", "Oslo", "Bern", "Bern"]
+    drawn = [found._partners(torch.arange(4), 4).tolist() for _ in range(50)]
+    assert {tuple(each[place] for place in (0, 2, 3)) for each in drawn} == {(1, 1, 1)}
+    assert {each[1] for each in drawn} == {0, 2, 3}
+    assert not torch.equal(found(features), features)
+    found.sites = ["Oslo"] * 4
+    assert torch.equal(found(features), features)
+
+
 def test_shares_of_half_a_tenth():
     shares = change("mixstyle")._shares(20_000)
     assert shares.mean() == pytest.approx(0.5, abs=0.01)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +155,28 @@ def test_without_the_skip_the_decoder_sees_the_features_as_they_were(half_labell
         seen[skip] = [torch.equal(one, other) for one, other in zip(changed, features, strict=True)]
     assert seen[True][:2] == [False, False]
     assert seen[False][:2] == [True, False]
+
+
+def test_partners_from_other_sites(half_labelled: Make) -> None:
+    own = {"image": "none", "features": "mixstyle", "partners": "other_site", "p": 1.0}
+    make = partial(half_labelled, DomainRandomisationTrainer, domain_randomisation=own)
+    file = Path(make().preprocessed_dataset_folder_base) / "splits_final.json"
+    assert "expected the sites of all training cases, and at least two of them" in refusal(make())
+    cases = [f"case_{number:03d}" for number in range(5)]
+    sites = {"Bern": cases[:1], "Genf": cases[1:3], "Oslo": cases[3:]}
+    folds = [
+        {"site": site, "train": [case for case in cases if case not in own], "val": own} for site, own in sites.items()
+    ]
+    file.write_text(json.dumps(folds[:2]))
+    assert "expected the sites of all training cases" in refusal(make())
+    file.write_text(json.dumps(folds))
+    trainer = make()
+    trainer.initialize()
+    trainer.set_deep_supervision_enabled(True)
+    batch = next(trainer.get_dataloaders()[0])
+    for keys, expected in ((cases[1:4:2], ["Genf", "Oslo"]), (cases[1:3], ["Genf", "Genf"])):
+        trainer.train_step(batch | {"keys": keys})
+        assert [change.sites for change in trainer._changes] == [expected] * 2
 
 
 def refusal(trainer: Any) -> str:
