@@ -129,11 +129,14 @@ class DomainRandomisationTrainer(ExtTrainer):
     def on_train_epoch_start(self) -> None:
         """Start the epoch as stock does; with a seed, what is changed depends on seed, rank and step."""
         super().on_train_epoch_start()
-        if (seed := self.knobs["seed"]) is not None:
-            source = seed_sequence(seed, Ranks.now().rank, Purpose.RANDOMISATION, self.current_epoch)
-            generator = np.random.default_rng(source)
+        if self.knobs["seed"] is not None:
+            generator = self._new_generator()
             for change in self._changes:
                 change.generator = generator
+
+    def _new_generator(self) -> np.random.Generator:
+        purpose, rank = Purpose.RANDOMISATION, Ranks.now().rank
+        return np.random.default_rng(seed_sequence(self.knobs["seed"], rank, purpose, self.current_epoch))
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         """Finish the epoch as stock does, and collect what TriD has seen on each rank."""
@@ -151,9 +154,8 @@ class DomainRandomisationTrainer(ExtTrainer):
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore the styles; without them TriD begins with those of the next step."""
         super().load_extra_state(state)
-        if ranges := state.get(STATE):
-            own = ranges[Ranks.now().rank % len(ranges)]
-            changes = [change for change in self._changes if isinstance(change, RandomFeatures)]
-            for change, seen in zip(changes, own, strict=True):
-                change.range.load_state(seen)
-            self._ranges = tuple(ranges)
+        self._ranges = tuple(state.get(STATE, ()))
+        changes = [change for change in self._changes if isinstance(change, RandomFeatures)]
+        own = self._ranges[Ranks.now().rank % len(self._ranges)] if self._ranges else [[]] * len(changes)
+        for change, seen in zip(changes, own, strict=True):
+            change.range.load_state(seen)

@@ -18,6 +18,7 @@ from torch import nn
 from nnunet_ext.errors import UserError
 from nnunet_ext.methods.baseline.trainer import NNUNetBaselineTrainer
 from nnunet_ext.methods.domain_randomisation.trainer import DomainRandomisationTrainer
+from nnunet_ext.processes.ranks import Ranks
 
 Make = Callable[..., Any]
 TRID = {"image": "none", "features": "trid"}
@@ -49,8 +50,9 @@ def trained(trainer: Any) -> Any:
     return trainer
 
 
-@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("form", "configuration"), [*((form, "3d_fullres") for form in FORMS), ("mixstyle and gin", "2d"), ("trid", "2d")]
+)
 def test_a_step(half_labelled: Make, form: str, configuration: str) -> None:
     own = FORMS[form] | {"p": 1.0}
     trainer, batch = ready(half_labelled, configuration, own=own)
@@ -65,7 +67,7 @@ def test_a_step(half_labelled: Make, form: str, configuration: str) -> None:
     assert torch.equal(batch["data"], given)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["mixstyle and gin", "trid", "next stage only"])
 def test_evaluation_is_stock(half_labelled: Make, form: str) -> None:
     trainer, batch = ready(half_labelled, own=FORMS[form] | {"p": 1.0})
     plain = half_labelled(nnUNetTrainer)
@@ -78,7 +80,7 @@ def test_evaluation_is_stock(half_labelled: Make, form: str) -> None:
             assert torch.equal(mine, theirs)
 
 
-@pytest.mark.parametrize("own", [{"p": 0}, {"p": 0, "features": "trid"}, {"image": "none"}], ids=str)
+@pytest.mark.parametrize("own", [{"p": 0, "features": "trid"}, {"image": "none"}], ids=str)
 def test_without_a_change_it_is_the_control(half_labelled: Make, own: dict[str, Any]) -> None:
     mine = trained(half_labelled(DomainRandomisationTrainer, run="mine", num_epochs=1, domain_randomisation=own))
     theirs = trained(half_labelled(NNUNetBaselineTrainer, run="theirs", num_epochs=1))
@@ -127,6 +129,22 @@ def test_the_epochs_draw_other_numbers(half_labelled: Make) -> None:
     trainer.current_epoch = 1
     trainer.on_train_epoch_start()
     assert not (trainer._changes[0].generator.random(3) == first).any()
+
+
+def test_ranks_draw_other_numbers_and_go_on_with_their_own_styles(
+    half_labelled: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, _ = ready(half_labelled, own=TRID)
+    first = trainer._changes[0].generator.random(3)
+    monkeypatch.setattr(Ranks, "now", lambda: Ranks(1, 2))
+    generator = trainer._new_generator()
+    assert not (generator.random(3) == first).any()
+    of_ranks = [[[torch.full((2, 4), float(rank))]] * 2 for rank in range(2)]
+    trainer.load_extra_state({"domain_randomisation": of_ranks})
+    assert [float(change.range.state()[0].mean()) for change in trainer._changes] == [1, 1]
+    assert trainer.extra_state()["domain_randomisation"] == of_ranks
+    trainer.load_extra_state({})  # of a checkpoint without them
+    assert [change.range.state() for change in trainer._changes] == [[], []]
 
 
 def test_stages_of_each_kind(half_labelled: Make) -> None:
