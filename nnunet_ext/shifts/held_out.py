@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_ext.data.case_check import check_case, read_label
-from nnunet_ext.data.dataset_json import read_dataset_json
+from nnunet_ext.data.classes import foreground_classes
+from nnunet_ext.data.dataset_json import IGNORE, not_annotated, read_dataset_json
 from nnunet_ext.data.folds import folds_of
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.image_reader import planned_reader, read_image
 from nnunet_ext.data.plans_file import read_plans
 from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError, more
+from nnunet_ext.evaluation.mask_metrics import DICE, EmptyRule, MaskPair
 from nnunet_ext.prediction.trained_model import trained_folds
 from nnunet_ext.stock import folders
 from nnunet_ext.stock.models import check_folds
+
+COUNTED = EmptyRule(both=None, one=0.0)
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,25 @@ class HeldOut:
         labels, _ = read_label(case.label, reader, legal)
         spacing = tuple(float(step) for step in read[0][1]["spacing"])
         return ReadCase(np.concatenate([image for image, _ in read]), labels[0].astype(np.int32), spacing)
+
+    def dices(self, labels: NDArray[Any], read: ReadCase, case: str) -> dict[str, float | None]:
+        """Return the Dice of each class that was annotated; None where neither label nor prediction has it.
+
+        Args:
+            labels: The prediction, (D, H, W).
+            read: The case.
+            case: Its name.
+        """
+        description = self.dataset.description
+        unknown = set(not_annotated(description, case))
+        ignore = description["labels"].get(IGNORE)
+        counts = np.ones(labels.shape, bool) if ignore is None else read.labels != ignore
+        found = {}
+        for name, values in foreground_classes(description).items():
+            if not set(name.split(" / ")) & unknown:
+                one, other = (np.isin(array, values) & counts for array in (labels, read.labels))
+                found[name] = DICE.value(MaskPair(one, other, read.spacing), COUNTED)
+        return found
 
 
 def _of_fold(

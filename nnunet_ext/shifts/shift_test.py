@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from nnunet_ext.data.classes import foreground_classes
-from nnunet_ext.data.dataset_json import IGNORE, not_annotated
-from nnunet_ext.evaluation.mask_metrics import DICE, EmptyRule, MaskPair
 from nnunet_ext.prediction.predictor import Predictor
-from nnunet_ext.shifts.held_out import HeldOut, ReadCase
+from nnunet_ext.shifts.held_out import HeldOut
 from nnunet_ext.shifts.shift import SHIFTS, Shift
 from nnunet_ext.shifts.shift_scores import UNSHIFTED, Dices
-
-COUNTED = EmptyRule(both=None, one=0.0)
 
 
 def shift_test(
@@ -52,24 +44,11 @@ def shift_test(
             for case in cases:
                 assert predictor is not None
                 read = held_out.read(case)
-                found = {}
+                found: dict[str, Dices] = {}
                 for shift in (None, *shifts):
                     image = read.image if shift is None else shift.of(read.image, read.spacing, case.name)
                     labels = predictor.predict_array(image, read.spacing)
                     name = UNSHIFTED if shift is None else shift.name
-                    found[name] = _dices(labels, read, held_out.dataset.description, case.name)
+                    found[name] = held_out.dices(labels, read, case.name)
                     bar.update()
                 yield case.name, found
-
-
-def _dices(labels: NDArray[Any], read: ReadCase, description: Mapping[str, Any], case: str) -> Dices:
-    """Dice of each class that was annotated."""
-    unknown = set(not_annotated(description, case))
-    ignore = description["labels"].get(IGNORE)
-    counts = np.ones(labels.shape, bool) if ignore is None else read.labels != ignore
-    found = {}
-    for name, values in foreground_classes(description).items():
-        if not set(name.split(" / ")) & unknown:
-            one, other = (np.isin(array, values) & counts for array in (labels, read.labels))
-            found[name] = DICE.value(MaskPair(one, other, read.spacing), COUNTED)
-    return found

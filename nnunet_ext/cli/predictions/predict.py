@@ -271,8 +271,9 @@ class Predict(Command):
             show_progress=not self.disable_progress_bar,
             record={"num_processes_preprocessing": self.npp, "num_processes_segmentation_export": self.nps},
         )
+        code = case_report(results, str(self.o))
         predict_adapted.report_adaptation(results, self)
-        return case_report(results, str(self.o))
+        return code
 
 
 def _check_no_collection(model: Path) -> None:

@@ -30,7 +30,6 @@ class RandomImages:
         self._kind, self._p, self._inversion = knobs["image"], knobs["p"], knobs["inversion"]
         self._masked = torch.tensor(masked)
 
-    @torch.compiler.disable
     def before(self, network: nn.Module, given: tuple[Tensor]) -> tuple[Tensor]:
         """Change what the network takes, a hook before its forward pass."""
         return (self(given[0]),) if network.training else given

@@ -65,15 +65,18 @@ class DomainRandomisationTrainer(ExtTrainer):
         if knobs["p"] == 0 or (knobs["image"], knobs["features"]) == ("none", "none"):
             self.print_to_log_file("Domain randomisation: nothing is changed (image, features and p say so)")
             return
-        generator = np.random.default_rng()
+        generator = np.random.default_rng() if self.knobs["seed"] is None else self._new_generator()
         if knobs["image"] != "none":
             images = RandomImages(knobs, self.configuration_manager.use_mask_for_norm, generator)
-            self.bare_network.register_forward_pre_hook(images.before)
+            network = self.network.module if self.is_ddp else self.network  # outside of what torch.compile compiles
+            network.register_forward_pre_hook(images.before)
             self._changes = (images,)
         if knobs["features"] != "none":
             self._changes += self._change_features(generator)
             if self._do_i_compile():
-                self.print_to_log_file("Domain randomisation: torch.compile leaves out the change of features")
+                self.print_to_log_file(
+                    "Domain randomisation: torch.compile stops at changed features, which are not compiled"
+                )
 
     def _change_features(self, generator: np.random.Generator) -> tuple[RandomFeatures, ...]:
         """Let hooks change the features of the encoder's stages."""

@@ -87,3 +87,14 @@ def test_autocast_leaves_the_convolutions_in_float32():
     plain = change("gin")(BATCH)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(change("gin")(BATCH), plain)
+
+
+def test_torch_compile_compiles_the_network_in_one_piece():
+    network = nn.Sequential(nn.Conv3d(3, 2, 1))
+    compiled, found = torch.compile(network, backend="eager", fullgraph=True), change("gin")
+    compiled.register_forward_pre_hook(found.before)
+    for _ in range(2):
+        found.generator = np.random.default_rng(1)
+        mine = compiled(BATCH)
+        torch.testing.assert_close(network(change("gin", seed=1)(BATCH)), mine)
+    torch.testing.assert_close(compiled.eval()(BATCH), network(BATCH))
