@@ -32,7 +32,7 @@ from nnunet_ext.prediction.sliding_window import Progress
 from nnunet_ext.prediction.stages import LabelledCase, Stages, network_pass
 
 logger = logging.getLogger(__name__)
-PATCHES = 4  # of a case
+PATCHES = 2  # of a case: a step costs two passes with gradients and one for each view, of each
 STEPS = 10
 GATE = 0.98  # with less agreement, a case could lose more than about 0.02 of Dice
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from torch import nn
-from torch.nn.modules.instancenorm import _InstanceNorm
 
 from nnunet_ext.errors import UserError
+
+NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
 def norm_parameters(network: nn.Module) -> list[nn.Parameter]:
@@ -19,7 +20,7 @@ def norm_parameters(network: nn.Module) -> list[nn.Parameter]:
         >>> [tuple(parameter.shape) for parameter in norm_parameters(network)]
         [(4,), (4,)]
     """
-    norms = [each for each in network.modules() if isinstance(each, _InstanceNorm) and each.affine]
+    norms = [each for each in network.modules() if isinstance(each, NORMS) and each.affine]
     if not norms:
         others = sorted({name for each in network.modules() if "Norm" in (name := type(each).__name__)})
         raise UserError(

@@ -110,6 +110,16 @@ def test_the_model_is_reset_if_a_case_fails(
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
+def test_a_full_gpu(write_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    predictor = AdaptedPredictor(write_model(), device="cpu")
+    monkeypatch.setattr(adapted_stages, "adapt", full)
+    with pytest.raises(UserError, match="--adapt grata: expected memory on the GPU for gradients of a patch"):
+        predictor.predict_array(image(), SPACING)
+
+
 def test_only_norms_are_borrowed(write_model: Callable[..., Path], fast: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of each fold, the adapted prediction has other weights and biases in instance norms, and nothing else."""
     predictor = AdaptedPredictor(write_model(folds=(0, 1)), device="cpu", steps=1, gate=0)

@@ -133,3 +133,21 @@ def test_a_fold_that_the_splits_do_not_have(tested, mistake):
     model = tested / "results" / NAME / "nnUNetTrainer__nnUNetPlans__3d_fullres"
     shutil.copytree(model / "fold_0", model / "fold_5")
     assert "fold 5: expected one of splits_final.json, which has 2, found none." in mistake(words(tested, "-f", "5"))
+
+
+def splits(root: Path, *validated: list[str]) -> None:
+    folds = [{"train": [], "val": names} for names in validated]
+    (root / "preprocessed" / NAME / "splits_final.json").write_text(json.dumps(folds))
+
+
+def test_a_case_that_two_folds_validate_on_is_predicted_once(tested):
+    splits(tested, ["a"], ["a", "c"])
+    assert main(words(tested)) == 0
+    assert {(row["case"], row["fold"]) for row in rows(tested)} == {("a", "0"), ("c", "1")}
+
+
+def test_validation_cases_that_are_not_there(tested, mistake):
+    splits(tested, ["a", "z"], ["c"])
+    assert "expected the validation cases of fold 0, found no 'z'. Restore it." in mistake(words(tested))
+    splits(tested, [], ["c"])
+    assert "fold 0: expected validation cases in splits_final.json, found none." in mistake(words(tested))
