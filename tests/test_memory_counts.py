@@ -158,6 +158,7 @@ NETWORK_OF = {
     "BCPTrainer": "stock",
     "CoTrTrainer": "CoTr",
     "DoDNetTrainer": "DoDNet",
+    "DomainRandomisationTrainer": "stock",
     "FineTuneTrainer": "stock",
     "LeFeDTrainer": "LeFeD",
     "MCNetPlusTrainer": "MC-Net+",

@@ -21,6 +21,7 @@ from nnunet_ext.cli.data.collect import Collect
 from nnunet_ext.cli.data.correct_labels import CorrectLabels
 from nnunet_ext.cli.data.fuse_raters import FuseRaters
 from nnunet_ext.cli.data.hide_labels import HideLabels
+from nnunet_ext.cli.data.leave_one_site_out import LeaveOneSiteOut
 from nnunet_ext.cli.data.phantoms import Phantoms
 from nnunet_ext.cli.data.plan_and_preprocess import PlanAndPreprocess
 from nnunet_ext.cli.data.plan_finetune import PlanFinetune
@@ -48,6 +49,7 @@ from nnunet_ext.cli.predictions.predict_onnx import PredictOnnx
 from nnunet_ext.cli.predictions.predict_tasks import PredictTasks
 from nnunet_ext.cli.predictions.qa import Qa
 from nnunet_ext.cli.predictions.score_raters import ScoreRaters
+from nnunet_ext.cli.predictions.shift_test import ShiftTest
 from nnunet_ext.cli.predictions.suspect_labels import SuspectLabels
 from nnunet_ext.cli.setup.demo import Demo
 from nnunet_ext.cli.setup.doctor import Doctor
@@ -72,12 +74,14 @@ COMMANDS: dict[str, type[Command]] = {
         PreprocessUnlabelled,
         PreprocessRaters,
         SelectSimilar,
+        LeaveOneSiteOut,
         Train,
         Predict,
         Ensemble,
         PredictTasks,
         CheckParity,
         Qa,
+        ShiftTest,
         SuspectLabels,
         CorrectLabels,
         NextCases,

@@ -20,7 +20,7 @@ from nnunet_ext.comparison.record import DATA, FORMAT, hardware, read_record, ve
 from nnunet_ext.comparison.scoring import score
 from nnunet_ext.comparison.setting import Setting
 from nnunet_ext.comparison.variants import write_variant
-from nnunet_ext.data.folds import folds_of, split_of
+from nnunet_ext.data.folds import fold_site, folds_of, split_of
 from nnunet_ext.data.plans_file import check_plans_name
 from nnunet_ext.data.preprocessed.state import preprocessed_cases
 from nnunet_ext.errors import UserError
@@ -122,6 +122,7 @@ class Run:
         record = {
             "format": FORMAT,
             **self._identity,
+            "site": fold_site(self._data, self.fold),
             "epochs": self._resolved["num_epochs"],
             "iterations_per_epoch": self._resolved["num_iterations_per_epoch"],
             "training_seconds": self._training_seconds(),

@@ -24,6 +24,7 @@ class ComparedRun:
         seconds: Duration of the training.
         cases: By case and class, ``{"dice": ..., "hd95_mm": ...}`` and further metrics; None where a class is in
             neither label map.
+        site: The site that the fold validates on, if its folds are those of sites.
     """
 
     name: str
@@ -31,11 +32,13 @@ class ComparedRun:
     fold: str
     seconds: float
     cases: dict[str, dict[str, dict[str, float | None]]]
+    site: str | None = None
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> ComparedRun:
         """Read what is compared from a run's JSON."""
-        return cls(record["name"], record["seed"], record["fold"], record["training_seconds"], record["cases"])
+        of_training = record["name"], record["seed"], record["fold"], record["training_seconds"]
+        return cls(*of_training, record["cases"], record.get("site"))
 
     @property
     def classes(self) -> list[str]:

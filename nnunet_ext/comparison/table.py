@@ -46,7 +46,8 @@ def comparison_table(runs: Sequence[ComparedRun]) -> str:
             for column in columns
             for metric in metrics
         ]
-        each.append([run.name, run.fold, str(run.seed), *cells, f"{run.seconds:.0f}"])
+        fold = run.fold if run.site is None else f"{run.fold}: {run.site}"
+        each.append([run.name, fold, str(run.seed), *cells, f"{run.seconds:.0f}"])
     notes = (
         f"HD95: {DEFINITION}. A class that only truth or prediction has counts as Dice 0 and the image's diagonal; one "
         f"that neither has is left out. Spread: standard deviation over seeds (n - 1) of the mean over cases."

@@ -12,6 +12,7 @@ from nnunet_ext.files.json_file import read_json
 STOCK_FOLDS = 5
 FILE = "splits_final.json"
 UNUSED = "unused"  # a fold may list cases that no fold uses; nnU-Net ignores the key
+SITE = "site"  # a fold may name the site that it validates on; nnU-Net ignores this key, too
 DEFAULT = "or delete the file for nnU-Net's default"
 
 Folds = list[dict[str, list[str]]]
@@ -58,6 +59,34 @@ def split_of(folder: Path, cases: Collection[str], fold: int | str) -> tuple[lis
         return sorted(cases), sorted(cases)
     folds = folds_of([folder], cases)
     return (folds[int(fold)]["train"], folds[int(fold)]["val"]) if int(fold) < len(folds) else ([], [])
+
+
+def fold_sites(folder: Path) -> list[str]:
+    """Return the site that each fold validates on; nothing if the folds are not those of sites.
+
+    Args:
+        folder: The dataset's folder in nnUNet_preprocessed.
+
+    Raises:
+        UserError: splits_final.json is damaged.
+    """
+    file = folder / FILE
+    found = read_json(file) if file.is_file() and _read(file) else []
+    sites = [fold.get(SITE) for fold in found]
+    return sites if all(isinstance(site, str) for site in sites) else []
+
+
+def case_sites(folder: Path) -> dict[str, str]:
+    """Return the site of each case that a fold of a site validates on; nothing if the folds are not those of sites."""
+    sites = fold_sites(folder)
+    folds = _read(folder / FILE) if sites else []
+    return {case: site for site, fold in zip(sites, folds, strict=True) for case in fold["val"]}
+
+
+def fold_site(folder: Path, fold: int | str) -> str | None:
+    """Return the site that a fold validates on, if its folds are those of sites."""
+    sites = fold_sites(folder)
+    return None if fold == "all" or int(fold) >= len(sites) else sites[int(fold)]
 
 
 def restrict(folds: Folds, cases: Collection[str]) -> Folds:

@@ -36,6 +36,7 @@ class CaseResult:
         memory: Most bytes of memory that the process has used so far; None where the system does not count them.
         gpu_memory: Most bytes of the GPU's memory that torch has used so far; None without a GPU.
         problem: One line if it failed, else None.
+        facts: What else is to be told of the case, by name.
     """
 
     name: str
@@ -44,6 +45,7 @@ class CaseResult:
     memory: int | None = None
     gpu_memory: int | None = None
     problem: str | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 def predict_cases(
@@ -83,6 +85,9 @@ def predict_cases(
                 with window_bar(result.name, show=show_progress) as progress:
                     labelled = stages.label(case, progress)
                 result.seconds |= {"network": labelled.network, "export": labelled.export}
+                result.facts = labelled.facts
+                if result.facts:
+                    logger.info("case %s: %s", result.name, ", ".join(f"{k} {v}" for k, v in result.facts.items()))
             if last is not None:
                 last.result()  # no more than one label map waits
             if labelled is None:

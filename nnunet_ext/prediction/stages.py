@@ -81,11 +81,13 @@ class LabelledCase:
         labels: Labels (D, H, W) in the axis order of the image as it was read.
         network: Seconds of the sliding window.
         export: Seconds of the export to the image's size.
+        facts: What else is to be told of the case, by name.
     """
 
     labels: NDArray[Any]
     network: float
     export: float
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ class Purpose(enum.IntEnum):
     BOXES = 5
     TASKS = 6
     RATERS = 7
+    RANDOMISATION = 8
 
 
 def seed_sequence(seed: int, rank: int, purpose: Purpose, epoch: int = 0, index: int = 0) -> np.random.SeedSequence:

@@ -63,6 +63,15 @@ def test_table():
     assert "symmetric 95th percentile" in tables[2]
 
 
+def test_folds_of_sites_are_named():
+    record = {"name": "a", "seed": 0, "fold": "1", "training_seconds": 1.0, "cases": run("a", 0, 0.5).cases}
+    runs = [ComparedRun.from_record(record | {"site": site}) for site in ("Bern", None)] + [
+        ComparedRun.from_record(record)  # of an older version
+    ]
+    rows = comparison_table(runs).split("\n\n")[1].splitlines()[2:]
+    assert [row.split("|")[2].strip() for row in rows] == ["1: Bern", "1", "1"]
+
+
 def with_nsd(one: ComparedRun) -> ComparedRun:
     for classes in one.cases.values():
         for scores in classes.values():

@@ -25,7 +25,7 @@ def test_no_two_places_share_random_numbers():
         with seeded_process(seed_sequence(*place)):
             found.append(numbers())
     for of_one_generator in zip(*found, strict=True):
-        assert len(set(of_one_generator)) == len(places) == 3 * 2 * 8 * 2 * 2
+        assert len(set(of_one_generator)) == len(places) == 3 * 2 * len(Purpose) * 2 * 2
 
 
 def test_the_sequence_is_that_of_seed_rank_purpose_epoch_and_index():

@@ -13,7 +13,7 @@ from typing import ClassVar
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.common.output import shown_logs
-from nnunet_ext.cli.predictions import predict_structures
+from nnunet_ext.cli.predictions import predict_adapted, predict_structures
 from nnunet_ext.cli.predictions.case_report import case_report
 from nnunet_ext.cli.predictions.predict_dicom import add_dicom_arguments, predict_dicom, wants_dicom
 from nnunet_ext.data.dataset_json import dataset_number
@@ -71,6 +71,8 @@ class Predict(Command):
     trust: bool
     missing_channel: list[str]
     structures: str | None
+    adapt: str | None
+    adapt_steps: int | None
     dicom: list[str] | None
     series: list[str] | None
     orientation: str | None
@@ -111,6 +113,7 @@ class Predict(Command):
         add(TRUST, action="store_true", help=f"{options.TRUST} (ours)")
         add("--missing_channel", nargs="+", default=[], metavar="CHANNEL", help="number or name; images lack it (ours)")
         predict_structures.add_structures_argument(parser)
+        predict_adapted.add_adapt_arguments(parser)
         add_dicom_arguments(parser)
 
     @classmethod
@@ -143,6 +146,7 @@ class Predict(Command):
             if self.fast:
                 logger.info("--fast: no mirroring. Labels differ from those with mirroring, nnU-Net's default")
             reason = STOCK if self.stock else self._reason_for_stock(model)
+            predict_adapted.check_adapt(self, reason)
             if reason is None:
                 return self._predict(model)
             if self.missing_channel:
@@ -242,11 +246,9 @@ class Predict(Command):
     def _predict(self, model: Path) -> int:
         import torch
 
-        from nnunet_ext.prediction import Predictor
-
         # as nnUNetv2_predict does
         torch.set_num_threads(os.cpu_count() or 1 if self.device == "cpu" else 1)
-        predictor = Predictor(
+        predictor = predict_adapted.predictor_for(self)(
             model,
             self.f,
             self.chk,
@@ -269,7 +271,9 @@ class Predict(Command):
             show_progress=not self.disable_progress_bar,
             record={"num_processes_preprocessing": self.npp, "num_processes_segmentation_export": self.nps},
         )
-        return case_report(results, str(self.o))
+        code = case_report(results, str(self.o))
+        predict_adapted.report_adaptation(results, self)
+        return code
 
 
 def _check_no_collection(model: Path) -> None:

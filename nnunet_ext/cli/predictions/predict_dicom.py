@@ -104,6 +104,7 @@ def _check(command: Predict) -> None:
         "--save_probabilities": command.save_probabilities,
         "-prev_stage_predictions": command.prev_stage_predictions is not None,
         "--structures": command.structures is not None,
+        "--adapt": command.adapt is not None or command.adapt_steps is not None,
     }
     if given := [name for name, there in others.items() if there]:
         raise UserError(f"--dicom: expected without {', '.join(others)}, found {', '.join(given)}. Leave out one.")

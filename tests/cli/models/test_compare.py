@@ -94,6 +94,7 @@ def test_validation_cases_then_more_runs_then_other_settings(root, ran, mistake,
         "seed": 0,
         "scored": "validation",
         "cases_sha256": {},
+        "site": None,
         "epochs": 2,
         "iterations_per_epoch": 1,
         "commands": [

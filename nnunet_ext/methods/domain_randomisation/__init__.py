@@ -1,0 +1,1 @@
+"""Domain randomisation: training images or features look as if they came from other scanners."""

@@ -1,0 +1,1 @@
+"""Simulated shifts of images, as another scanner would make them, and what they cost a model."""

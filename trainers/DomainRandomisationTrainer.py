@@ -1,0 +1,1 @@
+from nnunet_ext.methods.domain_randomisation.trainer import DomainRandomisationTrainer as DomainRandomisationTrainer
