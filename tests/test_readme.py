@@ -161,6 +161,27 @@ def test_wrong_labels(tmp_path: Path, run: Callable[[str], None]) -> None:
 
 
 @pytest.mark.slow
+def test_before_labels(tmp_path: Path, run: Callable[[str], None]) -> None:
+    pretraining, shifts = blocks("Before labels, and beyond your scanner")
+    run(pretraining)
+    results = tmp_path / "results"
+    restored = (
+        results / "Dataset811_Scans" / "MaskedAutoencoderTrainer__LitePlans__3d_fullres" / "fold_all" / "validation"
+    )
+    errors = json.loads((restored / "summary.json").read_text())
+    assert errors["masked_error"] < errors["constant"]
+    run(f"export nnUNet_n_proc_DA=1 nnUNet_def_n_proc=2\n{shifts}")
+    dice = scores(tmp_path, run, tmp_path / "raw" / "Dataset901_Organs" / "labelsTs", "predicted/adapted")
+    assert len(dice) == 2
+    assert np.min(dice) > 0.7, dice
+    with (tmp_path / "predicted" / "adapted" / "adaptation.csv").open(newline="") as file:
+        assert all(float(row["agreement"]) > 0.5 for row in csv.DictReader(file))
+    with (tmp_path / "shifts" / "shift_test.csv").open(newline="") as file:
+        assert len({row["shift"] for row in csv.DictReader(file)}) == 13  # six shifts, two strengths each, and none
+    assert (tmp_path / "shifts" / "shift_test.png").is_file()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("block", "challenge", "volumes"), [(0, "kits21", None), (1, "segrap", len(ORGANS))], ids=["kits21", "segrap2023"]
 )
