@@ -25,12 +25,12 @@ PLAN = "plan_and_preprocess -d 907 -pl LitePlanner -c 3d_fullres -np 1 -npfp 1 -
 
 @pytest.fixture
 def raw(nnunet: Path) -> Path:
-    """Five images of two channels without labels, one of them with an empty border."""
+    """Five images of two channels without labels, one of them with an empty border and corner."""
     folder = write_phantom_dataset(nnunet / "raw", NAME, cases=0, unlabelled=5, shape=(12, 32, 32), channels=2)
     for file in folder.glob("imagesUn/unlabelled_002_*"):
         image = nibabel.load(file)
         array = image.get_fdata().astype(np.float32)
-        array[:6] = 0
+        array[:6] = array[6:16, :12] = 0
         nibabel.save(nibabel.Nifti1Image(array, image.affine), file)
     return folder
 
