@@ -32,6 +32,7 @@ SOURCES = {"multi_head": "MultiHeadTrainer", "uniseg": "UniSegTrainer"}
 EPOCHS = 10
 RATE = "optimizer=AdamW initial_lr=3e-3 warm_up=0.1"
 TENTH = "optimizer=AdamW initial_lr=3e-4 warm_up=0.1"  # nnU-Net's recipe for pretrained networks lowers the rate so
+NEW_FIRST = "fine_tune.pretrain_new=true fine_tune.pretrain_share=0.2"  # two epochs, without labels
 ARMS = {
     "scratch": "optimizer=AdamW initial_lr=3e-3 warm_up=0",
     "all": f"fine_tune.strategy=all {RATE}",
@@ -40,8 +41,12 @@ ARMS = {
     "layer_wise": f"fine_tune.strategy=layer_wise {RATE}",
     "lora": f"fine_tune.strategy=lora {RATE}",
     "all, a tenth of the rate": f"fine_tune.strategy=all {TENTH}",
+    "lora, new first": f"fine_tune.strategy=lora {NEW_FIRST} {RATE}",
+    "frozen_encoder, fresh decoder": f"fine_tune.strategy=frozen_encoder fine_tune.transfer=encoder {RATE}",
+    "frozen_encoder, fresh decoder, new first": f"fine_tune.strategy=frozen_encoder fine_tune.transfer=encoder "
+    f"{NEW_FIRST} {RATE}",
 }
-TIMED = ("all", "frozen_encoder", "lora")  # the others' steps are those of all
+TIMED = ("all", "frozen_encoder", "lora")  # the others' steps are those of all, or of the one that they begin with
 PLANS = "FineTunePlans"
 
 
@@ -188,7 +193,7 @@ def main() -> None:
     for place, count in enumerate(arguments.labelled):
         for number, seed in enumerate(seeds):
             for arm in arguments.only:
-                steps = round(arguments.steps / ratios.get(arm, 1.0) / EPOCHS)
+                steps = round(arguments.steps / ratios.get(arm.partition(",")[0], 1.0) / EPOCHS)
                 dice = train_arm(work, source, arm, place * len(seeds) + number, seed, steps)
                 scores.setdefault((arm, count), []).append(statistics.mean(dice.values()))
                 print(f"{source} {arm}, {count} cases, seed {seed}: {dice}", flush=True)

@@ -2,7 +2,8 @@
 
     python benchmarks/pretraining.py --raw ../shared/data --work FOLDER --seeds 0 1
 
-Left atrium at 2.5 mm: 8 labelled cases, 56 unlabelled, 16 scored. Lite plans, AdamW, fold all, last checkpoint. A
+Left atrium at 2.5 mm: 8 labelled cases, 56 unlabelled, 16 scored. Lite plans, AdamW, all labelled cases, last
+checkpoint. (nnU-Net's own validation is of one case that is trained on: it takes time, and nobody reads it.) A
 pre-training (MaskedAutoencoderTrainer) has the computing time of --pretraining steps of nnU-Net, and starts a
 fine-tuning of each length of --curve: separate trainings, each with its own decay of the learning rate. nnU-Net from
 scratch has as many steps as the fine-tuning, and in a second arm those of the pre-training, too: the same time in all.
@@ -36,6 +37,7 @@ EPOCHS = 10
 LABELLED = 8
 SHUFFLED, OTHER_ORGAN = "Dataset970_Shuffled", "Dataset971_Hippocampus"
 SEGMENTS, RESTORES, OWN = "NNUNetBaselineTrainer", "MaskedAutoencoderTrainer", "masked_autoencoder"
+FOLDS = {SEGMENTS: "0", RESTORES: "all"}
 VALIDATION = {"num_val_iterations_per_epoch": 10}  # of pre-trainings, on top of their time
 
 
@@ -178,13 +180,13 @@ def steps_of(arm: Arm, length: int, pretraining: int, ratio: float) -> tuple[int
 def train(number: str, trainer: str, name: str, steps: int, knobs: dict[str, Any]) -> Path:
     """Train, unless that is done; return the fold's folder."""
     fold = Path(os.environ["nnUNet_results"]) / folder(number, "nnUNet_raw").name / f"{trainer}__{name}__3d_fullres"
-    fold /= "fold_all"
+    fold /= f"fold_{FOLDS[trainer]}"
     if not (fold / "cpu_seconds.json").exists():
         shutil.rmtree(fold, ignore_errors=True)  # of a run that was killed: its time is not known
         epochs = min(EPOCHS, steps)
         make(number, name, {"num_epochs": epochs, "num_iterations_per_epoch": round(steps / epochs)} | knobs)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        run(f"nnunet_ext train {number} 3d_fullres all -tr {trainer} -p {name} -device cpu")
+        run(f"nnunet_ext train {number} 3d_fullres {FOLDS[trainer]} -tr {trainer} -p {name} -device cpu")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         (fold / "cpu_seconds.json").write_text(json.dumps(spent))
@@ -220,7 +222,7 @@ def do(number: str, name: str, length: int, seed: int, steps: int, source: Path 
     scored = ScoredCases.find(number, "test", None, None)
     images, predictions = results / "images_test", results / "predictions_test" / plans_name
     scored.link_images(images)
-    run(f"nnunet_ext predict -i {images} -o {predictions} -d {number} -c 3d_fullres -f all -tr {SEGMENTS} "
+    run(f"nnunet_ext predict -i {images} -o {predictions} -d {number} -c 3d_fullres -f 0 -tr {SEGMENTS} "
         f"-p {plans_name} -device cpu -npp 0 -nps 0 --no_check")  # fmt: skip
     pairs = [(case.name, predictions / f"{case.name}{scored.ending}", case.label) for case in scored.cases]
     record = {"arm": name, "seed": seed, "steps": steps}
@@ -277,6 +279,9 @@ def main() -> None:
     few = arguments.steps is not None
     work, raw = arguments.work.resolve(), arguments.raw.resolve()
     number = prepare(work, raw, "atrium", LABELLED, few)
+    labelled = sorted(parts_of("atrium", raw / ATRIUM, LABELLED, few)["labelled"])
+    splits = json.dumps([{"train": labelled, "val": labelled[:1]}])
+    (folder(number, "nnUNet_preprocessed") / "splits_final.json").write_text(splits)
     os.environ["nnUNet_n_proc_DA"] = "0"  # batches are made in the training's own process
     ratio, curve, pretraining = 1.0, arguments.curve, arguments.pretraining
     if few:

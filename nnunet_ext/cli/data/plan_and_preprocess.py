@@ -36,7 +36,8 @@ class PlanAndPreprocess(Command):
 
     Beyond the stock command it checks the data first, finds planners of nnunet_ext, resamples faster, and writes knobs
     into the plans (--set num_epochs=50 ba_net.boundary_width=5); knobs of earlier plans of the same name are carried
-    over. Images in imagesUn, which have no labels, are preprocessed separately and never used for planning.
+    over. Images in imagesUn, which have no labels, are preprocessed separately; they are
+    planned with only if there are no others.
     """
 
     name: ClassVar[str] = "plan_and_preprocess"

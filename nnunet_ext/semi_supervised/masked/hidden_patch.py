@@ -62,7 +62,7 @@ class HiddenPatch:
             restored: (B, C, D, H, W).
         """
         counted, axes = self.counted, tuple(range(1, self.images.ndim))
-        error = (restored.float() - self.images).square().where(counted, 0)
+        error = (restored - self.images).square().where(counted, 0)
         return error.sum(axes), counted.sum(axes)
 
 

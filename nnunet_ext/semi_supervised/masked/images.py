@@ -48,8 +48,9 @@ class Images:
 class InsideOnly(SegOnlyTransform):
     """Replace labels by where the image is: 0, and -1 elsewhere. What follows cannot learn from any label."""
 
-    def _apply_to_segmentation(self, segmentation: torch.Tensor, **_: Any) -> torch.Tensor:
-        return segmentation.clamp(OUTSIDE, 0)
+    def apply(self, data_dict: dict[str, Any], **params: Any) -> dict[str, Any]:
+        """Return a sample without its labels."""
+        return data_dict | {"segmentation": data_dict["segmentation"].clamp(OUTSIDE, 0)}
 
 
 def without_intensities(stock: ComposeTransforms) -> ComposeTransforms:

@@ -9,12 +9,14 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 
 from nnunet_ext.cli.data.fingerprints import is_of_other_cases
 from nnunet_ext.cli.main import main
 from nnunet_ext.data.preprocessed.state import PreprocessedState, preprocessed_cases
 from nnunet_ext.files.json_file import read_json, write_json
 from nnunet_ext.phantoms.dataset import write_nifti, write_phantom_dataset
+from nnunet_ext.semi_supervised.images_alone.planning import planner_of_images_alone
 from nnunet_ext.semi_supervised.preprocessing import check_unlabelled, preprocess_unlabelled
 
 NAME, OTHER = "Dataset907_Scans", "Dataset908_Labelled"
@@ -23,12 +25,12 @@ PLAN = "plan_and_preprocess -d 907 -pl LitePlanner -c 3d_fullres -np 1 -npfp 1 -
 
 @pytest.fixture
 def raw(nnunet: Path) -> Path:
-    """Five images of two channels without labels, one of them with an empty border."""
+    """Five images of two channels without labels, one of them with an empty border and corner."""
     folder = write_phantom_dataset(nnunet / "raw", NAME, cases=0, unlabelled=5, shape=(12, 32, 32), channels=2)
     for file in folder.glob("imagesUn/unlabelled_002_*"):
         image = nibabel.load(file)
         array = image.get_fdata().astype(np.float32)
-        array[:6] = 0
+        array[:6] = array[6:16, :12] = 0
         nibabel.save(nibabel.Nifti1Image(array, image.affine), file)
     return folder
 
@@ -67,6 +69,15 @@ def test_plans_are_those_of_labelled_cases(nnunet: Path, raw: Path, described: t
     assert plans["experiment_planner_used"] == "LitePlanner"
     assert (raw / "dataset.json").read_bytes() == before
     assert sorted(path.name for path in raw.iterdir()) == ["dataset.json", "imagesUn"]
+
+
+def test_a_network_with_a_class_is_planned(nnunet: Path, raw: Path) -> None:
+    assert main([*PLAN.split(), "--no_pp"]) == 0
+    for labels, planned in (({"background": 0}, 2), ({"background": 0, "a": 1, "b": 2}, 3)):
+        describe(raw, labels=labels)
+        found = planner_of_images_alone(ExperimentPlanner)(NAME).dataset_json
+        assert len(found["labels"]) == planned
+        assert found["numTraining"] == 5
 
 
 def test_data_of_unlabelled_images_alone(nnunet: Path, raw: Path) -> None:

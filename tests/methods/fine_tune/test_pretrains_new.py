@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,7 @@ from nnunet_ext.networks.lora import is_factor, lora_state
 from nnunet_ext.networks.parts import part_of
 
 Make = Callable[..., Any]
+HERE = Path(__file__)
 LENGTH = {"num_epochs": 4, "num_iterations_per_epoch": 2, "num_val_iterations_per_epoch": 1, "seed": 0}
 HALF = {"pretrain_new": True, "pretrain_share": 0.5}
 STRATEGIES = {"lora": {"strategy": "lora"}, "frozen_encoder": {"strategy": "frozen_encoder", "transfer": "encoder"}}
@@ -248,3 +253,36 @@ def test_a_validation_case_among_the_unlabelled(make: Make, tmp_path: Path) -> N
     (raw / "dataset.json").unlink()  # as where only the images are at hand
     with pytest.raises(UserError, match="expected no validation case among the unlabelled images"):
         trainer.on_train_start()
+
+
+def rank(out: Path, number: int) -> None:
+    """What one of two processes does; its findings go into a file."""
+    import nnunetv2.training.nnUNetTrainer.nnUNetTrainer as stock
+    from torch import distributed
+
+    wrap = stock.DDP
+    stock.DDP = lambda network, device_ids: wrap(network)
+    trainer = FineTuneTrainer(*json.loads((out / "given.json").read_text()), torch.device("cpu"))
+    distributed.init_process_group("gloo", init_method=f"file://{out / 'store'}", rank=number, world_size=2)
+    trainer.is_ddp, trainer.local_rank = True, number
+    trainer.run_training()
+    losses = trainer.logger.get_value("train_losses", step=None)
+    torch.save({"losses": losses, "network": trainer.bare_network.state_dict()}, out / f"rank{number}.pth")
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_two_ranks(make: Make, tmp_path: Path, strategy: str) -> None:
+    """They keep one network in both parts."""
+    trainer = make(strategy)
+    plans = trainer.plans_manager.plans | {"continue_training": False}
+    (tmp_path / "given.json").write_text(json.dumps([plans, "2d", 0, trainer.dataset_json]))
+    code = f"import runpy; runpy.run_path({str(HERE)!r})['rank'](__import__('pathlib').Path({str(tmp_path)!r}), {{}})"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # with the tests' helpers
+    processes = [subprocess.Popen([sys.executable, "-c", code.format(number)], env=environment) for number in (0, 1)]
+    assert [process.wait(timeout=600) for process in processes] == [0, 0]
+    first, second = (torch.load(tmp_path / f"rank{number}.pth", weights_only=False) for number in (0, 1))
+    assert first["losses"] == second["losses"]
+    assert moved(first["network"], second["network"]) == set()

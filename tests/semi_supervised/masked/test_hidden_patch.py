@@ -58,7 +58,8 @@ def test_full_resolution_counts_and_all_outputs_have_a_gradient():
 
 
 def test_half_precision_does_not_overflow():
-    loss = masked_error(torch.full((1, 1, 4), 300.0).half(), patch())  # 300^2 is no half
+    outputs = [torch.full((1, 1, size), 300.0).half() for size in (4, 4096)]
+    loss = masked_error(outputs, patch())  # neither 300^2 nor 4096 x 300 is a half
     assert float(loss) == (297**2 + 296**2) / 2
 
 
