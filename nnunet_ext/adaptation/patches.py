@@ -28,13 +28,11 @@ def foreground_patches(
     """
     voxels = np.flatnonzero(foreground)
     drawn = generator.choice(voxels, count) if voxels.size else generator.integers(foreground.size, size=count)
-    padded, inside = pad_nd_image(image, tuple(size), "constant", {"value": 0}, True)
+    padded = pad_nd_image(image, tuple(size), "constant", {"value": 0})  # only axes that a patch covers whole
     across = image.ndim - 1 - len(size)
     patches = []
     for voxel in drawn:
-        place = [
-            int(at) + axis.start for at, axis in zip(np.unravel_index(voxel, foreground.shape), inside[1:], strict=True)
-        ]
+        place = [int(at) for at in np.unravel_index(voxel, foreground.shape)]
         starts = [
             min(max(at - edge // 2, 0), length - edge)
             for at, edge, length in zip(place[across:], size, padded.shape[1 + across :], strict=True)

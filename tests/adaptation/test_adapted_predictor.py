@@ -72,6 +72,23 @@ def test_labels_and_weights(write_model: Callable[..., Path], fast: None, option
     np.testing.assert_array_equal(never.predict_array(volume, SPACING), plain)
 
 
+@pytest.mark.parametrize(
+    ("trainer", "dataset"), [("UniSegTrainer", "Dataset902_Nested"), ("TransDoDNetTrainer", "Dataset901_Organ")]
+)
+def test_a_view_of_a_collection(untrained: Path, trainer: str, dataset: str) -> None:
+    """Regions, and labels; norms of other tasks' heads have no gradient."""
+    model = untrained / "results" / dataset / f"{trainer}__CollectionLitePlans_Dataset900_Shared__3d_fullres"
+    options: dict[str, Any] = {"folds": ["0"], "device": "cpu", "mirroring": False}
+    plain = Predictor(model, **options).predict_array(image(), SPACING)
+    always = AdaptedPredictor(model, **options, steps=1, gate=0)
+    before = weights(always)
+    assert always.predict_array(image(), SPACING).shape == plain.shape
+    after = weights(always)
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    never = AdaptedPredictor(model, **options, steps=1, gate=2)
+    np.testing.assert_array_equal(never.predict_array(image(), SPACING), plain)
+
+
 def test_without_mirroring(write_model: Callable[..., Path], fast: None) -> None:
     model = write_model()
     plain = Predictor(model, device="cpu", mirroring=False).predict_array(image(), SPACING)

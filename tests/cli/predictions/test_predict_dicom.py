@@ -104,9 +104,15 @@ def test_a_case_that_fails(root, capsys):
             ["-i", "x"],
             "--dicom: expected without -i, --missing_channel, --stock, --save_probabilities, -prev_stage_predictions, ",
         ),
-        (["--stock"], "-prev_stage_predictions, --structures, found --stock. Leave out one."),
-        (["--missing_channel", "0"], "-prev_stage_predictions, --structures, found --missing_channel. Leave out one."),
-        (["--save_probabilities"], "-prev_stage_predictions, --structures, found --save_probabilities. Leave out one."),
+        (["--stock"], "-prev_stage_predictions, --structures, --adapt, found --stock. Leave out one."),
+        (
+            ["--missing_channel", "0"],
+            "-prev_stage_predictions, --structures, --adapt, found --missing_channel. Leave out one.",
+        ),
+        (
+            ["--save_probabilities"],
+            "-prev_stage_predictions, --structures, --adapt, found --save_probabilities. Leave out one.",
+        ),
         (["-prev_stage_predictions", "x"], "found -prev_stage_predictions. Leave out one."),
         (["-d", "1", "-c", "2d"], "--dicom: expected -o OUTPUT, and a model: either -m MODEL or -d DATASET -c CONF"),
         (["-m", "gone.zip"], "-m gone.zip: expected the folder or the zip file of a model, found none. Correct the pa"),

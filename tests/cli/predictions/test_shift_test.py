@@ -92,6 +92,7 @@ def test_a_finished_case_survives_a_damaged_one(tested, capsys):
 def test_results_of_another_model_are_not_mixed(tested, mistake):
     assert main(words(tested, "--cases", "1", "-f", "0")) == 0
     assert "expected the record of a test with the same 'mirroring'" in mistake(words(tested, "--disable_tta"))
+    assert main(words(tested, "-f", "1")) == 0  # fold 0 is still known
     model = tested / "results" / NAME / "nnUNetTrainer__nnUNetPlans__3d_fullres"
     shutil.copy(model / "fold_1" / "checkpoint_final.pth", model / "fold_0" / "checkpoint_final.pth")
     assert "expected the record of a test with the same 'checkpoints'" in mistake(words(tested))
