@@ -70,6 +70,7 @@ ORDER = (
     "challenges.postprocessing",
     "cli.common",
     "cli.challenges",
+    "cli.planning",
     "cli.data",
     "cli.models",
     "cli.predictions",

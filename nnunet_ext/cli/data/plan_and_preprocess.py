@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
-from nnunet_ext.cli.data import fingerprints, plan_collection
-from nnunet_ext.cli.data.earlier_planning import default_plans_name, earlier_plans, is_whole_fingerprint
 from nnunet_ext.cli.data.preprocess import STOCK_RESAMPLING, preprocess_configurations
+from nnunet_ext.cli.planning import fingerprints, plan_collection
+from nnunet_ext.cli.planning.earlier_planning import default_plans_name, earlier_plans, is_whole_fingerprint
 from nnunet_ext.collection.manifest import Manifest
 from nnunet_ext.collection.task_table import CONFIGURATION, TaskTable, member_plans_name
 from nnunet_ext.data.check_record import CheckRecord

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from nnunet_ext import sockets
 from nnunet_ext.cli.common import options
-from nnunet_ext.cli.data import plan_collection
-from nnunet_ext.cli.data.earlier_planning import descendants, earlier_plans, unchanged
 from nnunet_ext.cli.data.plan_and_preprocess import PlanAndPreprocess
 from nnunet_ext.cli.data.preprocess import STOCK_RESAMPLING
+from nnunet_ext.cli.planning import plan_collection
+from nnunet_ext.cli.planning.earlier_planning import descendants, earlier_plans, unchanged
 from nnunet_ext.data.plans_file import check_plans_name
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import write_json

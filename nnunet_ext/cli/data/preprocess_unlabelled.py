@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
-from nnunet_ext.cli.data import plan_collection
 from nnunet_ext.cli.data.preprocess import STOCK_RESAMPLING
+from nnunet_ext.cli.planning import plan_collection
 from nnunet_ext.collection.task_table import TaskTable
 from nnunet_ext.errors import UserError, nearest
 from nnunet_ext.processes.cores import usable_cores

@@ -12,7 +12,7 @@ from nnunet_ext.base.knobs import parse, put
 from nnunet_ext.cli.common.command import Command
 from nnunet_ext.cli.common.options import check_words, device, new_or_file, whole
 from nnunet_ext.cli.common.options import fold as fold_kind
-from nnunet_ext.cli.data.plan_collection import WHY_ONE_CONFIGURATION
+from nnunet_ext.cli.planning.plan_collection import WHY_ONE_CONFIGURATION
 from nnunet_ext.collection.task_table import CONFIGURATION, TaskTable, member_plans_name
 from nnunet_ext.data.folds import check_fold, folds_of
 from nnunet_ext.data.preprocessed.state import PreprocessedState

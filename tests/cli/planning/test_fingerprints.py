@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 
-from nnunet_ext.cli.data.fingerprints import is_of_other_cases
 from nnunet_ext.cli.main import main
+from nnunet_ext.cli.planning.fingerprints import is_of_other_cases
 from nnunet_ext.data.preprocessed.state import PreprocessedState, preprocessed_cases
 from nnunet_ext.files.json_file import read_json, write_json
 from nnunet_ext.phantoms.dataset import write_nifti, write_phantom_dataset

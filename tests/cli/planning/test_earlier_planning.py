@@ -49,7 +49,7 @@ def test_whole_files_are_used_as_they_are(nnunet, caplog):
 
 @pytest.mark.parametrize("planner", ["ExperimentPlanner", "nnUNetPlannerResEncM", "BANetPlanner", "LitePlanner"])
 def test_the_name_of_the_plans_is_known_before_planning(nnunet, planner):
-    from nnunet_ext.cli.data.earlier_planning import default_plans_name
+    from nnunet_ext.cli.planning.earlier_planning import default_plans_name
     from nnunet_ext.stock.lookup import find_planner
 
     found = find_planner(planner)

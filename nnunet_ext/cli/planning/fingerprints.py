@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunet_ext.cli.data.earlier_planning import remove_broken_fingerprint
+from nnunet_ext.cli.planning.earlier_planning import remove_broken_fingerprint
 from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.files.json_file import read_json
