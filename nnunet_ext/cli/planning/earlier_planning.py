@@ -33,7 +33,7 @@ def earlier_plans(place: Path, plans_name: str) -> dict[Path, Any]:
     file = place / f"{plans_name}.json"
     if not file.is_file():
         return {}
-    plans = _read(file)
+    plans = read_whole(file)
     if isinstance(plans, dict) and isinstance(plans.get("configurations"), dict):
         return {file: plans}
     logger.warning(
@@ -45,7 +45,7 @@ def earlier_plans(place: Path, plans_name: str) -> dict[Path, Any]:
 
 def is_whole_fingerprint(file: Path) -> bool:
     """Whether a fingerprint exists and can be read."""
-    found = _read(file) if file.is_file() else None
+    found = read_whole(file) if file.is_file() else None
     return isinstance(found, dict) and "spacings" in found
 
 
@@ -78,7 +78,8 @@ def descendants(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
     return {name: entry for name, entry in entries.items() if name in found and name != configuration}
 
 
-def _read(file: Path) -> Any:
+def read_whole(file: Path) -> Any:
+    """Read JSON; None of a file that was cut short, which planning writes again."""
     try:
         return read_json(file)
     except UserError:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunet_ext.cli.planning.earlier_planning import remove_broken_fingerprint
+from nnunet_ext.cli.planning.earlier_planning import read_whole, remove_broken_fingerprint
 from nnunet_ext.data.dataset_json import dataset_number
 from nnunet_ext.data.raw_dataset import RawDataset
-from nnunet_ext.files.json_file import read_json
 from nnunet_ext.processes.cores import usable_cores
 from nnunet_ext.stock import folders
 
@@ -29,7 +28,7 @@ def is_of_other_cases(place: Path) -> bool:
         place: The dataset's folder in nnUNet_raw.
     """
     file = fingerprint_file(place).with_name("dataset.json")
-    planned = read_json(file) if file.is_file() else None
+    planned = read_whole(file) if file.is_file() else None
     if not isinstance(planned, dict):
         return False
     return (planned.get("numTraining") == 0) != RawDataset.read(place).has_images_alone
