@@ -29,7 +29,7 @@ from typing import Any
 from fine_tuning import HIPPOCAMPUS, run
 
 TRAINER, PLANS, EPOCHS = "NNUNetBaselineTrainer", "LitePlans", 10
-KNOBS = f"optimizer=AdamW initial_lr=3e-3 num_epochs={EPOCHS} num_val_iterations_per_epoch=1"
+KNOBS = "optimizer=AdamW initial_lr=3e-3 num_val_iterations_per_epoch=1"
 SCORED, TUNED, TUNING_SEED = 0, 1, 100  # folds
 STEPS, GATES = (1, 5, 20), (0.99, 0.98, 0.95, 0.9, 0.8, 0.0)
 TRAINING_STEPS = 1000
@@ -68,7 +68,8 @@ def train(work: Path, fold: int, seed: int, steps: int) -> Path:
     """Train one model, unless that is done; return its folder."""
     name = f"Grata_{steps}_{seed}"
     if not (work / "preprocessed" / HIPPOCAMPUS / f"{name}.json").exists():
-        knobs = f"{KNOBS} seed={seed} num_iterations_per_epoch={max(1, steps // EPOCHS)}"
+        epochs = EPOCHS if steps >= 10 * EPOCHS else 1
+        knobs = f"{KNOBS} seed={seed} num_epochs={epochs} num_iterations_per_epoch={steps // epochs}"
         run(f"nnunet_ext variant -d 4 -p {PLANS} --as {name} --set {knobs}")
     model = work / "results" / HIPPOCAMPUS / f"{TRAINER}__{name}__3d_fullres"
     if not (model / f"fold_{fold}" / "validation" / "summary.json").exists():
@@ -77,7 +78,9 @@ def train(work: Path, fold: int, seed: int, steps: int) -> Path:
     return model
 
 
-def measure(model: Path, wanted: list[str], seed: int, adapt_steps: int, most: int | None, file: Path) -> list[Record]:
+def measure(
+    model: Path, wanted: list[str], seed: int, adapt_steps: int, most: int | None, file: Path, few: bool
+) -> list[Record]:
     """Predict the validation cases plain and adapted under all shifts; return a record of each prediction."""
     import torch
 
@@ -95,7 +98,7 @@ def measure(model: Path, wanted: list[str], seed: int, adapt_steps: int, most: i
             if case.name in found:
                 continue
             read, records = held_out.read(case), []
-            for shift in (None, *SHIFTS):
+            for shift in (None, *(SHIFTS[-1:] if few else SHIFTS)):
                 image = read.image if shift is None else shift.of(read.image, read.spacing, case.name)
                 both = predictor._stages.both(predictor._stages.prepare_array(image, read.spacing))
                 record: Record = {
@@ -179,7 +182,9 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a trained model of a dataset in --raw, instead of training")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--cases", type=int, help="only so many cases of a fold")
-    parser.add_argument("--steps", type=int, help="a trial: so many training steps, 8 cases, one of them predicted")
+    parser.add_argument(
+        "--steps", type=int, help="a trial: so many training steps, 8 cases, one of them and one shift predicted"
+    )
     parser.add_argument("--adapt_steps", type=int, default=DEFAULT)
     parser.add_argument("--gate", type=float, default=GATE)
     parser.add_argument(
@@ -201,11 +206,11 @@ def main() -> None:
         models = [(train(work, fold, seed, steps), seed, [str(fold)]) for seed in seeds]
     most = 1 if few else arguments.cases
     measured: dict[int, list[Record]] = {}
-    for adapt_steps in STEPS[: 2 if few else None] if arguments.tune else [arguments.adapt_steps]:
+    for adapt_steps in (STEPS[:1] if few else STEPS) if arguments.tune else [arguments.adapt_steps]:
         for model, seed, wanted in models:
             kind = "tune" if arguments.tune else "scored"
             file = work / "records" / f"{kind}_{model.name}_{adapt_steps}.json"
-            measured.setdefault(adapt_steps, []).extend(measure(model, wanted, seed, adapt_steps, most, file))
+            measured.setdefault(adapt_steps, []).extend(measure(model, wanted, seed, adapt_steps, most, file, few))
     if arguments.tune:
         chosen, gate = choose(measured)
         print(f"chosen: --adapt_steps {chosen} --gate {gate}")

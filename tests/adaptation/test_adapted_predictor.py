@@ -73,7 +73,7 @@ def test_labels_and_weights(write_model: Callable[..., Path], fast: None, option
 
 
 @pytest.mark.parametrize(
-    ("trainer", "dataset"), [("UniSegTrainer", "Dataset902_Nested"), ("TransDoDNetTrainer", "Dataset901_Organ")]
+    ("trainer", "dataset"), [("UniSegTrainer", "Dataset902_Nested"), ("DoDNetTrainer", "Dataset901_Organ")]
 )
 def test_a_view_of_a_collection(untrained: Path, trainer: str, dataset: str) -> None:
     """Regions, and labels; norms of other tasks' heads have no gradient."""
