@@ -71,6 +71,8 @@ def make_plans(patch: list[int], features: int, convolutions: int, batch: int) -
         "patch_size": patch,
         "batch_dice": False,
         "spacing": [1, 1, 1],
+        "normalization_schemes": ["ZScoreNormalization"],
+        "use_mask_for_norm": [False],
         "architecture": architecture,
     }
     return {
