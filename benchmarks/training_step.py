@@ -27,6 +27,7 @@ import torch
 from flops import flops
 
 from nnunet_ext import sockets
+from nnunet_ext.methods.masked_autoencoder.trainer import MaskedAutoencoderTrainer
 from nnunet_ext.methods.raters.trainer import RatersTrainer
 from nnunet_ext.methods.sequential_fine_tuning.trainer import SequentialFineTuningTrainer
 
@@ -140,7 +141,7 @@ def follow_itself(trainer: SequentialFineTuningTrainer) -> None:
 
 def seen_by(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
     """Return the batch as the trainer's loaders give it."""
-    if not trainer.enable_deep_supervision:
+    if not trainer.enable_deep_supervision or isinstance(trainer, MaskedAutoencoderTrainer):
         batch = batch | {"target": batch["target"][0]}
     if isinstance(trainer, RatersTrainer):
         maps = [torch.cat([scale] * (1 + len(RATERS)), dim=1) for scale in batch["target"]]  # own label first
