@@ -28,7 +28,7 @@ def test_wheel_holds_package_and_sockets_only(wheel):
     for kind, sockets in NAMES.items():
         prefix = f"nnunet_ext/_sockets/{kind}/"
         assert sorted(name for name in names if name.startswith(prefix)) == [f"{prefix}{name}.py" for name in sockets]
-    assert not [name for name in names if "test" in name or name.endswith(".pyc")]
+    assert not [name for name in names if "tests/" in name or "/test_" in name or name.endswith(".pyc")]
 
 
 def test_wheel(environment, wheel, nnunet_unchanged):
