@@ -2,7 +2,7 @@
 
 [0] Chen, Ye, Pan, Xia: Gradient alignment improves test-time adaptation for medical image segmentation, AAAI 2025.
 
-Differences: patches of one case instead of a stream of 2d images, so the optimizer starts anew for each case; softmax
+Differences: patches of one case instead of a stream of 2d images, so the optimizer starts again for each case; softmax
 where the labels exclude each other; flips and rotations only along axes along which the training mirrored. Batch norms
 are not needed: an instance norm always takes the statistics of the image.
 """

@@ -51,7 +51,7 @@ CARD = Method(
         Knob(
             "p",
             0.5,
-            "probability with which a sample is changed, drawn anew for the image and for each stage; 0: nothing is",
+            "probability with which a sample is changed, drawn for the image and each stage separately; 0: nothing is",
             _is_share,
             SHARE,
         ),

@@ -1,4 +1,4 @@
-"""GIN: an image passed through a small random network that is drawn anew for each sample.
+"""GIN: an image passed through a small random network that is drawn for each sample.
 
 [0] Ouyang et al., Causality-inspired single-source domain generalization for medical image segmentation, TMI 2023,
 https://arxiv.org/abs/2111.12525

@@ -59,7 +59,7 @@ class MaskedAutoencoderTrainer(PretrainingTrainer):
     * Blocks are about 16 mm, not 16 voxels, and need not divide the patch.
     * Padding does not count; in theirs it does.
     * The loss is the mean over samples, not over all voxels of a batch: it does not depend on how GPUs share a batch.
-    * The masks of validation are fixed; theirs are drawn anew in each epoch.
+    * The masks of validation are fixed; theirs are drawn again in each epoch.
 
     Raises:
         UserError: A collection, a cascade's second stage, a network without segmentation heads, fewer than two images
