@@ -24,7 +24,7 @@ SMALLEST = 1e-12
 class RandomConvolutions:
     """Four convolutions with leaky ReLU between them, and how much of their result is mixed into the image.
 
-    Channels are not mixed: each has convolutions of its own, so that sequences of MR stay apart.
+    Channels are not mixed: each has convolutions and a norm of its own, so that sequences of MR stay apart.
 
     Args:
         layers: Weights (out, in, k, k, k) or (out, in, k, k), and shifts (out,), of each convolution.
@@ -61,11 +61,13 @@ class RandomConvolutions:
         return cls(tuple(layers), float(generator.random()))
 
     def __call__(self, image: Tensor, outside: Tensor | None = None) -> Tensor:
-        """Return the changed image, of the same norm (over all its voxels and channels).
+        """Return the changed image; each channel has the norm that it had.
+
+        One norm of all channels would let the channel with the largest weights drown others.
 
         Args:
             image: (C, D, H, W) or (C, H, W), float32.
-            outside: Voxels that keep their value, of the same shape.
+            outside: Voxels that are 0 and stay so, of the same shape.
         """
         convolve: Any = functional.conv3d if image.ndim == 4 else functional.conv2d
         found = image[None]
@@ -76,7 +78,8 @@ class RandomConvolutions:
         mixed = self.share * found[0] + (1 - self.share) * image
         if outside is not None:
             mixed = torch.where(outside, image, mixed)
-        return mixed * (image.norm() / mixed.norm().clamp_min(SMALLEST))
+        before, after = (each.flatten(1).norm(dim=1) for each in (image, mixed))
+        return mixed * (before / after.clamp_min(SMALLEST)).view(-1, *[1] * (image.ndim - 1))
 
 
 def _tensor(values: np.ndarray) -> Tensor:
