@@ -18,6 +18,13 @@ def test_the_style_of_two_voxels():
     assert own.deviation.item() == pytest.approx(2**0.5, abs=1e-6)  # unbiased
 
 
+def test_a_channel_of_one_value_stays_finite():
+    constant = torch.full((1, 1, 4), 3.0)
+    own = Style.of(constant)
+    assert own.deviation.item() == pytest.approx(1e-3)
+    torch.testing.assert_close(with_style(constant, own, style(0.25, 0.5)), 0 * constant + 0.25, atol=1e-3, rtol=0)
+
+
 def test_a_random_style_by_hand():
     found = with_style(X, Style.of(X), style(0.25, 0.5))
     torch.testing.assert_close(found, torch.tensor([[[-0.103553, 0.603553]]]), atol=1e-6, rtol=0)
