@@ -77,7 +77,7 @@ class HeldOut:
 
         Raises:
             UserError: The model, its dataset, a checkpoint, a fold, an image or a label is missing; or dataset.json
-                declares other labels since.
+                declares other labels since; or a fold was validated on cases that are not its own any more.
         """
         for file in (model / "plans.json", model / "dataset.json"):
             if not file.is_file():
@@ -101,6 +101,7 @@ class HeldOut:
         for name in dict.fromkeys(names):
             taken = {case.name for own in found.values() for case in own}  # splits may validate twice on a case
             own = _of_fold(raw, splits, int(name), cases)
+            _check_validated(model / f"fold_{name}" / "validation", own, raw.file_ending)
             found[name] = tuple(case for case in own if case.name not in taken)[:most]
         return cls(model, raw, found)
 
@@ -162,6 +163,16 @@ def _of_fold(
     if not found:
         raise UserError(f"fold {number}: expected validation cases in splits_final.json, found none. Name another, -f.")
     return found
+
+
+def _check_validated(folder: Path, cases: Sequence[Case], ending: str) -> None:
+    """Refuse folds that were written after the training, which may have learned what they validate on."""
+    predicted = {file.name.removesuffix(ending) for file in folder.glob(f"*{ending}")}
+    if other := sorted(predicted - {case.name for case in cases}):
+        raise UserError(
+            f"{folder}: expected predictions of the validation cases in splits_final.json, found {other[0]!r}, which "
+            f"is none of them{more(len(other) - 1)}: the model was trained on other folds. Restore them, or train again."
+        )
 
 
 def _check_labels(raw: RawDataset, model: Path) -> None:

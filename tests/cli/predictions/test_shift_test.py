@@ -152,3 +152,17 @@ def test_validation_cases_that_are_not_there(tested, mistake):
     assert "expected the validation cases of fold 0, found no 'z'. Restore it." in mistake(words(tested))
     splits(tested, [], ["c"])
     assert "fold 0: expected validation cases in splits_final.json, found none." in mistake(words(tested))
+
+
+def test_folds_that_were_replaced_after_the_training(tested, mistake):
+    """Its new validation cases may be those that the model has learned."""
+    model = tested / "results" / NAME / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    for fold, names in CASES.items():
+        (model / f"fold_{fold}" / "validation").mkdir()
+        (model / f"fold_{fold}" / "validation" / "summary.json").touch()
+        for name in names:
+            (model / f"fold_{fold}" / "validation" / f"{name}.nii.gz").touch()
+    splits(tested, ["b", "c"], ["a"])
+    assert "found 'a', which is none of them: the model was trained on other folds. Restore them" in mistake(
+        words(tested)
+    )
