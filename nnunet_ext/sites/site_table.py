@@ -18,7 +18,8 @@ def read_sites(file: Path, cases: Collection[str], dataset: str) -> dict[str, st
         dataset: Name of the dataset, for messages.
 
     Raises:
-        UserError: It is not such an object, lacks a case, names an unknown one or one twice, or there is only one site.
+        UserError: It is not such an object, lacks a case, names an unknown one or one twice, spells a site in two ways,
+            or there is only one site.
     """
     found = read_json(file, unique=True)
     if not isinstance(found, dict) or not found:
@@ -28,13 +29,20 @@ def read_sites(file: Path, cases: Collection[str], dataset: str) -> dict[str, st
     for case, site in found.items():
         if case not in cases:
             raise UserError(f"{file}: unknown case {case!r} of {dataset}. {nearest(case, cases)}")
-        if not isinstance(site, str) or not site.strip():
+        if not isinstance(site, str) or not site.strip() or not site.isprintable():
             raise UserError(f"{file}: expected the name of a site for case {case!r}, got {site!r}. Write it in quotes.")
     if missing := sorted(set(cases) - set(found)):
         raise UserError(
             f"{file}: expected a site for every case of {dataset}, found none for {missing[0]!r}"
             f"{more(len(missing) - 1)}. Add it."
         )
+    spelt: dict[str, str] = {}
+    for site in found.values():
+        if (first := spelt.setdefault("".join(site.split()).casefold(), site)) != site:
+            raise UserError(
+                f"{file}: expected one spelling of each site, found {first!r} and {site!r}. A model would train on the "
+                f"site that it is tested on. Write both alike, or give them other names."
+            )
     if len(names := set(found.values())) == 1:
         raise UserError(
             f"{file}: expected at least two sites, found {names.pop()!r} alone. One is left out of each fold."

@@ -31,8 +31,12 @@ def test_what_is_refused(tmp_path: Path):
     assert "unknown case 'b2' of Dataset004_Heart. Did you mean 'b1'?" in refusal(tmp_path, good | {"b2": "B"})
     assert "found none for 'a1' (and 1 more case). Add it." in refusal(tmp_path, {"b1": "B"})
     assert "expected at least two sites, found 'A' alone" in refusal(tmp_path, good | {"b1": "A"})
-    for wrong in (1, None, " "):
+    for wrong in (1, None, " ", "B\nC"):
         assert f"expected the name of a site for case 'b1', got {wrong!r}" in refusal(tmp_path, good | {"b1": wrong})
+    for wrong in ("a", " A", "A "):
+        assert f"found 'A' and {wrong!r}. A model would train on the site that it is tested on" in refusal(
+            tmp_path, good | {"a2": wrong}
+        )
     for wrong in ([], {}, "A"):
         assert "expected the site of each case" in refusal(tmp_path, json.dumps(wrong))
     assert "found 'a1' twice" in refusal(tmp_path, '{"a1": "A", "a1": "B"}')
