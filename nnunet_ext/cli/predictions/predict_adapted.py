@@ -68,22 +68,24 @@ def predictor_for(command: Predict) -> Callable[..., Predictor]:
 
 
 def report_adaptation(results: Sequence[CaseResult], command: Predict) -> None:
-    """Write what was used for each case, and print what it cost; nothing without ``--adapt``."""
-    rows = [[result.name, *(result.facts[name] for name in HEADER[1:])] for result in results if result.facts]
-    if command.adapt is None or not rows:
-        return
+    """Write what was used for each case, and print what it cost; without ``--adapt``, drop what an earlier one wrote."""
+    done = [result for result in results if result.problem is None]
+    rows = [[result.name, *(result.facts[name] for name in HEADER[1:])] for result in done if result.facts]
     name = REPORT if command.num_parts == 1 else f"adaptation_{command.part_id}.csv"
     file = Path(str(command.o)) / name
-    earlier = list(csv.reader(io.StringIO(read_text(file))))[1:] if file.is_file() else []  # --continue_prediction
-    new = {row[0] for row in rows}
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(
-        [HEADER, *sorted([row for row in earlier if row and row[0] not in new] + rows)]
-    )
-    write_text(file, stream.getvalue())
-    used = sum(row[1] == "adapted" for row in rows)
-    factor = sum(float(row[-1]) for row in rows) / len(rows)
-    print(
-        f"adaptation: used for {used} of {len(rows)} case{'s' * (len(rows) != 1)}, {factor:.1f} times the time of a "
-        f"plain prediction; {file} written"
-    )
+    earlier = list(csv.reader(io.StringIO(read_text(file))))[1:] if file.is_file() else []
+    new = {result.name for result in done}
+    kept = [row for row in earlier if row and row[0] not in new]  # --continue_prediction, or other images
+    if rows or kept:
+        stream = io.StringIO()
+        csv.writer(stream, lineterminator="\n").writerows([HEADER, *sorted(kept + rows)])
+        write_text(file, stream.getvalue())
+    else:
+        file.unlink(missing_ok=True)
+    if rows:
+        used = sum(row[1] == "adapted" for row in rows)
+        factor = sum(float(row[-1]) for row in rows) / len(rows)
+        print(
+            f"adaptation: used for {used} of {len(rows)} case{'s' * (len(rows) != 1)}, {factor:.1f} times the time of a "
+            f"plain prediction; {file} written"
+        )

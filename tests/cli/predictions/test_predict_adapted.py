@@ -67,6 +67,12 @@ def test_the_report_says_what_was_used(small, capsys, monkeypatch):
     assert not (small / "plain" / "adaptation.csv").exists()
     np.testing.assert_array_equal(labels(small / "out" / "b.nii.gz"), labels(small / "plain" / "b.nii.gz"))
 
+    (small / "out" / "b.nii.gz").unlink()
+    assert main(words(small, "--continue_prediction")) == 0  # b is plain now, a is still what was adapted
+    assert set(report(small)) == {"case", "a"}
+    assert main(words(small)) == 0
+    assert not (small / "out" / "adaptation.csv").exists()
+
 
 def test_commands_that_share_cases_write_a_report_each(small):
     assert main(words(small, "--adapt", "grata", "--adapt_steps", "1", "-num_parts", "2", "-part_id", "1")) == 0
