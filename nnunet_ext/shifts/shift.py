@@ -1,7 +1,8 @@
 """The simulated shifts, each at two fixed strengths, that a model is tested with.
 
-None of them is used in a training: their strengths are beyond what nnU-Net's augmentation draws (gamma from 0.7 to 1.5,
-blur of up to 1 voxel, noise of up to 0.32 standard deviations), or it has no such augmentation.
+nnU-Net does not train with them: their strengths are beyond what its augmentation draws (gamma from 0.7 to 1.5, blur of
+up to 1 voxel, noise of up to 0.1 standard deviations), or it has no such augmentation; only down-sampling by 2 is the
+end of its range.
 """
 
 from __future__ import annotations
