@@ -96,6 +96,40 @@ def test_without_mirroring(write_model: Callable[..., Path], fast: None) -> None
     np.testing.assert_array_equal(never.predict_array(image(), SPACING), plain)
 
 
+def test_views_are_those_of_the_training(write_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in a prediction without mirroring."""
+    model, views = write_model(), []
+    monkeypatch.setattr(adapted_stages, "adapt", lambda *given, **_: views.append(given[3]))
+    for mirroring in (True, False):
+        AdaptedPredictor(model, device="cpu", mirroring=mirroring).predict_array(image(), SPACING)
+    assert views[0] == views[1] != []
+
+
+@pytest.mark.parametrize("options", [{}, REGIONS], ids=["labels", "regions"])
+def test_patches_are_drawn_around_the_plain_labels(
+    write_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    """Also if the GPU was full, and the case is predicted once more."""
+    foregrounds: list[NDArray[np.bool_]] = []
+    draw, export, calls = adapted_stages.foreground_patches, adapted_stages.label_map, []
+
+    def drawn(volume: torch.Tensor, foreground: NDArray[np.bool_], *given: Any) -> Any:
+        foregrounds.append(foreground)
+        return draw(volume, foreground, *given)
+
+    def exported(slabs: Any, *given: Any) -> Any:
+        labels = export(slabs, *given)
+        calls.append(1)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return labels
+
+    monkeypatch.setattr(adapted_stages, "foreground_patches", drawn)
+    monkeypatch.setattr(adapted_stages, "label_map", exported)
+    labels = AdaptedPredictor(write_model(**options), device="cpu", steps=1, gate=2).predict_array(image(), SPACING)
+    np.testing.assert_array_equal(foregrounds[0], labels > 0)
+
+
 def test_cases_do_not_depend_on_each_other(write_model: Callable[..., Path], fast: None) -> None:
     model = write_model()
     predictor = AdaptedPredictor(model, device="cpu", steps=2, gate=0)

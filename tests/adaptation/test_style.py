@@ -37,6 +37,9 @@ def test_each_part_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     channel = PATCH[0] * 0.5
     expected = (channel - channel.mean()) * 0.5 + channel.mean()
     np.testing.assert_allclose(style_view(PATCH, np.random.default_rng(0))[0], expected, atol=1e-5)
+    monkeypatch.setattr(style, "FACTORS", (1.5, 1.5))
+    strong = style_view(PATCH, np.random.default_rng(0))[0]
+    assert [strong.min(), strong.max()] == pytest.approx([1.5 * PATCH[0].min(), 1.5 * PATCH[0].max()], abs=1e-4)
 
 
 def test_inverted_gamma() -> None:

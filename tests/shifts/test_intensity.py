@@ -23,6 +23,7 @@ def test_bias_field_reaches_both_extremes_and_is_a_cubic(shape: tuple[int, ...])
     assert field.dtype == np.float32
     assert [field.min(), field.max()] == pytest.approx([0.6, 1.4], abs=1e-6)
     np.testing.assert_allclose(np.diff(field, 4, axis=-1), 0, atol=1e-5)  # order 3: fourth differences vanish
+    np.testing.assert_allclose(np.diff(np.diff(field, 2, axis=1), 2, axis=2), 0, atol=1e-5)  # of both axes together
     assert np.abs(np.diff(field, 3, axis=-1)).max() > 1e-3
 
 

@@ -43,6 +43,16 @@ def test_a_case_gets_the_same_shift_each_time(shift: Shift) -> None:
         assert not np.array_equal(found[0] / IMAGE[0], found[1] / IMAGE[1])
 
 
+def test_both_strengths_draw_the_same() -> None:
+    own = IMAGE[0] - IMAGE[0].min()
+    bright = own > 10
+    one, other = (
+        (Shift("bias field", strength).of(IMAGE, SPACING, "case")[0] - IMAGE[0])[bright] / own[bright] / strength
+        for strength in (0.4, 0.7)
+    )
+    np.testing.assert_allclose(one, other, atol=1e-4)
+
+
 @pytest.mark.parametrize("shift", SHIFTS, ids=lambda shift: shift.name)
 def test_a_channel_is_changed_in_its_own_range(shift: Shift) -> None:
     """As if the file had other units: CT in HU, or MR times 10."""
@@ -65,6 +75,20 @@ def test_the_outside_stays_zero(shift: Shift) -> None:
     assert (found[:, :, :2] == 0).all()
     if shift.kind in ("inversion", "noise"):
         assert (found[0, :, 5] != 0).all()
+
+
+@pytest.mark.parametrize("kind", ["blur", "resolution"])
+def test_the_outside_is_no_darker_than_the_darkest_voxel(kind: str) -> None:
+    """Else a skull-stripped head would get a dark rim."""
+    image = np.clip(IMAGE, 80, None)
+    image[:, :, :3] = 0
+    assert Shift(kind, 2.0).of(image, SPACING, "case")[:, :, 3:].min() >= 80 - 1e-3
+
+
+def test_zeros_that_are_enclosed_are_no_outside() -> None:
+    image = IMAGE.copy()
+    image[:, 2:4, 3:5, 3:5] = 0
+    assert (Shift("inversion", 1.0).of(image, SPACING, "case")[:, 2:4, 3:5, 3:5] > 50).all()
 
 
 def test_a_channel_without_contrast_is_not_changed() -> None:
