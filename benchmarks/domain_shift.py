@@ -6,9 +6,9 @@ All arms train on three of four cases of the hippocampus; every fourth case is h
 under the shifts of ``nnunet_ext shift_test`` (without mirroring): gamma, bias field, Rician noise, blur, resolution and
 inversion, each at two fixed strengths. No arm trains on one of them on purpose, so the histogram arm has no inversion;
 but nnU-Net's augmentation has weaker noise, blur, gamma and low resolution (up to 2, the weaker strength); DA5's blurs
-up to 1.5 voxels, down-samples up to 4 times and adds brightness gradients, so it has seen blur 1.2, both resolutions and
-something like the bias field; and GIN's random maps may come close to anything, a weak inversion among it. Nothing is
-chosen on the held-out cases: last checkpoint, the knobs' defaults.
+up to 1.5 voxels, down-samples up to 4 times and adds brightness gradients, so it has seen blur 1.2, both resolutions
+and something like the bias field; and GIN's random maps may come close to anything, a weak inversion among it. Nothing
+is chosen on the held-out cases: last checkpoint, the knobs' defaults.
 
 Every arm gets the computing time of --steps steps of nnU-Net, by the CPU seconds of its steps with their batches
 (augmentation in the same process), means over --timed steps of each arm in turn; validation is not counted. DA5 is

@@ -77,7 +77,7 @@ class HeldOut:
 
         Raises:
             UserError: The model, its dataset, a checkpoint, a fold, an image or a label is missing; or dataset.json
-                declares other labels since; or a fold was validated on cases that are not its own any more.
+                declares other labels since; or a fold validated on cases that are not its own any more.
         """
         for file in (model / "plans.json", model / "dataset.json"):
             if not file.is_file():
@@ -171,7 +171,8 @@ def _check_validated(folder: Path, cases: Sequence[Case], ending: str) -> None:
     if other := sorted(predicted - {case.name for case in cases}):
         raise UserError(
             f"{folder}: expected predictions of the validation cases in splits_final.json, found {other[0]!r}, which "
-            f"is none of them{more(len(other) - 1)}: the model was trained on other folds. Restore them, or train again."
+            f"is none of them{more(len(other) - 1)}: the model was trained on other folds. Restore these, or train "
+            f"again."
         )
 
 

@@ -68,7 +68,7 @@ def predictor_for(command: Predict) -> Callable[..., Predictor]:
 
 
 def report_adaptation(results: Sequence[CaseResult], command: Predict) -> None:
-    """Write what was used for each case, and print what it cost; without ``--adapt``, drop what an earlier one wrote."""
+    """Write what was used for each case, and print what it cost; without ``--adapt``, drop the cases' earlier rows."""
     done = [result for result in results if result.problem is None]
     rows = [[result.name, *(result.facts[name] for name in HEADER[1:])] for result in done if result.facts]
     name = REPORT if command.num_parts == 1 else f"adaptation_{command.part_id}.csv"
@@ -86,6 +86,6 @@ def report_adaptation(results: Sequence[CaseResult], command: Predict) -> None:
         used = sum(row[1] == "adapted" for row in rows)
         factor = sum(float(row[-1]) for row in rows) / len(rows)
         print(
-            f"adaptation: used for {used} of {len(rows)} case{'s' * (len(rows) != 1)}, {factor:.1f} times the time of a "
-            f"plain prediction; {file} written"
+            f"adaptation: used for {used} of {len(rows)} case{'s' * (len(rows) != 1)}, {factor:.1f} times the time of "
+            f"a plain prediction; {file} written"
         )

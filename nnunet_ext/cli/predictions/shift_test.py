@@ -26,9 +26,9 @@ class ShiftTest(Command):
 
     nnunet_ext shift_test Dataset004_Hippocampus/nnUNetTrainer__nnUNetPlans__3d_fullres -o shifts
 
-    Gamma, bias field, noise, blur, resolution and inversion, each at two fixed strengths, are applied to the raw images;
-    nnU-Net does not train with them. OUT gets a figure, a table of all cases, and a record with which an interrupted test
-    goes on.
+    Gamma, bias field, noise, blur, resolution and inversion, each at two fixed strengths with which nnU-Net does not
+    train, are applied to the raw images. OUT gets a figure, a table of all cases, and a record with which an
+    interrupted test goes on.
     """
 
     name: ClassVar[str] = "shift_test"

@@ -163,6 +163,6 @@ def test_folds_that_were_replaced_after_the_training(tested, mistake):
         for name in names:
             (model / f"fold_{fold}" / "validation" / f"{name}.nii.gz").touch()
     splits(tested, ["b", "c"], ["a"])
-    assert "found 'a', which is none of them: the model was trained on other folds. Restore them" in mistake(
+    assert "found 'a', which is none of them: the model was trained on other folds. Restore these" in mistake(
         words(tested)
     )
