@@ -160,6 +160,8 @@ def table(records: list[Record], gate: float) -> str:
 def choose(measured: dict[int, list[Record]]) -> tuple[int, float]:
     """Return steps and gate with the largest mean Dice, of those with which no case loses too much."""
     best = (-1.0, max(measured), 2.0)
+    plain = statistics.mean(record["plain"] for records in measured.values() for record in records)
+    print(f"without adaptation: mean Dice {plain:.4f}")
     for steps, gate in itertools.product(sorted(measured), GATES):
         records = measured[steps]
         mean = statistics.mean(gated(record, gate) for record in records)
