@@ -17,6 +17,7 @@ from nnunet_ext.files.json_file import read_json
 FINGERPRINT = "dataset_fingerprint.json"
 KEY = "nnunet_ext"  # among the checkpoint's init_args, which nnU-Net writes as they are
 NOT_TRAINED_WITH = ("data_identifier", "median_image_size_in_voxels", "inherits_from", "next_stage", BLOCK)
+UNLABELLED = "/imagesUn"  # after the name of a dataset: its unlabelled images
 OF_DATASET = ("labels", "regions_class_order", "channel_names", "modality")
 LONGEST_VALUE = 60
 
@@ -28,7 +29,8 @@ def data_record(folder: Path, splits: Mapping[str, Split]) -> dict[str, Any]:
 
     Args:
         folder: The dataset's folder in nnUNet_preprocessed.
-        splits: Training and validation cases of the fold, by dataset: a collection has several.
+        splits: Training and validation cases of the fold, by dataset: a collection has several, and unlabelled images
+            count as a dataset of their own (:data:`UNLABELLED`).
     """
     file = folder / FINGERPRINT
     fingerprint = _digest(read_json(file)) if file.is_file() else None
@@ -100,7 +102,8 @@ def data_difference(before: Mapping[str, Any] | None, now: Mapping[str, Any] | N
             then, today = cases[key], now["cases"].get(dataset, {}).get(key)
             if then != today:
                 count = f"{then['number']} -> {today['number']}" if today else f"{then['number']} -> none"
-                return f"other {use} cases of {dataset} (splits_final.json: {count})"
+                file = "" if dataset.endswith(UNLABELLED) else "splits_final.json: "
+                return f"other {use} cases of {dataset} ({file}{count})"
     if before["fingerprint"] != now["fingerprint"]:
         return f"another {FINGERPRINT}: it has been extracted again since"
     return None

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from nnunet_ext.data.classes import foreground_classes
 from nnunet_ext.data.dataset_json import is_collection, with_numbers
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_object
@@ -41,7 +42,8 @@ class ModelFiles:
             model: Folder ``TRAINER__PLANS__CONFIGURATION``, or a zip file by ``nnUNetv2_export_model_to_zip``.
 
         Raises:
-            UserError: There is no model, it is that of a collection, or a file of it is damaged.
+            UserError: There is no model, it is that of a collection or of a dataset without a class, or a file of it is
+                damaged.
         """
         if not model.exists():
             raise UserError(f"{model}: expected a trained model, found none. Give its folder or its zip file.")
@@ -51,8 +53,13 @@ class ModelFiles:
             raise UserError(
                 f"{model}: expected the model of one dataset, found that of a collection. Give a task's view of it."
             )
-        fingerprint = found.get(FINGERPRINT) or _preprocessed_fingerprint(found[PLANS])
-        return cls(found[PLANS], with_numbers(dataset_json, model / DATASET), fingerprint)
+        dataset_json = with_numbers(dataset_json, model / DATASET)
+        if not foreground_classes(dataset_json):
+            raise UserError(
+                f"{model}: expected a model that segments classes, found one of a dataset without any, which is "
+                f"pre-trained. Give the model that predicted."
+            )
+        return cls(found[PLANS], dataset_json, found.get(FINGERPRINT) or _preprocessed_fingerprint(found[PLANS]))
 
     @property
     def dataset(self) -> str:

@@ -99,14 +99,18 @@ def unlabelled_if_any(
 ) -> list[str]:
     """Return the unlabelled cases by :func:`check_unlabelled`; none if the dataset has no unlabelled image.
 
+    Files in ``imagesUn`` that are named wrongly are not passed over: they are refused as not preprocessed.
+
     Args:
         preprocessed_folder: The dataset's folder in nnUNet_preprocessed.
         plans: The plans.
         configuration: Name of the configuration.
         raw_folder: The dataset's folder in nnUNet_raw, which need not exist.
     """
-    there = unlabelled_folder(preprocessed_folder, plans, configuration).is_dir() or has_unlabelled(raw_folder)
-    return check_unlabelled(preprocessed_folder, plans, configuration, raw_folder) if there else []
+    there = unlabelled_folder(preprocessed_folder, plans, configuration).is_dir()
+    if not there and not has_unlabelled(raw_folder, empty_folder=False):
+        return []
+    return check_unlabelled(preprocessed_folder, plans, configuration, raw_folder)
 
 
 def unlabelled_folder(preprocessed_folder: Path, plans: Mapping[str, Any], configuration: str) -> Path:

@@ -28,9 +28,15 @@ from nnunet_ext.files.system_files import files_in
 FOLDER = "imagesUn"
 
 
-def has_unlabelled(raw_folder: Path) -> bool:
-    """Whether a raw dataset says that it has unlabelled images; they may be wrong."""
-    if (raw_folder / FOLDER).is_dir():
+def has_unlabelled(raw_folder: Path, *, empty_folder: bool = True) -> bool:
+    """Whether a raw dataset says that it has unlabelled images; they may be wrong.
+
+    Args:
+        raw_folder: The dataset's folder in nnUNet_raw.
+        empty_folder: Whether an empty ``imagesUn`` says so, too.
+    """
+    images_un = raw_folder / FOLDER
+    if images_un.is_dir() and (empty_folder or files_in(images_un)):
         return True
     file = raw_folder / "dataset.json"
     description = read_json(file) if file.is_file() else None

@@ -122,7 +122,10 @@ class FineTunes:
         if not has_lora(network):  # a method may ask for a second optimizer
             parts: tuple[Part, ...] = ("encoder", "decoder")
             parts = parts if knobs["lora_layers"] == "all" else (knobs["lora_layers"],)
-            add_lora(network, knobs["lora_rank"], knobs["lora_alpha"], parts)
+            try:
+                add_lora(network, knobs["lora_rank"], knobs["lora_alpha"], parts)
+            except ValueError as error:
+                raise UserError(f"{KNOB} 'lora': {error}. Take another strategy.") from error
         norms = {id(each) for module in network.modules() if isinstance(module, NORMS) for each in module.parameters()}
         for name, parameter in network.named_parameters():
             kept = part_of(name) == "head" or is_factor(name) or (knobs["lora_norms"] and id(parameter) in norms)

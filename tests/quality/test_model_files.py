@@ -45,6 +45,14 @@ def test_a_fingerprint_from_elsewhere(torsos):
     assert ModelFiles.read(file).fingerprint == known
 
 
+def test_a_pretraining_without_labels(torsos):
+    """Else each label would be one that the model does not know."""
+    file = torsos.model / "dataset.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"labels": {"background": 0}}))
+    with pytest.raises(UserError, match="expected a model that segments classes, found one of a dataset without any"):
+        ModelFiles.read(torsos.model)
+
+
 def test_no_model(torsos):
     with pytest.raises(UserError, match=r"none: expected a trained model, found none. Give its folder or its zip file"):
         ModelFiles.read(torsos.root / "none")

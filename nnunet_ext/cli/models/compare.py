@@ -159,10 +159,16 @@ class Compare(Command):
             Train([self.d, self.c, fold, "-tr", arm.trainer, "-p", self.p, "-device", self.device]).check(arm.knobs)
         if TaskTable.read(folders.plans(self.d, self.p)) is not None:
             raise UserError(f"-p {self.p}: expected plans of one dataset, found a collection's. Compare its members.")
-        if not issubclass(recursive_find_trainer_class_by_name(arm.trainer), ExtTrainer):
+        trainer = recursive_find_trainer_class_by_name(arm.trainer)
+        if not issubclass(trainer, ExtTrainer):
             raise UserError(
                 f"-tr {arm.trainer}: expected a trainer of nnunet_ext, because others take neither seed nor length. "
                 f"NNUNetBaselineTrainer is nnU-Net's own trainer with both."
+            )
+        if not trainer.needs_labels:
+            raise UserError(
+                f"-tr {arm.trainer}: expected a trainer whose predictions can be scored, found one that segments "
+                f"nothing. Compare trainers with the knob init_from set to its checkpoint."
             )
 
     def _prepare(self, setting: Setting, runs: Sequence[Run]) -> None:

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import torch
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
-from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_ext.base.optimizers import make_optimizer, make_schedule
@@ -35,7 +34,6 @@ from nnunet_ext.weights.transfer import Transfer
 KNOB = "knob fine_tune.pretrain_new"
 NEW = {"lora": "LoRA's factors", "frozen_encoder": "the decoder"}
 STATE = "pretext"  # key of its state in the trainer's own part of a checkpoint
-POOLS = (MultiThreadedAugmenter, NonDetMultiThreadedAugmenter)
 
 
 class PretrainsNew(ExtTrainer):
@@ -235,5 +233,5 @@ class PretrainsNew(ExtTrainer):
 
 def _finish(loader: Any) -> None:
     """End a loader's workers."""
-    if isinstance(loader, POOLS):
+    if isinstance(loader, MultiThreadedAugmenter):
         loader._finish()

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
+from nnunet_ext.base.trained_on import UNLABELLED
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.data.folds import check_fold
 from nnunet_ext.data.preprocessed.state import preprocessed_cases
@@ -21,8 +22,8 @@ from nnunet_ext.seeding.stepped_loader import SingleLoader
 from nnunet_ext.semi_supervised.masked.blocks import Blocks
 from nnunet_ext.semi_supervised.masked.hiding import Hiding
 from nnunet_ext.semi_supervised.masked.images import FixedPatches, Images, without_intensities
-from nnunet_ext.semi_supervised.preprocessing import check_unlabelled, unlabelled_folder
-from nnunet_ext.semi_supervised.raw_images import check_unlabelled_apart, unlabelled_names
+from nnunet_ext.semi_supervised.preprocessing import unlabelled_folder, unlabelled_if_any
+from nnunet_ext.semi_supervised.raw_images import check_unlabelled_apart
 from nnunet_ext.semi_supervised.two_streams import unlabelled_loader
 
 
@@ -92,16 +93,27 @@ class PretrainingTrainer(ExtTrainer):
         """The images that are trained and validated on."""
         data = (Path(self.preprocessed_dataset_folder_base), self.plans_manager.plans, self.configuration_name)
         train, val = self.do_split()
-        other, raw = unlabelled_folder(*data), raw_folder() / data[0].name
-        there = other.is_dir() or ((raw / "dataset.json").is_file() and unlabelled_names(raw))
+        other = unlabelled_folder(*data)
         use_data(other)
-        unlabelled = check_unlabelled(*data, raw) if there else []
+        unlabelled = unlabelled_if_any(*data, raw_folder() / data[0].name)
         used = train if self._own["labelled_images"] else []
         labelled = Path(self.preprocessed_dataset_folder), used, val
         found = PretrainingCases.of(labelled, (other, unlabelled), data[0].name)
         if not found.held_out:
             check_unlabelled_apart(data[0].name, self.dataset_json, unlabelled, found.val[str(labelled[0])])
         return found
+
+    def splits(self) -> dict[str, tuple[list[str], list[str]]]:
+        """Return the images that are trained and validated on: labelled ones, then unlabelled ones.
+
+        Else images that come in the middle of a training could change which ones are held out.
+        """
+        name, cases = self.plans_manager.dataset_name, self.cases
+        names = name, f"{name}{UNLABELLED}"
+        return {
+            name: (train, cases.val.get(place, []))
+            for name, (place, train) in zip(names, cases.train.items(), strict=True)
+        }
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """Random patches for training, always the same ones for validation."""

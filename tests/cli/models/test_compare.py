@@ -240,6 +240,7 @@ def test_cases_that_hide_labels_set_apart(root, ran, monkeypatch):
     ("words", "text"),
     [
         (["nnUNetTrainer"], "-tr nnUNetTrainer: expected a trainer of nnunet_ext, because others take neither seed"),
+        (["MaskedAutoencoderTrainer"], "expected a trainer whose predictions can be scored, found one that segments"),
         (["BANetTrainr"], "-tr: unknown trainer 'BANetTrainr'. Did you mean 'BANetTrainer'?"),
         ([f"a={CONTROL}:num_epoch=1"], "-tr 'a': unknown knob 'num_epoch'. Did you mean 'num_epochs'?"),
         ([CONTROL, "-f", "all"], "-f all: expected cases to score, as this fold trains on all. Give --test_images"),

@@ -135,6 +135,20 @@ def test_the_loss_is_of_images_alone(make: Make) -> None:
     assert max(int(scale.max()) for scale in next(trainer.dataloader_train)["target"]) > 0
 
 
+def test_hidden_voxels_are_not_seen_and_alone_count(make: Make) -> None:
+    trainer = make("lora")
+    trainer.on_train_start()
+    batch, inputs = next(trainer.dataloader_train), []
+    trainer.bare_network.register_forward_pre_hook(lambda _, given: inputs.append(given[0].clone()))
+    shape = (len(batch["data"]), 1, *batch["data"].shape[2:])
+    hidden = (torch.arange(shape[-1]) % 3 == 0).expand(shape)
+    other = torch.where(hidden, 1e3 * torch.randn_like(batch["data"]), batch["data"])
+    losses = [trainer.train_step(batch | {"data": data, "hidden": hidden})["loss"] for data in (batch["data"], other)]
+    assert torch.equal(*inputs)
+    assert not inputs[0][hidden].any()
+    assert losses[1] > 1e4 * losses[0]
+
+
 def test_without_unlabelled_images(make: Make, tmp_path: Path) -> None:
     trainer = make("lora")
     place = Path(trainer.preprocessed_dataset_folder_base)
@@ -236,6 +250,19 @@ def test_refused(make: Make, strategy: str, changes: dict[str, Any], text: str) 
     with pytest.raises(UserError, match=text) as caught:
         make(strategy, **changes).on_train_start()
     assert "\n" not in str(caught.value)
+
+
+def test_a_second_stage_and_a_network_without_heads_are_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make("lora")
+    trainer.is_cascaded = True
+    with pytest.raises(UserError, match=r"pretrain_new: expected a configuration of one stage, got '2d'"):
+        trainer.initialize()
+    other = staticmethod(lambda *_: torch.nn.Conv2d(1, 1, 1))
+    monkeypatch.setattr(nnUNetTrainer, "build_network_architecture", other)
+    with pytest.raises(UserError, match=r"expected a network with decoder.seg_layers, found Conv2d. Set it to false"):
+        make("frozen_encoder").initialize()
+    with pytest.raises(UserError, match=r"'lora': expected a convolution in encoder, decoder, found none. Take anoth"):
+        make("lora").initialize()
 
 
 def test_other_trainers_do_not_know_it(half_labelled: Make, source: str) -> None:

@@ -19,6 +19,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_ext.base.init_from import init_from
+from nnunet_ext.base.trained_on import data_difference
 from nnunet_ext.base.trainer import ExtTrainer
 from nnunet_ext.errors import UserError
 from nnunet_ext.fine_tuning.source.plain_json import plain_json
@@ -206,6 +207,34 @@ def test_without_unlabelled_images(half_labelled: Make):
     with pytest.raises(UserError, match="expected images to pre-train on, found none"):
         alone.run_training()
     assert not list(Path(alone.output_folder).glob("*.pth"))
+
+
+def test_files_without_a_channel_number_are_not_passed_over(half_labelled: Make):
+    """Nor does an empty folder stop a training on the other images."""
+    trainer = half_labelled(MaskedAutoencoderTrainer)
+    planned = Path(trainer.preprocessed_dataset_folder_base)
+    images = planned.parents[1] / "raw" / planned.name / "imagesUn"
+    shutil.rmtree(planned / "LitePlans_3d_fullres_unlabelled")
+    for number, file in enumerate(images.iterdir()):
+        file.rename(images / f"scan{number}.nii.gz")
+    with pytest.raises(UserError, match=r"expected preprocessed unlabelled images .* Run nnunet_ext preprocess_unlab"):
+        _ = half_labelled(MaskedAutoencoderTrainer).cases
+    for file in images.iterdir():
+        file.unlink()
+    assert [*map(len, half_labelled(MaskedAutoencoderTrainer).cases.train.values())] == [4, 0]
+
+
+def test_images_that_come_in_the_middle_are_refused(half_labelled: Make):
+    """Else one that was trained on could be held out then."""
+    first, then = (half_labelled(MaskedAutoencoderTrainer, fold="all") for _ in range(2))
+    assert {name: [*map(len, split)] for name, split in first.splits().items()} == {
+        "Dataset700_Half": [5, 0],
+        "Dataset700_Half/imagesUn": [2, 1],
+    }
+    _, unlabelled = then.cases.train.values()
+    unlabelled.append("unlabelled_003")
+    told = data_difference(first.data_record(), then.data_record())
+    assert told == "other training cases of Dataset700_Half/imagesUn (2 -> 3)"
 
 
 def test_a_validation_case_under_another_name_is_refused(half_labelled: Make):
@@ -460,6 +489,10 @@ def test_what_else_is_refused_before_training(half_labelled: Make):
     trainer = half_labelled(MaskedAutoencoderTrainer)
     trainer.configuration_manager.configuration["patch_size"] = [1, 1, 1]
     with pytest.raises(UserError, match=r"plans 'LitePlans': expected a patch of at least two blocks"):
+        trainer.initialize()
+    trainer = half_labelled(MaskedAutoencoderTrainer)
+    trainer.is_cascaded = True
+    with pytest.raises(UserError, match="MaskedAutoencoderTrainer: expected a configuration of one stage, got '3d_ful"):
         trainer.initialize()
     trainer = half_labelled(MaskedAutoencoderTrainer, init_from="x.pth", fine_tune={"keep_unannotated": True})
     with pytest.raises(UserError, match="found MaskedAutoencoderTrainer, which looks at no label"):
