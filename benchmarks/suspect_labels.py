@@ -5,10 +5,11 @@
 Of 200 hippocampus cases 50 keep their labels and are scored; of the other 150, a tenth each gets a label that is
 mirrored along an axis, shifted by 3 voxels along one, has its two classes exchanged, or lacks one of them. Five folds
 of Lite plans are trained on these labels, ``suspect_labels`` ranks the cases by the folds' predictions, and
-``correct_labels`` makes a dataset with ignored voxels and one with replaced ones. Then each arm trains on all 150 cases
-for as many steps, on one thread. The seed draws the faults, the weights and the batches. Finished runs are not
-repeated. At the end, two tables: for each kind, precision at the number planted (among these cases and the clean ones)
-and share with the right reason first; and mean Dice of the 50 cases.
+``correct_labels`` makes a dataset with ignored voxels and one with replaced ones. Then each arm trains on all 150
+cases, or on those that are not suspected ("dropped", suspicion below 0.5), for as many steps, on one thread. The seed
+draws the faults, the weights and the batches. Finished runs are not repeated. At the end, two tables: for each kind,
+precision at the number planted (among these cases and the clean ones) and share with the right reason first; and mean
+Dice of the 50 cases.
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ from fine_tuning import HIPPOCAMPUS, run
 from numpy.typing import NDArray
 
 NUMBERS = {"clean": 941, "noisy": 942, "ignore": 943, "replace": 944}
+ARMS = (*NUMBERS, "dropped")
 KINDS = ("mirrored", "shifted", "swapped", "deleted")
 # the kind of reason that names a fault
 REASONS = {"mirrored": "mirrored", "shifted": "shifted", "swapped": "swapped", "deleted": "lacking"}
-FOLDS, EVERY, SHIFT, EPOCHS, SCORED = 5, 4, 3, 10, 5  # SCORED: the fold whose validation cases are scored
+FOLDS, EVERY, SHIFT, EPOCHS = 5, 4, 3, 10
+SCORED, DROPPED = 5, 6  # folds whose validation cases are scored; without the suspects: of the noisy dataset alone
+SUSPICION = 0.5  # at which ``suspect_labels`` gives a reason
 PLANS, TRAINER = "LitePlans", "NNUNetBaselineTrainer"
 KNOBS = "optimizer=AdamW initial_lr=3e-3 num_val_iterations_per_epoch=1"
 
@@ -154,6 +158,16 @@ def correct(work: Path, arm: str, file: Path, base: str) -> None:
     run(f"nnunet_ext preprocess -d {NUMBERS[arm]} -p {base} -c 3d_fullres --no_pbar")
 
 
+def drop(work: Path, file: Path) -> None:
+    """Add the fold whose training cases are those of the scored one without the suspects."""
+    with file.open(newline="", encoding="utf-8") as stream:
+        suspected = {row["case"] for row in csv.DictReader(stream) if float(row["suspicion"]) >= SUSPICION}
+    splits = work / "preprocessed" / name_of("noisy") / "splits_final.json"
+    folds = json.loads(splits.read_text())[:DROPPED]
+    kept = [case for case in folds[SCORED]["train"] if case not in suspected]
+    splits.write_text(json.dumps([*folds, {"train": kept, "val": folds[SCORED]["val"]}], indent=1))
+
+
 def dice(validation: Path) -> float:
     """Return the mean Dice of both classes over the scored cases."""
     summary = json.loads((validation / "summary.json").read_text())
@@ -170,7 +184,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=500, help="of each arm; 0: only the detection")
     parser.add_argument("--cases", type=int, help="only the first ones, for a trial run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--only", nargs="+", choices=NUMBERS, default=list(NUMBERS))
+    parser.add_argument("--only", nargs="+", choices=ARMS, default=list(ARMS))
     arguments = parser.parse_args()
     for number in (arguments.fold_steps, arguments.steps):
         if number % EPOCHS:
@@ -188,7 +202,10 @@ def main() -> None:
             if arm in ("ignore", "replace"):
                 base = f"{PLANS}_{arguments.fold_steps}"  # the plans of the suspects
                 correct(work, arm, file, base)
-            scores[arm].append(dice(train(work, arm, SCORED, arguments.steps, seed, base=base)))
+            dataset, fold = (arm, SCORED) if arm in NUMBERS else ("noisy", DROPPED)
+            if fold == DROPPED:
+                drop(work, file)
+            scores[arm].append(dice(train(work, dataset, fold, arguments.steps, seed, base=base)))
             print(f"seed {seed}, {arm}: {scores[arm][-1]:.4f}", flush=True)
     seeds = ", ".join(map(str, arguments.seeds))
     print(f"\n| fault | precision at the number planted: {seeds} | the right reason: {seeds} |\n|---|---|---|")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -67,6 +68,19 @@ def test_precision_and_reasons(script, tmp_path):
         "shifted": (0.0, 0.0),
         "deleted": (0.0, 1.0),
     }
+
+
+def test_suspects_are_dropped_from_training_cases_only(script, tmp_path):
+    splits = tmp_path / "preprocessed" / script.name_of("noisy") / "splits_final.json"
+    splits.parent.mkdir(parents=True)
+    splits.write_text(json.dumps([{"train": ["a", "b", "c"], "val": ["d"]}] * 6))
+    file = tmp_path / "suspects.csv"
+    file.write_text("case,suspicion\na,0.5\nb,0.49\nd,0.9\n")
+    for _ in range(2):  # as when it is run again
+        script.drop(tmp_path, file)
+    folds = json.loads(splits.read_text())
+    assert len(folds) == 7
+    assert folds[6] == {"train": ["b", "c"], "val": ["d"]}
 
 
 def test_steps_that_are_no_whole_number_in_each_epoch(script, tmp_path, monkeypatch, capsys):
