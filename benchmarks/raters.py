@@ -108,7 +108,7 @@ def variant(work: Path, dataset: str, name: str, knobs: str) -> None:
         run(f"nnunet_ext variant -d {dataset[7:10]} -p {PLANS} --as {name} --set {knobs}")
 
 
-def time_steps(work: Path, dataset: str, pairs: int = 5) -> dict[str, float]:
+def time_steps(work: Path, dataset: str, pairs: int = 25) -> dict[str, float]:
     """Return CPU seconds of a batch and its step relative to those of ``majority``: medians, the arms in turn."""
     file = work / f"steps_{dataset}.json"
     if file.exists():
