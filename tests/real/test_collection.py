@@ -15,7 +15,7 @@ from nnunet_ext import sockets
 pytestmark = pytest.mark.slow
 DATA = Path(os.environ.get("NNUNET_EXT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 HIPPOCAMPUS, ATRIUM = "Dataset004_Hippocampus", "Dataset020_LeftAtrium"
-KNOBS = "num_epochs=6 num_iterations_per_epoch=60 num_val_iterations_per_epoch=3 optimizer=AdamW initial_lr=3e-3 seed=0"
+KNOBS = "num_epochs=4 num_iterations_per_epoch=60 num_val_iterations_per_epoch=2 optimizer=AdamW initial_lr=3e-3 seed=0"
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_partly_annotated_halves_and_another_data_set(environment: dict[str, str
         environment,
     )
     run(f"nnunet_ext plan_and_preprocess -d 900 -pl CollectionLitePlanner --no_pbar --set {KNOBS}", environment)
-    mixed = "--as Mixed --set multi_dataset.mixed_batches=true"
+    mixed = "--as Mixed --set multi_dataset.mixed_batches=true num_epochs=6"
     run(f"nnunet_ext variant -d 900 -p CollectionLitePlans {mixed}", environment)
     results = Path(environment["nnUNet_results"]) / "Dataset900_Real"
     for trainer, plans in (("UniSegTrainer", "CollectionLitePlans"), ("DoDNetTrainer", "Mixed")):
