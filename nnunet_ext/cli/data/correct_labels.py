@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from nnunet_ext.labels.suspects.predicted_case import PredictedCase
     from nnunet_ext.labels.suspects.record import Record
 
-IGNORE = "ignore"
+DROP, IGNORE, REPLACE = "drop", "ignore", "replace"
 
 
 @dataclass
 class CorrectLabels(Command):
-    """Make a dataset in which suspect labels are ignored, or replaced, where the folds are confident.
+    """Make a dataset without suspect labels, or with ignored or replaced ones where the folds are confident.
 
-    nnunet_ext correct_labels -d 4 -o 104 --from suspects.csv --by ignore
+    nnunet_ext correct_labels -d 4 -o 104 --from suspects.csv --by drop
 
     The table is that of nnunet_ext suspect_labels; remove the lines of labels that are right. The new dataset links to
     all files that do not change, and has the plans and folds of the old one, which is not changed.
@@ -42,7 +42,7 @@ class CorrectLabels(Command):
     o: int
     table: Path
     n: str | None = None
-    by: str = IGNORE
+    by: str = DROP
     tau: float = 0.9
     classes: list[str] | None = None
     cases: list[str] | None = None
@@ -57,8 +57,9 @@ class CorrectLabels(Command):
         add("-o", type=options.whole(1, 999), required=True, help="number of the new dataset, 1 to 999")
         add("-n", help="name of the new dataset [that of the old one]")
         add("--from", dest="table", type=options.file, required=True, metavar="FILE", help="table of suspect_labels")
-        text = "ignore: confident voxels that differ become ignored; replace: they get the predicted label [ignore]"
-        add("--by", choices=(IGNORE, "replace"), default=cls.by, help=text)
+        text = "drop: suspect cases lose their labels, and their images become unlabelled ones; ignore: confident "
+        text += "voxels that differ become ignored; replace: they get the predicted label [drop]"
+        add("--by", choices=(DROP, IGNORE, REPLACE), default=cls.by, help=text)
         add("--tau", type=options.real(0, 1), default=cls.tau, help="probability that counts as confident [0.9]")
         add("--classes", nargs="+", metavar="CLASS", help="only these classes [those that the table calls suspect]")
         add("--cases", nargs="+", metavar="CASE", help="only these cases of the table [those with a suspicion of 0.5]")
@@ -70,6 +71,8 @@ class CorrectLabels(Command):
         from nnunet_ext.data.raw_dataset import RawDataset
         from nnunet_ext.labels.suspects.record import Record
 
+        if self.by == DROP and self.classes is not None:
+            raise UserError("--classes: not with --by drop, which drops whole cases. Leave it out.")
         source = RawDataset.read(folders.dataset("nnUNet_raw", self.d))
         record = Record.read(self.table)
         if record.dataset != source.folder.name:
@@ -82,20 +85,21 @@ class CorrectLabels(Command):
         jobs = self._jobs(source, record, predictions)
         place = folders.folder("nnUNet_raw", writable=True)
         with numbers_to_oneself(place):
-            new = self._new(source)
+            new = self._new(source, [case.name for case, _ in jobs] if self.by == DROP else [])
+            jobs = [] if self.by == DROP else jobs
             changes = new.write(
                 folders.plans(source.folder.name, record.plans), self._correct(new, record, predictions, jobs)
             )
         self._report(new, record, changes)
         return 0
 
-    def _new(self, source: RawDataset) -> CorrectedDataset:
+    def _new(self, source: RawDataset, dropped: list[str]) -> CorrectedDataset:
         from nnunet_ext.cli.data.new_dataset import new_dataset_place
         from nnunet_ext.labels.suspects.corrected_dataset import CorrectedDataset
 
         preprocessed = folders.folder("nnUNet_preprocessed", writable=True)
         place = new_dataset_place(self.o, self.n, source.folder)
-        new = CorrectedDataset(source, place, preprocessed / place.name, self.by == IGNORE)
+        new = CorrectedDataset(source, place, preprocessed / place.name, self.by == IGNORE, dropped)
         new.check()
         return new
 
@@ -147,8 +151,12 @@ class CorrectLabels(Command):
 
     def _report(self, new: CorrectedDataset, record: Record, changes: Changes) -> None:
         changed = {case: sum(counts.values()) for case, counts in changes.items() if counts}
-        verb = "ignored" if self.by == IGNORE else "replaced"
-        print(f"{new.place}: {sum(changed.values())} voxels {verb} in {len(changed)} of {len(changes)} suspect cases")
+        if self.by == DROP:
+            print(f"{new.place}: {len(new.dropped)} suspect cases without a label, among the unlabelled images")
+        else:
+            verb = "ignored" if self.by == IGNORE else "replaced"
+            cases = f"{len(changed)} of {len(changes)} suspect cases"
+            print(f"{new.place}: {sum(changed.values())} voxels {verb} in {cases}")
         if changed:
             print(f"{new.place / 'changed_voxels.csv'} written")
         number, folds = self.o, " ".join(map(str, record.folds[:1]))

@@ -1,17 +1,18 @@
-"""A dataset like another one, with links to all files but those labels that were corrected."""
+"""A dataset like another one, with links to all files but the labels that were corrected, or without suspect cases."""
 
 from __future__ import annotations
 
 import csv
 import io
+import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nnunet_ext.data.companion_files import link_label, links
-from nnunet_ext.data.dataset_json import IGNORE
+from nnunet_ext.data.dataset_json import ANNOTATED, IGNORE, UNLABELLED
 from nnunet_ext.data.folds import FILE as SPLITS
 from nnunet_ext.data.folds import folds_of
 from nnunet_ext.data.preprocessed.state import FINGERPRINT
@@ -20,6 +21,7 @@ from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_json, write_json, write_text
 from nnunet_ext.files.link import link
 from nnunet_ext.files.system_files import files_in
+from nnunet_ext.semi_supervised.raw_images import FOLDER as IMAGES_UN
 
 Changes = dict[str, dict[tuple[int, int], int]]  # voxels by label before and after, by case
 OWN = ("imagesTr", "labelsTr", "dataset.json")
@@ -36,12 +38,14 @@ class CorrectedDataset:
         place: The new folder in nnUNet_raw.
         planned: The new folder in nnUNet_preprocessed.
         ignores: Whether voxels become ignored.
+        dropped: Cases that lose their labels: their images become unlabelled ones, and no fold has them.
     """
 
     source: RawDataset
     place: Path
     planned: Path
     ignores: bool
+    dropped: Collection[str] = ()
 
     def check(self) -> None:
         """Refuse a dataset that exists.
@@ -78,7 +82,7 @@ class CorrectedDataset:
             What changed.
 
         Raises:
-            UserError: It exists, or a file is damaged.
+            UserError: It exists, a file is damaged, or a fold has no case left.
         """
         self.check()
         partial, planned = (each.with_name(f".{each.name}.partial") for each in (self.place, self.planned))
@@ -101,18 +105,41 @@ class CorrectedDataset:
     def _link(self, folder: Path) -> None:
         ending = self.source.file_ending
         for case in self.source.cases():
-            for target, image in links(case.images, folder / "imagesTr", case.name, ending).items():
-                link(image, target)
+            kept = case.name not in self.dropped
+            if kept or not self._lists_unlabelled:
+                images = folder / ("imagesTr" if kept else IMAGES_UN)
+                images.mkdir(exist_ok=True)
+                for target, image in links(case.images, images, case.name, ending).items():
+                    link(image, target)
             label = folder / "labelsTr" / f"{case.name}{ending}"
-            if case.label is not None and not label.exists():
+            if kept and case.label is not None and not label.exists():
                 link_label(case.label, label)
         for other in files_in(self.source.folder):
-            if other.name not in (*OWN, CHANGED):
+            if other.name == IMAGES_UN and (folder / IMAGES_UN).exists():
+                for image in files_in(other):
+                    link(image, folder / IMAGES_UN / image.name)
+            elif other.name not in (*OWN, CHANGED):
                 link(other, folder / other.name)
+
+    @property
+    def _lists_unlabelled(self) -> bool:
+        """Whether the source's dataset.json says where its unlabelled images are."""
+        return UNLABELLED in self.source.description
 
     def _describe(self, folder: Path, changes: Changes) -> None:
         """Write dataset.json and what was changed; without a change, dataset.json is the source's."""
         found = {key: value for key, value in self.source.description.items() if key != "dataset"}
+        if self.dropped:
+            found[SOURCE] = self.source.folder.name
+            found["numTraining"] = len(self.source.cases()) - len(self.dropped)
+            if isinstance(found.get(ANNOTATED), dict):
+                found[ANNOTATED] = {case: own for case, own in found[ANNOTATED].items() if case not in self.dropped}
+            if self._lists_unlabelled:
+                found[UNLABELLED] = found[UNLABELLED] | {
+                    case.name: {"images": [os.path.relpath(image, self.place) for image in case.images]}
+                    for case in self.source.cases()
+                    if case.name in self.dropped
+                }
         if any(changes.values()):
             if self.ignore is not None:
                 found["labels"] = found["labels"] | {IGNORE: self.ignore}
@@ -138,6 +165,20 @@ class CorrectedDataset:
         folder.mkdir(parents=True)
         write_json(folder / f"{plans['plans_name']}.json", dict(plans) | {"dataset_name": self.place.name})
         write_json(folder / "dataset.json", description)
-        write_json(folder / SPLITS, folds_of([theirs], {case.name for case in self.source.cases()}))
+        write_json(folder / SPLITS, self._folds(theirs))
         if (theirs / FINGERPRINT).is_file():
             shutil.copyfile(theirs / FINGERPRINT, folder / FINGERPRINT)
+
+    def _folds(self, theirs: Path) -> list[dict[str, Any]]:
+        """The source's folds without the dropped cases."""
+        folds: list[dict[str, Any]] = []
+        for number, fold in enumerate(folds_of([theirs], {case.name for case in self.source.cases()})):
+            folds.append(dict(fold))
+            for key in ("train", "val"):
+                folds[-1][key] = [case for case in fold[key] if case not in self.dropped]
+                if fold[key] and not folds[-1][key]:
+                    raise UserError(
+                        f"{theirs / SPLITS}, fold {number}, {key!r}: expected a case that is not suspect, found none. "
+                        f"Drop only some, with --cases."
+                    )
+        return folds

@@ -43,8 +43,8 @@ def table(blobs: Blobs) -> Path:
     return blobs.root / "out" / "suspects.csv"
 
 
-def words(blobs: Blobs, *more: str) -> list[str]:
-    given = ["-d", "960", "-o", "961", "--from", str(table(blobs)), "-np", "1", "--no_pbar", *more]
+def words(blobs: Blobs, *more: str, by: str = "ignore") -> list[str]:
+    given = ["-d", "960", "-o", "961", "--from", str(table(blobs)), "--by", by, "-np", "1", "--no_pbar", *more]
     return ["correct_labels", *given]
 
 
@@ -92,6 +92,17 @@ def test_replace_some_classes_of_some_cases(blobs):
     assert changed(blobs) == {"case_03": {("0", "1"), ("1", "0")}}
 
 
+def test_drop(blobs, capsys):
+    capsys.readouterr()
+    assert main([word for word in words(blobs, by="") if word not in ("--by", "")]) == 0  # the default
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].endswith(f"{NEW}: 2 suspect cases without a label, among the unlabelled images")
+    assert told[1] == "Next: nnunet_ext preprocess -d 961 -p nnUNetPlans -c 3d_fullres"
+    new = blobs.root / "raw" / NEW
+    assert len(list((new / "labelsTr").iterdir())) == 10
+    assert sorted(file.name[:7] for file in (new / "imagesUn").iterdir()) == ["case_03", "case_04"]
+
+
 def test_an_empty_table_gives_a_dataset_of_links(blobs, capsys):
     rows = table(blobs).read_text().splitlines()
     table(blobs).write_text(rows[0] + "\n")
@@ -128,6 +139,7 @@ def test_a_label_that_was_changed_since(blobs, mistake):
         (["--classes", "kidney"], "--classes kidney: not among the suspects. Legal: liver, spleen."),
         (["-o", "901"], "Dataset901_Blobs: expected a free number, Dataset901_Phantom has it too."),
         (["-o", "960"], "-o 960: expected the number of a new dataset, got that of the other one."),
+        (["--by", "drop", "--classes", "liver"], "--classes: not with --by drop, which drops whole cases."),
         (["--tau", "0"], "--tau: expected a number above 0 and at most 1, got '0'"),
     ],
 )

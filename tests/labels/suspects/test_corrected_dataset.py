@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 
@@ -16,6 +17,7 @@ from nnunet_ext.errors import UserError
 from nnunet_ext.labels.suspects.corrected_case import Correcting
 from nnunet_ext.labels.suspects.corrected_dataset import CorrectedDataset
 from nnunet_ext.phantoms.dataset import write_nifti
+from nnunet_ext.semi_supervised.raw_images import find_unlabelled
 
 NEW = "Dataset961_Blobs"
 
@@ -102,6 +104,55 @@ def test_replaced_voxels(blobs):
     assert ((after == predicted) | (after == blobs.read(blobs.label(3)))).all()
     assert (after == predicted)[predicted > 0].mean() > 0.7
     assert json.loads((new.place / "dataset.json").read_text())["labels"] == LABELS
+
+
+def dropping(blobs, *numbers):
+    new = new_dataset(blobs, ignores=False)
+    return dataclasses.replace(new, dropped=[f"case_{number:02d}" for number in numbers])
+
+
+def test_dropped_cases_are_unlabelled_and_in_no_fold(blobs):
+    (blobs.raw / "imagesUn").mkdir()
+    (blobs.raw / "imagesUn" / "more_0000.nii.gz").write_bytes(b"")
+    blobs.describe(annotated={"case_03": ["liver"], "case_04": ["liver"]})
+    new = dropping(blobs, 3, 5)
+    new.write(plans_of(blobs), lambda folder: {})
+    assert sorted(file.name for file in (new.place / "imagesUn").iterdir()) == [
+        "case_03_0000.nii.gz",
+        "case_05_0000.nii.gz",
+        "more_0000.nii.gz",
+    ]
+    kept = [f"case_{number:02d}" for number in range(12) if number not in (3, 5)]
+    assert sorted(file.name.removesuffix(".nii.gz") for file in (new.place / "labelsTr").iterdir()) == kept
+    assert sorted(file.name.removesuffix("_0000.nii.gz") for file in (new.place / "imagesTr").iterdir()) == kept
+    description = json.loads((new.place / "dataset.json").read_text())
+    assert description["numTraining"] == 10
+    assert description["annotated"] == {"case_04": ["liver"]}
+    assert description["labels"] == LABELS
+    source = json.loads((blobs.root / "preprocessed" / DATASET / "splits_final.json").read_text())
+    folds = json.loads((new.planned / "splits_final.json").read_text())
+    assert folds == [{key: [case for case in fold[key] if case in kept] for key in ("train", "val")} for fold in source]
+    assert folds != source
+
+
+def test_dropped_cases_beside_listed_unlabelled_ones(blobs):
+    more = blobs.root / "more_0000.nii.gz"
+    more.write_bytes(b"")
+    blobs.describe(unlabelled={"more": {"images": [str(more)]}})
+    new = dropping(blobs, 3)
+    new.write(plans_of(blobs), lambda folder: {})
+    assert not (new.place / "imagesUn").exists()
+    cases = {case.name: case.images[0].resolve() for case in find_unlabelled(new.place)}
+    assert cases == {"more": more, "case_03": (blobs.raw / "imagesTr" / "case_03_0000.nii.gz").resolve()}
+
+
+def test_a_fold_of_dropped_cases_alone(blobs):
+    folds = json.loads((blobs.root / "preprocessed" / DATASET / "splits_final.json").read_text())
+    new = dropping(blobs, *(int(case[-2:]) for case in folds[1]["val"]))
+    with pytest.raises(UserError, match="fold 0, 'train': expected a case that is not suspect, found none"):
+        new.write(plans_of(blobs), lambda folder: {})
+    assert not new.place.exists()
+    assert not new.planned.exists()
 
 
 def test_only_flagged_classes_and_confident_voxels(blobs):

@@ -99,6 +99,7 @@ def test_only_what_is_new_trains_first(make: Make, strategy: str, optimizer: str
     assert len(first) > 0.6 * sum(map(is_new, start))  # a bias before a normalization stands still
     assert not trainer.optimizer.state  # that of the labels has not begun
     assert trainer._pretext is not None
+    assert trainer._pretext._idle  # the heads of the labels
     assert not any(each.grad is not None for each in trainer._pretext._idle)
 
     then = parameters(trainer)

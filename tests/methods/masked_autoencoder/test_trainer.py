@@ -303,6 +303,15 @@ def test_a_whole_run(half_labelled: Make):
     assert json.loads((folder / "validation" / "summary.json").read_text()) == found
 
 
+def test_errors_of_blurring_are_those_of_the_first_validation(half_labelled: Make):
+    trainer = half_labelled(MaskedAutoencoderTrainer)
+    steps = [[10.0, 40, 30, 20, 30, 50, 60], [20, 60, 40, 20, 20, 40, 40]]  # network, constant, Gaussians, voxels
+    first = trainer.restoration([{"sums": np.array(step)} for step in steps])
+    assert (first.network, first.constant, first.blurring) == (0.3, 1.0, 0.4)
+    second = trainer.restoration([{"sums": np.array([8.0, 60])}, {"sums": np.array([2.0, 40])}])
+    assert (second.network, second.constant, second.blurring) == (0.1, 1.0, 0.4)
+
+
 def test_training_lowers_the_error(half_labelled: Make):
     trainer = half_labelled(
         MaskedAutoencoderTrainer,
