@@ -14,7 +14,7 @@ from typing import Any
 from nnunet_ext.data.companion_files import link_label, links
 from nnunet_ext.data.dataset_json import ANNOTATED, IGNORE, UNLABELLED
 from nnunet_ext.data.folds import FILE as SPLITS
-from nnunet_ext.data.folds import folds_of
+from nnunet_ext.data.folds import Folds, folds_of, restrict
 from nnunet_ext.data.preprocessed.state import FINGERPRINT
 from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
@@ -169,14 +169,16 @@ class CorrectedDataset:
         if (theirs / FINGERPRINT).is_file():
             shutil.copyfile(theirs / FINGERPRINT, folder / FINGERPRINT)
 
-    def _folds(self, theirs: Path) -> list[dict[str, Any]]:
+    def _folds(self, theirs: Path) -> Folds:
         """The source's folds without the dropped cases."""
-        folds: list[dict[str, Any]] = []
-        for number, fold in enumerate(folds_of([theirs], {case.name for case in self.source.cases()})):
-            folds.append(dict(fold))
+        names = {case.name for case in self.source.cases()}
+        before = folds_of([theirs], names)
+        if not self.dropped:
+            return before
+        folds = restrict(before, names - {*self.dropped})
+        for number, fold in enumerate(folds):
             for key in ("train", "val"):
-                folds[-1][key] = [case for case in fold[key] if case not in self.dropped]
-                if fold[key] and not folds[-1][key]:
+                if before[number][key] and not fold[key]:
                     raise UserError(
                         f"{theirs / SPLITS}, fold {number}, {key!r}: expected a case that is not suspect, found none. "
                         f"Drop only some, with --cases."

@@ -115,6 +115,11 @@ def test_dropped_cases_are_unlabelled_and_in_no_fold(blobs):
     (blobs.raw / "imagesUn").mkdir()
     (blobs.raw / "imagesUn" / "more_0000.nii.gz").write_bytes(b"")
     blobs.describe(annotated={"case_03": ["liver"], "case_04": ["liver"]})
+    splits = blobs.root / "preprocessed" / DATASET / "splits_final.json"
+    first, *rest = json.loads(splits.read_text())
+    out = [case for case in first["train"] if case in ("case_03", "case_05")][:1]
+    first = {"train": [case for case in first["train"] if case not in out], "val": first["val"], "unused": out}
+    splits.write_text(json.dumps([first, *rest]))
     new = dropping(blobs, 3, 5)
     new.write(plans_of(blobs), lambda folder: {})
     assert sorted(file.name for file in (new.place / "imagesUn").iterdir()) == [
@@ -131,7 +136,9 @@ def test_dropped_cases_are_unlabelled_and_in_no_fold(blobs):
     assert description["labels"] == LABELS
     source = json.loads((blobs.root / "preprocessed" / DATASET / "splits_final.json").read_text())
     folds = json.loads((new.planned / "splits_final.json").read_text())
-    assert folds == [{key: [case for case in fold[key] if case in kept] for key in ("train", "val")} for fold in source]
+    assert folds == [{key: [case for case in cases if case in kept] for key, cases in fold.items()} for fold in source]
+    assert out
+    assert folds[0]["unused"] == []
     assert folds != source
 
 
