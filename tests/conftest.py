@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 # nnU-Net and OpenMP read these when they are imported
-os.environ.update(nnUNet_def_n_proc="2", nnUNet_n_proc_DA="1")
+os.environ.update(nnUNet_def_n_proc="1", nnUNet_n_proc_DA="1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("MATPLOTLIBRC", str(Path(__file__).parent / "helpers"))  # small figures, in commands, too
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waits without spinning
