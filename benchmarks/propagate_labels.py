@@ -133,7 +133,7 @@ def quality(raw: Path, source: Source, every: Sequence[int]) -> list[list[str]]:
                 counts[1] += int(seen.sum())
         means = [f"{np.nanmean(scores[method]):.3f}" for method in ("nearest", "distance", "shape")]
         shares = [f"{hits / max(voxels, 1):.3f}" for hits, voxels in right.values()]
-        rows.append([f"{source.name[11:]}, every {k}th", str(len(scores["shape"])), *means, *shares])
+        rows.append([f"{source.name[11:]}, one slice in {k}", str(len(scores["shape"])), *means, *shares])
     return rows
 
 

@@ -51,7 +51,7 @@ def test_quality(script, tmp_path):
             labels[number, 4:8, 1 + case + 4 * number : 5 + case + 4 * number] = 1
         nibabel.save(nibabel.Nifti1Image(labels.T, np.eye(4)), place / "labelsTr" / f"case_{case}.nii.gz")
     (row,) = script.quality(tmp_path, script.SOURCES["atrium"], [2])
-    assert row[:2] == ["LeftAtrium, every 2th", "2"]
+    assert row[:2] == ["LeftAtrium, one slice in 2", "2"]
     assert [float(cell) for cell in row[2:5]] == [0, 0, 1]
 
 
