@@ -28,7 +28,7 @@ import numpy as np
 
 HIPPOCAMPUS, ATRIUM = "Dataset004_Hippocampus", "Dataset020_LeftAtrium"
 TASKS = {"anterior": (HIPPOCAMPUS, 1), "posterior": (HIPPOCAMPUS, 2), "atrium": (ATRIUM, 1)}
-LABELLED, EPOCHS, PLANS, TIMED_STEPS = 8, 10, "CollectionLitePlans", 5
+LABELLED, EPOCHS, PLANS, TIMED_STEPS = 8, 10, "CollectionLitePlans", 15
 ARMS = {
     "DoDNet": "multi_dataset.mixed_batches=true",
     "DoDNet, steps of full": "multi_dataset.mixed_batches=true",
@@ -197,7 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--raw", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=440, help="of the arm DoDNet")
+    parser.add_argument("--steps", type=int, default=2500, help="of the arm DoDNet")
     parser.add_argument("--cases", type=int, help="unlabelled and scored cases of a task, at most [all]")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--only", nargs="+", choices=ARMS, default=list(ARMS))
