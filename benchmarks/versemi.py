@@ -29,15 +29,17 @@ import numpy as np
 HIPPOCAMPUS, ATRIUM = "Dataset004_Hippocampus", "Dataset020_LeftAtrium"
 TASKS = {"anterior": (HIPPOCAMPUS, 1), "posterior": (HIPPOCAMPUS, 2), "atrium": (ATRIUM, 1)}
 LABELLED, EPOCHS, PLANS, TIMED_STEPS = 8, 10, "CollectionLitePlans", 15
+TERMS = ("synthetic", "specific", "consistency", "box")
 ARMS = {
     "DoDNet": "multi_dataset.mixed_batches=true",
     "DoDNet, steps of full": "multi_dataset.mixed_batches=true",
     "CutMix alone": "versemi.consistency_weight=0 versemi.box_weight=0",
     "full": "",
+    "full, a tenth of the weights": " ".join(f"versemi.{term}_weight=0.1" for term in TERMS),
     "full without the mask": "versemi.other_task_threshold=null",
     "faithful": "versemi.other_task_threshold=null versemi.detach=false versemi.ema_decay=null versemi.ramp=0",
 }
-SAME_COST = {"DoDNet, steps of full": "DoDNet"}
+SAME_COST = {"DoDNet, steps of full": "full", "full, a tenth of the weights": "full"}
 
 
 def trainer_of(arm: str) -> str:
@@ -210,7 +212,7 @@ def main() -> None:
     counts = {}
     for seed in arguments.seeds:
         for arm in arguments.only:
-            ratio = ratios["full" if arm == "DoDNet, steps of full" else arm]
+            ratio = ratios[SAME_COST.get(arm, arm)]
             counts[arm] = max(1, round(arguments.steps / ratio / EPOCHS)) * EPOCHS
             scores[arm].append(train_arm(work, arm, seed, counts[arm] // EPOCHS))
             means = {task: round(statistics.mean(dice.values()), 4) for task, dice in scores[arm][-1].items()}
