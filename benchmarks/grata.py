@@ -211,7 +211,7 @@ def main() -> None:
     for adapt_steps in (STEPS[:1] if few else STEPS) if arguments.tune else [arguments.adapt_steps]:
         for model, seed, wanted in models:
             kind = "tune" if arguments.tune else "scored"
-            file = work / "records" / f"{kind}_{model.name}_{adapt_steps}.json"
+            file = work / "records" / f"{kind}_{model.parent.name}_{model.name}_{adapt_steps}.json"
             measured.setdefault(adapt_steps, []).extend(measure(model, wanted, seed, adapt_steps, most, file, few))
     if arguments.tune:
         chosen, gate = choose(measured)
