@@ -24,7 +24,7 @@ class Phantoms(Command):
     The five show the same anatomy and label different parts of it, on images with different channels, spacings and
     orientations; one has regions, one an ignore label, one only three cases. With --challenge and -o: phantoms with the
     names, axes and annotators of a challenge, to try nnunet_ext convert on. With --raters the first dataset has the
-    label maps of three raters, with --wrong_labels three of its labels are wrong.
+    label maps of three raters, with --wrong_labels three of its labels are wrong. If all five exist, they are kept.
     """
 
     name: ClassVar[str] = "phantoms"
@@ -47,7 +47,7 @@ class Phantoms(Command):
         parser.add_argument("-o", type=Path, metavar="DIR", help="with --challenge: the folder, which must not exist")
 
     def run(self) -> int:
-        """Write them, unless a number or the folder is taken."""
+        """Write them, unless they exist, or a number or the folder is taken."""
         if self.challenge is not None:
             return self._write_challenge(self.challenge)
         raw = folders.folder("nnUNet_raw", writable=True, new=True)
@@ -57,20 +57,23 @@ class Phantoms(Command):
             return self._write(raw)
 
     def _write(self, raw: Path) -> int:
-        from nnunet_ext.phantoms.collection import write_phantom_collection
+        from nnunet_ext.phantoms.collection import KINDS, write_phantom_collection
         from nnunet_ext.phantoms.raters import write_phantom_raters
         from nnunet_ext.phantoms.wrong_labels import write_wrong_labels
 
+        places = [raw / f"Dataset{self.d + n:03d}_{KINDS[n].name}" for n in range(MEMBERS)]
         taken = [place.name for n in range(self.d, self.d + MEMBERS) for place in raw.glob(f"Dataset{n:03d}_*")]
-        if taken:
+        exist = taken == [place.name for place in places] and all((place / "dataset.json").is_file() for place in places)
+        if taken and (not exist or self.wrong_labels):
             raise UserError(
                 f"{raw}: expected the numbers {self.d} to {self.d + MEMBERS - 1} to be free, found {', '.join(taken)}. "
                 f"Choose others with -d."
             )
-        places = write_phantom_collection(raw, first=self.d, members=MEMBERS, unseen=4)
+        if not exist:
+            write_phantom_collection(raw, first=self.d, members=MEMBERS, unseen=4)
         for place in places:
-            print(place)
-        if self.raters:
+            print(f"{place}: exists and is kept" if exist else place)
+        if self.raters and not (places[0] / "labelsTr_raters").exists():
             write_phantom_raters(places[0])
             print(f"{places[0] / 'labelsTr_raters'}: three raters, of whom one draws too much and one too little")
         if self.wrong_labels:

@@ -35,6 +35,24 @@ def test_data_are_never_written_over(raw):
     assert [place.name for place in raw.iterdir()] == ["Dataset903_Mine"]
 
 
+def test_those_that_exist_are_kept(raw, capsys):
+    """The README's sections can be tried one after the other."""
+    assert main(["phantoms"]) == 0
+    written = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in raw.rglob("*.*") if file.is_file()}
+    assert main(["phantoms", "--raters"]) == 0
+    assert capsys.readouterr().out.count(": exists and is kept\n") == 5
+    assert {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in written} == written
+    raters = raw / "Dataset901_Organs" / "labelsTr_raters"
+    assert {file.relative_to(raw) for file in raw.rglob("*.*") if file.is_file() and file not in written} == {
+        file.relative_to(raw) for file in raters.rglob("*.nii.gz")
+    } != set()
+    with pytest.raises(UserError, match=r"expected the numbers 901 to 905 to be free, found Dataset901_Organs, "):
+        Phantoms.parse(["--wrong_labels"]).run()
+    (raw / "Dataset905_Kidney" / "dataset.json").unlink()  # as after an interruption
+    with pytest.raises(UserError, match=r"to be free, found .*Dataset905_Kidney\. Choose others with -d\."):
+        Phantoms.parse([]).run()
+
+
 @pytest.mark.parametrize("number", ["0", "996"])
 def test_numbers_that_cannot_be(number):
     with pytest.raises(UserError, match=f"expected a number from 1 to 995, got {number}"):
