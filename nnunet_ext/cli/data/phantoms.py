@@ -63,7 +63,8 @@ class Phantoms(Command):
 
         places = [raw / f"Dataset{self.d + n:03d}_{KINDS[n].name}" for n in range(MEMBERS)]
         taken = [place.name for n in range(self.d, self.d + MEMBERS) for place in raw.glob(f"Dataset{n:03d}_*")]
-        exist = taken == [place.name for place in places] and all((place / "dataset.json").is_file() for place in places)
+        whole = all((place / "dataset.json").is_file() for place in places)
+        exist = whole and taken == [place.name for place in places]
         if taken and (not exist or self.wrong_labels):
             raise UserError(
                 f"{raw}: expected the numbers {self.d} to {self.d + MEMBERS - 1} to be free, found {', '.join(taken)}. "

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 class ShiftTest(Command):
     """Show how fragile a model is: Dice of its validation cases under simulated shifts of another scanner.
 
-    nnunet_ext shift_test Dataset004_Hippocampus/nnUNetTrainer__nnUNetPlans__3d_fullres -o shifts
+    nnunet_ext shift_test "$nnUNet_results/Dataset004_Hippocampus/nnUNetTrainer__nnUNetPlans__3d_fullres" -o shifts
 
-    Gamma, bias field, noise, blur, resolution and inversion, each at two fixed strengths with which nnU-Net does not
-    train, are applied to the raw images. OUT gets a figure, a table of all cases, and a record with which an
+    Gamma, bias field, noise, blur, resolution and inversion, each at two fixed strengths that nnU-Net's augmentation
+    does not exceed, are applied to the raw images. OUT gets a figure, a table of all cases, and a record with which an
     interrupted test goes on.
     """
 
