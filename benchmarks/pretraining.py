@@ -1,5 +1,6 @@
 """Pre-training on unlabelled images against nnU-Net with few labels, on real scans, with equal computing time.
 
+    python benchmarks/pretraining.py --raw ../shared/data --work FOLDER --search
     python benchmarks/pretraining.py --raw ../shared/data --work FOLDER --seeds 0 1
 
 Left atrium at 2.5 mm: 8 labelled cases, 56 unlabelled, 16 scored. Lite plans, AdamW, all labelled cases, last
@@ -7,14 +8,20 @@ checkpoint. (nnU-Net's own validation is of one case that is trained on: it take
 pre-training (MaskedAutoencoderTrainer) has the computing time of --pretraining steps of nnU-Net, and starts a
 fine-tuning of each length of --curve: separate trainings, each with its own decay of the learning rate. nnU-Net from
 scratch has as many steps as the fine-tuning, and in a second arm those of the pre-training, too: the same time in all.
-In the arms of half the time, each fine-tuning has a pre-training of its own that takes as long as it does.
+In the arms of half the time, each fine-tuning has a pre-training of its own that takes as long as it does. Fine-tunings
+warm up, and so does one arm from scratch.
 
-Controls: images whose voxels were shuffled (the same steps, nothing to learn from them but the first layers' scale),
-images of another organ (hippocampus, 1 mm), the encoder alone, blocks of 8 mm, half of the blocks hidden.
+The comparison that decides is "pre-trained" against "nnU-Net, the same time"; the other arms say why. Controls: images
+whose voxels were shuffled (the same steps, nothing to learn from them but the first layers' scale), images of another
+organ (hippocampus, 1 mm), the encoder alone, blocks of 8 mm, half of the blocks hidden.
 
-One process, one thread, augmentation included. Steps of both kinds are timed in turn. The CPU seconds of each whole
-training, as the operating system counts them, are in the table. The second table has the masked errors of the
-pre-trainings, on images held out from them. Finished runs are not repeated.
+--search looks at pre-trainings alone, with a seed of its own and without any label: masked errors for several lengths
+and learning rates, from which --pretraining and the rate were chosen.
+
+One process, one thread, augmentation included. Steps of both kinds are timed in turn (their mean). The CPU seconds of
+each whole training, as the operating system counts them, are in the table, and in brackets the worst case, as a mean
+over seeds. The second table has the masked errors of the pre-trainings, on images held out from them. Finished runs are
+not repeated; with other knobs in this file, take another folder. One process at a time works in a folder.
 """
 
 from __future__ import annotations
@@ -33,11 +40,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from self_training import ATRIUM, HIPPOCAMPUS, folder, make, mean_of, parts_of, prepare, run
 
-EPOCHS = 10
+EPOCHS = 25  # of segmentations: two of them warm up
+PRETRAINING_EPOCHS = 10
 LABELLED = 8
-SHUFFLED, OTHER_ORGAN = "Dataset970_Shuffled", "Dataset971_Hippocampus"
+SHUFFLED, OTHER_ORGAN = "Shuffled", "Hippocampus"
 SEGMENTS, RESTORES, OWN = "NNUNetBaselineTrainer", "MaskedAutoencoderTrainer", "masked_autoencoder"
 FOLDS = {SEGMENTS: "0", RESTORES: "all"}
+SEARCH_SEED, SEARCH_RATES, SEARCH_LENGTHS = 100, (1e-2, 3e-3, 1e-3), (1000, 3000)
 VALIDATION = {"num_val_iterations_per_epoch": 10}  # of pre-trainings, on top of their time
 
 
@@ -59,7 +68,7 @@ class Arm(NamedTuple):
     alike: bool = False
 
 
-WARM = {"warm_up": 0.1}
+WARM = {"warm_up": 0.08}
 PRETRAININGS: dict[str, tuple[str | None, dict[str, Any]]] = {  # its dataset, None: that of the labels; its knobs
     "restoring": (None, {}),
     "ratio 0.5": (None, {OWN: {"ratio": 0.5}}),
@@ -70,6 +79,7 @@ PRETRAININGS: dict[str, tuple[str | None, dict[str, Any]]] = {  # its dataset, N
 ARMS = {
     "nnU-Net": Arm(),
     "nnU-Net, the same time": Arm(further=1),
+    "nnU-Net, the same time, warm-up": Arm(knobs=WARM, further=1),
     "pre-trained": Arm("restoring", WARM),
     "pre-trained, encoder alone": Arm("restoring", WARM | {"fine_tune": {"transfer": "encoder"}}),
     "pre-trained, a third of the rate": Arm("restoring", WARM | {"initial_lr": 1e-3}),
@@ -101,12 +111,13 @@ def shuffle(source: Path, cases: Sequence[str], place: Path) -> None:
     (place / "dataset.json").write_text(json.dumps(described))
 
 
-def prepare_other(work: Path, raw: Path, number: str, name: str, few: bool) -> str:
+def prepare_other(work: Path, raw: Path, number: str, kind: str, few: bool) -> str:
     """Preprocess other images with the plans of the left atrium; return the number of their dataset."""
+    name = f"Dataset{(970 if kind == SHUFFLED else 971) + 20 * few}_{kind}"
     there, planned = work / "raw" / name, work / "preprocessed" / name
     if not (planned / "done").exists():
         shutil.rmtree(there, ignore_errors=True)
-        if name == SHUFFLED:
+        if kind == SHUFFLED:
             parts = parts_of("atrium", raw / ATRIUM, LABELLED, few)
             shuffle(raw / ATRIUM, [*parts["labelled"], *parts["unlabelled"]], there)
         else:
@@ -121,7 +132,7 @@ def prepare_other(work: Path, raw: Path, number: str, name: str, few: bool) -> s
         planned.mkdir(parents=True, exist_ok=True)
         of_atrium = folder(number, "nnUNet_preprocessed")
         plans = json.loads((of_atrium / "LitePlans.json").read_text()) | {"dataset_name": name}
-        if name == OTHER_ORGAN:
+        if kind == OTHER_ORGAN:
             plans["configurations"]["3d_fullres"]["spacing"] = [1.0, 1.0, 1.0]
         (planned / "LitePlans.json").write_text(json.dumps(plans))
         shutil.copy(there / "dataset.json", planned / "dataset.json")
@@ -131,8 +142,8 @@ def prepare_other(work: Path, raw: Path, number: str, name: str, few: bool) -> s
     return name[7:10]
 
 
-def time_steps(work: Path, number: str, pairs: int = 15) -> dict[str, float]:
-    """Return CPU seconds of a step of a segmentation and of a pre-training: medians, in turn."""
+def time_steps(work: Path, number: str, pairs: int = 60) -> dict[str, float]:
+    """Return CPU seconds of a step of a segmentation and of a pre-training: means, in turn."""
     file = work / f"seconds_pretraining_{number}.json"
     if file.exists():
         found: dict[str, float] = json.loads(file.read_text())
@@ -158,7 +169,7 @@ def time_steps(work: Path, number: str, pairs: int = 15) -> dict[str, float]:
             trainer.train_step(next(trainer.dataloader_train))
             if pair > 1:
                 measured[name].append(time.process_time() - start)
-    seconds = {name: statistics.median(values) for name, values in measured.items()}
+    seconds = {name: statistics.mean(values) for name, values in measured.items()}
     print("CPU seconds of a step:", seconds, flush=True)
     file.write_text(json.dumps(seconds))
     return seconds
@@ -177,13 +188,18 @@ def steps_of(arm: Arm, length: int, pretraining: int, ratio: float) -> tuple[int
     return before, arm.times * length + arm.further * pretraining
 
 
+def first_like(name: str) -> str:
+    """Return the first arm that differs from this one at most in its steps: their runs of equal steps are the same."""
+    return next(other for other, arm in ARMS.items() if arm[:2] == ARMS[name][:2])
+
+
 def train(number: str, trainer: str, name: str, steps: int, knobs: dict[str, Any]) -> Path:
     """Train, unless that is done; return the fold's folder."""
     fold = Path(os.environ["nnUNet_results"]) / folder(number, "nnUNet_raw").name / f"{trainer}__{name}__3d_fullres"
     fold /= f"fold_{FOLDS[trainer]}"
     if not (fold / "cpu_seconds.json").exists():
         shutil.rmtree(fold, ignore_errors=True)  # of a run that was killed: its time is not known
-        epochs = min(EPOCHS, steps)
+        epochs = min(EPOCHS if trainer == SEGMENTS else PRETRAINING_EPOCHS, steps)
         make(number, name, {"num_epochs": epochs, "num_iterations_per_epoch": round(steps / epochs)} | knobs)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         run(f"nnunet_ext train {number} 3d_fullres {FOLDS[trainer]} -tr {trainer} -p {name} -device cpu")
@@ -205,13 +221,24 @@ def pretrain(work: Path, raw: Path, number: str, name: str, seed: int, steps: in
     return train(of_images, RESTORES, plans_of("Pre", name, steps, seed), steps, knobs | VALIDATION | {"seed": seed})
 
 
-def do(number: str, name: str, length: int, seed: int, steps: int, source: Path | None, few: bool) -> dict[str, Any]:
+def search(number: str, lengths: Sequence[int]) -> dict[tuple[str, int, int], Path]:
+    """Pre-train with several rates and numbers of steps; return the folds by rate, seed and steps."""
+    folds = {}
+    for rate in SEARCH_RATES:
+        for steps in lengths:
+            knobs = {"initial_lr": rate, "seed": SEARCH_SEED} | VALIDATION
+            name = plans_of("Search", rate, steps)
+            folds[f"rate {rate}", SEARCH_SEED, steps] = train(number, RESTORES, name, steps, knobs)
+    return folds
+
+
+def do(number: str, name: str, before: int, seed: int, steps: int, source: Path | None, few: bool) -> dict[str, Any]:
     """Train, predict and score one run, unless that is done; return its record."""
     from nnunet_ext.comparison.scored_cases import ScoredCases
     from nnunet_ext.comparison.scoring import score
 
     results = Path(os.environ["nnUNet_results"]) / folder(number, "nnUNet_raw").name
-    plans_name = plans_of(name, length, steps, seed)
+    plans_name = plans_of(first_like(name), before, steps, seed)
     file = results / "records" / f"{plans_name}{'_trial' * few}.json"
     if file.exists():
         record: dict[str, Any] = json.loads(file.read_text())
@@ -225,7 +252,7 @@ def do(number: str, name: str, length: int, seed: int, steps: int, source: Path 
     run(f"nnunet_ext predict -i {images} -o {predictions} -d {number} -c 3d_fullres -f 0 -tr {SEGMENTS} "
         f"-p {plans_name} -device cpu -npp 0 -nps 0 --no_check")  # fmt: skip
     pairs = [(case.name, predictions / f"{case.name}{scored.ending}", case.label) for case in scored.cases]
-    record = {"arm": name, "seed": seed, "steps": steps}
+    record = {"arm": first_like(name), "seed": seed, "pretraining": before, "steps": steps}
     record["cpu_seconds"] = json.loads((fold / "cpu_seconds.json").read_text())
     record["pretraining_cpu_seconds"] = 0 if source is None else json.loads((source / "cpu_seconds.json").read_text())
     record["cases"] = score([pair for pair in pairs if pair[2] is not None], scored, plans)  # type: ignore[misc]
@@ -235,7 +262,7 @@ def do(number: str, name: str, length: int, seed: int, steps: int, source: Path 
 
 
 def table(records: dict[tuple[str, int], list[dict[str, Any]]], curve: Sequence[int]) -> str:
-    """Return a Markdown table: an arm a row, a length a column: Dice of each seed, mean and standard deviation."""
+    """Return a Markdown table: an arm a row, a length a column: Dice of each seed, mean, deviation, mean worst case."""
     lines = ["| arm | " + " | ".join(f"{length} steps | CPU s" for length in curve) + " |"]
     lines.append("|---|" + "---|---:|" * len(curve))
     for arm in dict.fromkeys(arm for arm, _ in records):
@@ -245,7 +272,8 @@ def table(records: dict[tuple[str, int], list[dict[str, Any]]], curve: Sequence[
             dice = [statistics.mean(mean_of(record, "dice")) for record in runs]
             spread = statistics.stdev(dice) if len(dice) > 1 else 0.0
             each = ", ".join(f"{value:.3f}" for value in dice)
-            cells.append(f"{each}: {statistics.mean(dice):.3f} ± {spread:.3f}")
+            worst = statistics.mean(min(mean_of(record, "dice")) for record in runs)
+            cells.append(f"{each}: {statistics.mean(dice):.3f} ± {spread:.3f} ({worst:.2f})")
             seconds = [record["cpu_seconds"] + record["pretraining_cpu_seconds"] for record in runs]
             cells.append(f"{statistics.mean(seconds):.0f}")
         lines.append(f"| {' | '.join(cells)} |")
@@ -273,6 +301,7 @@ def main() -> None:
     parser.add_argument("--curve", type=int, nargs="+", default=[100, 250, 500, 1000], help="steps of fine-tunings")
     parser.add_argument("--pretraining", type=int, default=1000, help="time of a pre-training, in steps of nnU-Net")
     parser.add_argument("--only", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--search", action="store_true", help="pre-train alone, for several lengths and learning rates")
     parser.add_argument("--steps", type=int, help="a trial: all trainings have so many, few cases, nothing timed")
     arguments = parser.parse_args()
     os.environ |= {"nnUNet_n_proc_DA": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -289,6 +318,9 @@ def main() -> None:
     else:
         seconds = time_steps(work, number)
         ratio = seconds[RESTORES] / seconds[SEGMENTS]
+    if arguments.search:
+        print(table_of_errors(search(number, [round(length / ratio) for length in SEARCH_LENGTHS])))
+        return
     records: dict[tuple[str, int], list[dict[str, Any]]] = {}
     folds: dict[tuple[str, int, int], Path] = {}
     for seed in arguments.seeds:
@@ -300,7 +332,7 @@ def main() -> None:
                 if arm.pretraining is not None:
                     source = pretrain(work, raw, number, arm.pretraining, seed, before, few)
                     folds[arm.pretraining, seed, before] = source
-                record = do(number, name, length, seed, steps, source, few)
+                record = do(number, name, before, seed, steps, source, few)
                 records.setdefault((name, length), []).append(record)
                 dice = statistics.mean(mean_of(record, "dice"))
                 print(f"{name}, {length} steps, seed {seed}: Dice {dice:.4f}", flush=True)

@@ -32,6 +32,7 @@ def script() -> ModuleType:
     [
         ("nnU-Net", (0, 250)),
         ("nnU-Net, the same time", (0, 1250)),
+        ("nnU-Net, the same time, warm-up", (0, 1250)),
         ("pre-trained", (1250, 250)),  # 1000 / 0.8
         ("pre-trained, encoder alone", (1250, 250)),
         ("pre-trained, shuffled voxels", (1250, 250)),
@@ -45,6 +46,10 @@ def test_each_arm_has_the_time_that_it_says(script, arm, steps):
 
 def test_arms_of_one_pre_training_share_it(script):
     assert script.ARMS["pre-trained"].pretraining == script.ARMS["pre-trained, encoder alone"].pretraining
+    assert script.first_like("pre-trained, half of the time") == "pre-trained"
+    assert {script.first_like(f"nnU-Net, {name}") for name in ("the same time", "twice the steps")} == {"nnU-Net"}
+    different = [name for name in script.ARMS if script.first_like(name) == name]
+    assert len(different) == len(script.ARMS) - 3
     used = {arm.pretraining for arm in script.ARMS.values()} - {None}
     assert used == set(script.PRETRAININGS)
     assert "." not in script.plans_of("Pre", "ratio 0.5", 1250, 0)
@@ -74,7 +79,7 @@ def test_the_tables(script, tmp_path):
         return {"cpu_seconds": seconds, "pretraining_cpu_seconds": 100, "cases": cases}
 
     runs = {("pre-trained", 100): [run(10, (0.8, 0.9)), run(20, (0.6, 0.9))]}
-    assert script.table(runs, [100]).splitlines()[2] == "| pre-trained | 0.850, 0.750: 0.800 ± 0.071 | 115 |"
+    assert script.table(runs, [100]).splitlines()[2] == "| pre-trained | 0.850, 0.750: 0.800 ± 0.071 (0.70) | 115 |"
     (tmp_path / "validation").mkdir()
     found = {"masked_error": 0.4, "blurring": 0.5, "constant": 1.0, "learnt_more_than_blurring": True}
     (tmp_path / "validation" / "summary.json").write_text(json.dumps(found))
