@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_ext.adaptation.adapted_stages import GATE, STEPS, AdaptedStages
+from nnunet_ext.adaptation.grata import RATE
 from nnunet_ext.prediction.predictor import Predictor
 
 
@@ -19,6 +20,7 @@ class AdaptedPredictor(Predictor):
         checkpoint: Name of the checkpoint.
         steps: Of the optimizer, for each case and fold.
         gate: Least agreement with the plain prediction, from 0 to 1, for the adapted one to be used.
+        rate: Learning rate of the optimizer, where both gradients of a step have the same direction.
         options: Those of :class:`Predictor`.
 
     Raises:
@@ -40,8 +42,9 @@ class AdaptedPredictor(Predictor):
         *,
         steps: int = STEPS,
         gate: float = GATE,
+        rate: float = RATE,
         **options: Any,
     ) -> None:
         super().__init__(model, folds, checkpoint, **options)
         plain = self._stages
-        self._stages: AdaptedStages = AdaptedStages(plain.window, plain.on_device, plain.check, steps, gate)
+        self._stages: AdaptedStages = AdaptedStages(plain.window, plain.on_device, plain.check, steps, gate, rate)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch._dynamo import OptimizedModule
 
 from nnunet_ext.adaptation.agreement import agreement
-from nnunet_ext.adaptation.grata import adapt
+from nnunet_ext.adaptation.grata import RATE, adapt
 from nnunet_ext.adaptation.norm_parameters import norm_parameters
 from nnunet_ext.adaptation.patches import foreground_patches
 from nnunet_ext.adaptation.views import views_of
@@ -34,7 +34,7 @@ from nnunet_ext.prediction.stages import LabelledCase, Stages, network_pass
 logger = logging.getLogger(__name__)
 PATCHES = 2  # of a case: a step costs two passes with gradients and one for each view, of each
 STEPS = 10
-GATE = 0.98  # with less agreement, a case could lose more than about 0.02 of Dice
+GATE = 0.99  # a class loses at most 2 * (1 - gate) of Dice, against a truth at least as large as both label maps
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class AdaptedCase:
     Args:
         plain: Without adaptation.
         adapted: With it; labels are on the same grid.
-        agreement: Mean Dice of both over the classes that one of them has.
+        agreement: Smallest Dice of both over the classes that one of them has.
         factor: How many times the plain prediction's time both take together.
     """
 
@@ -61,6 +61,7 @@ class AdaptedStages(Stages):
     Args:
         steps: Of the optimizer.
         gate: Least agreement with the plain prediction for the adapted one to be used.
+        rate: Learning rate of the optimizer, see :func:`~nnunet_ext.adaptation.grata.adapt`.
 
     Raises:
         UserError: The network has no instance norms that can be adapted.
@@ -68,6 +69,7 @@ class AdaptedStages(Stages):
 
     steps: int = STEPS
     gate: float = GATE
+    rate: float = RATE
     _network: nn.Module = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -148,9 +150,15 @@ class AdaptedStages(Stages):
             # of the image itself: the same in any order of cases, and for each fold
             generator = np.random.default_rng(zlib.crc32(case.image.numpy().tobytes()))
             patches = foreground_patches(case.image, foreground, patch, PATCHES, generator)
-            regions = model.label_manager.has_regions
             rates = adapt(
-                self._network, parameters, patches, views, regions=regions, steps=self.steps, generator=generator
+                self._network,
+                parameters,
+                patches,
+                views,
+                regions=model.label_manager.has_regions,
+                steps=self.steps,
+                generator=generator,
+                rate=self.rate,
             )
             logger.debug("learning rates: %s", rates)
             adapted.append({name: value.cpu().clone() for name, value in self._network.state_dict().items()})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 def agreement(
     one: NDArray[np.integer[Any]], other: NDArray[np.integer[Any]], classes: Mapping[str, int | tuple[int, ...]]
 ) -> float:
-    """Return the mean Dice over the classes that at least one of two label maps has; 1 if there is none.
+    """Return the smallest Dice of the classes that at least one of two label maps has; 1 if there is none.
 
     Args:
         one: (D, H, W).
@@ -22,11 +21,13 @@ def agreement(
 
     Example:
         >>> agreement(np.array([0, 1, 1, 2]), np.array([0, 1, 1, 1]), {"organ": 1, "tumour": 2, "cyst": 3})
-        0.4
+        0.0
+        >>> agreement(np.array([0, 1, 1, 2]), np.array([0, 1, 1, 1]), {"organ": 1, "whole": (1, 2)})
+        0.8
     """
     dices = []
     for values in classes.values():
         first, second = np.isin(one, values), np.isin(other, values)
         if size := np.count_nonzero(first) + np.count_nonzero(second):
-            dices.append(2 * np.count_nonzero(first & second) / size)
-    return fmean(dices) if dices else 1.0
+            dices.append(2 * int(np.count_nonzero(first & second)) / int(size))
+    return min(dices, default=1.0)

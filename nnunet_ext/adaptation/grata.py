@@ -9,7 +9,7 @@ are not needed: an instance norm always takes the statistics of the image.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -32,12 +32,14 @@ def adapt(
     regions: bool,
     steps: int,
     generator: np.random.Generator,
+    rate: float = RATE,
 ) -> list[float]:
     """Change parameters of a network in place, so that it fits an image better.
 
     A step: the gradient of the entropy moves the parameters for a moment (step size 1); there, the mean prediction over
     views is the pseudo-label of a strong style view, whose loss gives a second gradient. The parameters move back, and
-    Adam makes a step along the second gradient, the smaller the less both gradients agree.
+    Adam makes a step along the second gradient, the smaller the less both gradients agree. What equal patches have in
+    common is computed once: an image that fits into a patch has no others.
 
     Args:
         network: In evaluation mode, without deep supervision.
@@ -47,26 +49,29 @@ def adapt(
         regions: Probabilities are sigmoids of each head; else softmax over heads.
         steps: How many.
         generator: Draws the styles.
+        rate: Of Adam, where both gradients have the same direction.
 
     Returns:
         The learning rate of each step.
     """
     with torch.inference_mode(False), torch.enable_grad():
         batches = [torch.from_numpy(patch)[None].to(parameters[0].device) for patch in patches]
-        optimizer = torch.optim.Adam(parameters, lr=RATE)
+        first = [next(n for n, other in enumerate(patches) if np.array_equal(patch, other)) for patch in patches]
+        optimizer = torch.optim.Adam(parameters, lr=rate)
         rates = []
         for _ in range(steps):
             styled = [torch.from_numpy(style_view(patch, generator))[None].to(batches[0].device) for patch in patches]
             kept = [parameter.detach().clone() for parameter in parameters]
-            auxiliary = _mean_gradient((entropy(network(batch), regions=regions) for batch in batches), parameters)
+            entropies = {n: _gradient(entropy(network(batches[n]), regions=regions), parameters) for n in set(first)}
+            auxiliary = _mean([entropies[n] for n in first])
             _set(parameters, [own - gradient for own, gradient in zip(kept, auxiliary, strict=True)])
-            labels = [_pseudo_label(network, batch, views, regions) for batch in batches]
-            pairs = zip(styled, labels, strict=True)
-            pseudo = _mean_gradient(
-                (cross_entropy(network(batch), label, regions=regions) for batch, label in pairs), parameters
+            labels = {n: _pseudo_label(network, batches[n], views, regions) for n in set(first)}
+            pairs = zip(styled, (labels[n] for n in first), strict=True)
+            pseudo = _mean(
+                [_gradient(cross_entropy(network(batch), label, regions=regions), parameters) for batch, label in pairs]
             )
             _set(parameters, kept)
-            rates.append(learning_rate(auxiliary, pseudo))
+            rates.append(learning_rate(auxiliary, pseudo, rate))
             for parameter, gradient in zip(parameters, pseudo, strict=True):
                 parameter.grad = gradient
             optimizer.param_groups[0]["lr"] = rates[-1]
@@ -98,8 +103,8 @@ def cross_entropy(logits: Tensor, label: Tensor, *, regions: bool) -> Tensor:
     return functional.cross_entropy(logits, label)
 
 
-def learning_rate(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
-    """Return ``1e-4 (cos + 1)^2 / 4``, where cos is that of the angle between two gradients.
+def learning_rate(one: Sequence[Tensor], other: Sequence[Tensor], rate: float = RATE) -> float:
+    """Return ``rate (cos + 1)^2 / 4``, where cos is that of the angle between two gradients.
 
     Example:
         >>> learning_rate([torch.tensor([1.0, 0.0])], [torch.tensor([0.0, 2.0])])
@@ -107,7 +112,7 @@ def learning_rate(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
     """
     first, second = (torch.cat([part.flatten() for part in each]) for each in (one, other))
     cosine = functional.cosine_similarity(first, second, dim=0)
-    return RATE * (float(cosine) + 1) ** 2 / 4
+    return rate * (float(cosine) + 1) ** 2 / 4
 
 
 @torch.no_grad()
@@ -122,16 +127,14 @@ def _pseudo_label(network: nn.Module, batch: Tensor, views: Sequence[View], regi
     return total / (len(views) + 1)
 
 
-def _mean_gradient(losses: Iterable[Tensor], parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    """The mean over patches; each loss is freed before the next one is made."""
-    total = [torch.zeros_like(parameter) for parameter in parameters]
-    count = 0
-    for loss in losses:
-        # a head of another task has no part in the loss
-        gradients = torch.autograd.grad(loss, list(parameters), allow_unused=True, materialize_grads=True)
-        total = [own + gradient for own, gradient in zip(total, gradients, strict=True)]
-        count += 1
-    return [own / count for own in total]
+def _gradient(loss: Tensor, parameters: Sequence[nn.Parameter]) -> Sequence[Tensor]:
+    # a head of another task has no part in the loss
+    return torch.autograd.grad(loss, list(parameters), allow_unused=True, materialize_grads=True)
+
+
+def _mean(gradients: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """The mean over patches."""
+    return [torch.stack(of_patches).mean(0) for of_patches in zip(*gradients, strict=True)]
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from small_model import phantom, write_image, write_small_model
 from torch import nn
 
-from nnunet_ext.adaptation import adapted_stages, grata
+from nnunet_ext.adaptation import adapted_stages
 from nnunet_ext.adaptation.adapted_predictor import AdaptedPredictor
 from nnunet_ext.errors import UserError
 from nnunet_ext.prediction import Predictor
@@ -35,10 +35,7 @@ def write_model(tmp_path: Path) -> Callable[..., Path]:
     return functools.partial(write_small_model, tmp_path / "results")
 
 
-@pytest.fixture
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps so large that labels change."""
-    monkeypatch.setattr(grata, "RATE", 0.5)
+FAST = 0.5  # a rate with which labels change
 
 
 def image(seed: int = 0) -> NDArray[np.float32]:
@@ -54,11 +51,11 @@ def weights(predictor: Predictor) -> dict[str, torch.Tensor]:
     [{}, {"folds": (0, 1)}, {"axes": None}, REGIONS, FLAT, TWO],
     ids=["plain", "folds", "no mirroring", "regions", "2d", "channels"],
 )
-def test_labels_and_weights(write_model: Callable[..., Path], fast: None, options: dict[str, Any]) -> None:
+def test_labels_and_weights(write_model: Callable[..., Path], options: dict[str, Any]) -> None:
     model = write_model(**options)
     volume = np.concatenate([image(number) for number in range(options.get("channels", 1))])
     plain = Predictor(model, device="cpu").predict_array(volume, SPACING)
-    always = AdaptedPredictor(model, device="cpu", steps=2, gate=0)
+    always = AdaptedPredictor(model, device="cpu", steps=2, rate=FAST, gate=0)
     before, folds = weights(always), [dict(fold) for fold in always.model.parameters]
     adapted = always.predict_array(volume, SPACING)
     assert options is REGIONS or not np.array_equal(adapted, plain)  # random sigmoids are all above 0.5
@@ -68,7 +65,7 @@ def test_labels_and_weights(write_model: Callable[..., Path], fast: None, option
     for one, other in zip(folds, always.model.parameters, strict=True):
         assert all(value is other[name] for name, value in one.items())
     np.testing.assert_array_equal(always.predict_array(volume, SPACING), adapted)
-    never = AdaptedPredictor(model, device="cpu", steps=2, gate=2)
+    never = AdaptedPredictor(model, device="cpu", steps=2, rate=FAST, gate=2)
     np.testing.assert_array_equal(never.predict_array(volume, SPACING), plain)
 
 
@@ -89,10 +86,10 @@ def test_a_view_of_a_collection(untrained: Path, trainer: str, dataset: str) -> 
     np.testing.assert_array_equal(never.predict_array(image(), SPACING), plain)
 
 
-def test_without_mirroring(write_model: Callable[..., Path], fast: None) -> None:
+def test_without_mirroring(write_model: Callable[..., Path]) -> None:
     model = write_model()
     plain = Predictor(model, device="cpu", mirroring=False).predict_array(image(), SPACING)
-    never = AdaptedPredictor(model, device="cpu", mirroring=False, steps=1, gate=2)
+    never = AdaptedPredictor(model, device="cpu", mirroring=False, steps=1, rate=FAST, gate=2)
     np.testing.assert_array_equal(never.predict_array(image(), SPACING), plain)
 
 
@@ -130,9 +127,9 @@ def test_patches_are_drawn_around_the_plain_labels(
     np.testing.assert_array_equal(foregrounds[0], labels > 0)
 
 
-def test_cases_do_not_depend_on_each_other(write_model: Callable[..., Path], fast: None) -> None:
+def test_cases_do_not_depend_on_each_other(write_model: Callable[..., Path]) -> None:
     model = write_model()
-    predictor = AdaptedPredictor(model, device="cpu", steps=2, gate=0)
+    predictor = AdaptedPredictor(model, device="cpu", steps=2, rate=FAST, gate=0)
     first = [predictor.predict_array(image(number), SPACING) for number in (0, 1)]
     again = [predictor.predict_array(image(number), SPACING) for number in (1, 0)]
     np.testing.assert_array_equal(first[0], again[1])
@@ -141,10 +138,10 @@ def test_cases_do_not_depend_on_each_other(write_model: Callable[..., Path], fas
 
 @pytest.mark.parametrize("fails", ["adapt", "label_map"])
 def test_the_model_is_reset_if_a_case_fails(
-    write_model: Callable[..., Path], fast: None, monkeypatch: pytest.MonkeyPatch, fails: str
+    write_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
     """Also where the adapted prediction itself fails."""
-    predictor = AdaptedPredictor(write_model(), device="cpu", steps=1, gate=0)
+    predictor = AdaptedPredictor(write_model(), device="cpu", steps=1, rate=FAST, gate=0)
     before, called = weights(predictor), []
     real = getattr(adapted_stages, fails)
 
@@ -171,9 +168,9 @@ def test_a_full_gpu(write_model: Callable[..., Path], monkeypatch: pytest.Monkey
         predictor.predict_array(image(), SPACING)
 
 
-def test_only_norms_are_borrowed(write_model: Callable[..., Path], fast: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_norms_are_borrowed(write_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Of each fold, the adapted prediction has other weights and biases in instance norms, and nothing else."""
-    predictor = AdaptedPredictor(write_model(folds=(0, 1)), device="cpu", steps=1, gate=0)
+    predictor = AdaptedPredictor(write_model(folds=(0, 1)), device="cpu", steps=1, rate=FAST, gate=0)
     network = predictor.model.network
     named = network.named_modules(remove_duplicate=False)
     norms = {

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
@@ -59,12 +60,15 @@ PATCHES = [np.random.default_rng(number).normal(size=(1, 6, 6)).astype(np.float3
 
 
 @pytest.mark.parametrize("regions", [False, True])
-def test_a_step(network: nn.Module, monkeypatch: pytest.MonkeyPatch, regions: bool) -> None:
+@pytest.mark.parametrize("patches", [PATCHES, PATCHES[:1] * 2], ids=["different", "equal"])
+def test_a_step(
+    network: nn.Module, monkeypatch: pytest.MonkeyPatch, patches: list[NDArray[np.float32]], regions: bool
+) -> None:
     """By torch's functional calls, with gradients of the mean over patches at once."""
     monkeypatch.setattr(grata, "style_view", lambda patch, _: patch * np.float32(1.5) + np.float32(0.2))
     view = View((1,))
     names = ["1.weight", "1.bias"]
-    batch = torch.from_numpy(np.stack(PATCHES))
+    batch = torch.from_numpy(np.stack(patches))
 
     def chances(values: list[torch.Tensor], images: torch.Tensor) -> torch.Tensor:
         logits = torch.func.functional_call(network, dict(zip(names, values, strict=True)), images)
@@ -85,7 +89,7 @@ def test_a_step(network: nn.Module, monkeypatch: pytest.MonkeyPatch, regions: bo
 
     before = {name: value.clone() for name, value in network.state_dict().items()}
     rates = adapt(
-        network, norm_parameters(network), PATCHES, [view], regions=regions, steps=1, generator=np.random.default_rng(0)
+        network, norm_parameters(network), patches, [view], regions=regions, steps=1, generator=np.random.default_rng(0)
     )
     assert rates == [pytest.approx(rate, rel=1e-3)]
     for found, value in zip(norm_parameters(network), expected, strict=True):
@@ -103,6 +107,29 @@ def test_steps_follow_each_other_and_draw_new_styles(network: nn.Module, monkeyp
         )
     assert len(rates) == 3
     assert len(set(drawn)) == 6
+
+
+@pytest.mark.parametrize(("patches", "passes"), [(PATCHES, 8), (PATCHES[:1] * 2, 5)], ids=["different", "equal"])
+def test_what_equal_patches_share_is_computed_once(network: nn.Module, patches: list, passes: int) -> None:
+    """An entropy, and the labels of a patch and of one view; each patch has a style of its own."""
+    counted = []
+    network.register_forward_hook(lambda *_: counted.append(1))
+    generator = np.random.default_rng(0)
+    adapt(network, norm_parameters(network), patches, [View((1,))], regions=False, steps=1, generator=generator)
+    assert len(counted) == passes
+
+
+def test_the_rate(network: nn.Module) -> None:
+    def rates(**given: float) -> list[float]:
+        generator = np.random.default_rng(0)
+        state = {name: value.clone() for name, value in network.state_dict().items()}
+        found = adapt(
+            network, norm_parameters(network), PATCHES, [], regions=False, steps=1, generator=generator, **given
+        )
+        network.load_state_dict(state)
+        return found
+
+    assert rates(rate=1e-2) == [pytest.approx(100 * rates()[0])]
 
 
 def test_parameters_without_a_part_in_the_loss_stay(network: nn.Module) -> None:

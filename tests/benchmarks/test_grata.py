@@ -28,6 +28,7 @@ def script() -> ModuleType:
 
 def record(case: str, shift: str, plain: float, adapted: float, agreement: float) -> dict[str, Any]:
     found = {"case": case, "seed": 0, "shift": shift, "plain": plain, "adapted": adapted}
+    found |= {"plain, classes": {"x": plain, "y": None}, "adapted, classes": {"x": adapted, "y": None}}
     return found | {"agreement": agreement, "factor": 3.0}
 
 
@@ -54,14 +55,20 @@ def test_the_table(script):
     assert lines[6].startswith(
         "no case loses more than 0.02 with the gate: yes (largest loss 0.0150: b, unshifted, seed 0"
     )
+    assert lines[7] == "lowest agreement: 0.9000 (a, blur 2, seed 0)"
+    assert lines[8] == "largest loss of a class: 0.0500, with the gate 0.0150"
     assert ": NO (largest loss 0.0500: b, blur 2, seed 0" in script.table(RECORDS, 0.9)
 
 
 def test_the_choice(script):
-    """The largest mean among those that are safe; without one, never to adapt."""
-    assert script.choose({1: RECORDS}) == (1, 0.99)  # 0.98 loses nothing either, but gains nothing more
-    bad = [record("a", "blur 2", 0.6, 0.5, 0.999)]
-    assert script.choose({1: bad}) == (1, 2.0)
+    """The largest mean among those that are safe and gain something; without one, never to adapt."""
+    one, other = (10, 1e-4), (10, 1e-3)
+    assert script.choose({one: RECORDS}) == (one, 0.99)  # 0.98 loses nothing either, but gains nothing more
+    bad = [record("a", "blur 2", 0.6, 0.5, 0.9995)]
+    assert script.choose({one: bad}) == (one, 2.0)
+    assert script.choose({one: bad, other: RECORDS[:1]}) == (other, 0.99)
+    half = [record("a", "blur 2", 0.6, 0.9, 0.9995), record("b", "blur 2", 0.6, 0.588, 0.9995)]
+    assert script.choose({one: half}) == (one, 2.0)  # a loss of 0.012 is more than half of what is allowed
 
 
 @pytest.mark.slow

@@ -58,10 +58,10 @@ def test_the_report_says_what_was_used(small, capsys, monkeypatch):
     (small / "out" / "b.nii.gz").unlink()
     assert main(words(small, "--adapt", "grata", "--adapt_steps", "1", "--continue_prediction")) == 0
     told = capsys.readouterr()
-    assert "case b: used plain, agreement below 0.98, agreement 0.5000, time factor " in told.err
+    assert "case b: used plain, agreement below 0.99, agreement 0.5000, time factor " in told.err
     assert "adaptation: used for 0 of 1 case, " in told.out
     used = {case: row[0] for case, row in report(small).items()}
-    assert used == {"case": "used", "a": "adapted", "b": "plain, agreement below 0.98"}
+    assert used == {"case": "used", "a": "adapted", "b": "plain, agreement below 0.99"}
 
     assert main(words(small, output="plain")) == 0
     assert not (small / "plain" / "adaptation.csv").exists()
