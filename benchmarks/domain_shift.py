@@ -6,14 +6,17 @@ All arms train on three of four cases of the hippocampus; every fourth case is h
 under the shifts of ``nnunet_ext shift_test`` (without mirroring): gamma, bias field, Rician noise, blur, resolution and
 inversion, each at two fixed strengths. No arm trains on one of them on purpose, so the histogram arm has no inversion;
 but nnU-Net's augmentation has weaker noise, blur, gamma and low resolution (up to 2, the weaker strength); DA5's blurs
-up to 1.5 voxels, down-samples up to 4 times and adds brightness gradients, so it has seen blur 1.2, both resolutions
-and something like the bias field; and GIN's random maps may come close to anything, a weak inversion among it. Nothing
-is chosen on the held-out cases: last checkpoint, the knobs' defaults.
+up to 1.5 voxels, down-samples up to 4 times, adds brightness gradients and changes gamma locally, from 0.01 to 4, so it
+has seen blur 1.2, both resolutions and something like gamma and the bias field; the histogram's random maps are often
+near to one of the gammas; and of GIN's maps, about one in eight of all training samples is correlated negatively with
+its image, so GIN has seen contrast that is partly inverted. Inversion is most of the drop: the third table has shares
+without it. Nothing is chosen on the held-out cases: last checkpoint, the knobs' defaults.
 
 Every arm gets the computing time of --steps steps of nnU-Net, by the CPU seconds of its steps with their batches
 (augmentation in the same process), means over --timed steps of each arm in turn; validation is not counted. DA5 is
-nnU-Net's nnUNetTrainerDA5 with the knobs of nnunet_ext. Finished runs and predictions are not repeated. At the end, two
-tables: Dice without a shift, what it costs there and under the shifts; and Dice under each shift.
+nnU-Net's nnUNetTrainerDA5 with the knobs of nnunet_ext. Finished runs and predictions are not repeated. At the end,
+three tables: Dice without a shift, what it costs there and under the shifts; Dice under each shift; and for each seed
+the share of nnU-Net's drop that is left, under all shifts and without inversion, and the drop under each kind of shift.
 """
 
 from __future__ import annotations
@@ -25,9 +28,11 @@ import shlex
 import statistics
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nnunet_ext.files.json_file import write_json
 from nnunet_ext.shifts.shift_scores import ShiftScores, shift_scores
 
 SOURCE, DATASET = "Dataset004_Hippocampus", "Dataset945_HippocampusShift"
@@ -80,17 +85,18 @@ def prepare(work: Path, raw: Path, cases: int | None) -> None:
             if not (place / file).exists():
                 (place / file).symlink_to((raw / SOURCE / file).resolve())
     description = json.loads((raw / SOURCE / "dataset.json").read_text())
-    (place / "dataset.json").write_text(json.dumps(description | {"numTraining": len(names)}))
-    if not (planned / f"{PLANS}.json").exists():
+    write_json(place / "dataset.json", description | {"numTraining": len(names)})
+    if not (planned / "done").exists():
         run(f"nnunet_ext plan_and_preprocess -d {DATASET[7:10]} -pl LitePlanner -c 3d_fullres --no_pbar --set {KNOBS}")
     fold = {"train": [case for n, case in enumerate(names) if n % EVERY], "val": names[::EVERY]}
-    (planned / "splits_final.json").write_text(json.dumps([fold]))
+    write_json(planned / "splits_final.json", [fold])
+    (planned / "done").touch()
     os.environ["nnUNet_n_proc_DA"] = "0"
 
 
-def plans_of(arm: str, seed: int | str) -> str:
+def plans_of(arm: str, seed: int | str, steps: int = 0) -> str:
     """Name the plans of an arm."""
-    return f"{PLANS}_{arm.replace(', ', '_').replace(' ', '_')}_{seed}"
+    return f"{PLANS}_{arm.replace(', ', '_').replace(' ', '_')}_{steps}_{seed}"
 
 
 def variant(work: Path, name: str, knobs: str) -> None:
@@ -136,7 +142,7 @@ def time_steps(work: Path, timed: int) -> dict[str, float]:
     means = {arm: statistics.mean(values) for arm, values in seconds.items()}
     print("CPU seconds of a batch and its step:", means, flush=True)
     ratios = {arm: value / means["nnU-Net"] for arm, value in means.items()}
-    file.write_text(json.dumps(ratios))
+    write_json(file, ratios)
     return ratios
 
 
@@ -151,7 +157,7 @@ def tested(work: Path, arm: str, seed: int, epochs: int, steps: int) -> list[Shi
         steps: Of an epoch.
     """
     trainer, knobs = ARMS[arm]
-    name = plans_of(arm, seed)
+    name = plans_of(arm, seed, epochs * steps)
     variant(work, name, f"{knobs} seed={seed} num_epochs={epochs} num_iterations_per_epoch={steps}")
     model = work / "results" / DATASET / f"{trainer}__{name}__3d_fullres"
     if not (model / "fold_0" / "checkpoint_final.pth").exists():
@@ -165,7 +171,7 @@ def tested(work: Path, arm: str, seed: int, epochs: int, steps: int) -> list[Shi
 
 
 def tables(scores: dict[str, list[list[ShiftScores]]], steps: dict[str, int]) -> str:
-    """Return both tables; means over seeds.
+    """Return the three tables; means over seeds, shares for each.
 
     Args:
         scores: By arm, for each seed.
@@ -188,13 +194,31 @@ def tables(scores: dict[str, list[list[ShiftScores]]], steps: dict[str, int]) ->
         each = ", ".join(f"{of_seed[0].mean:.4f}" for of_seed in of_seeds)
         numbers = [mean(arm, 0), mean(control, 0) - mean(arm, 0), drops[arm]]
         share = f"{drops[arm] / drops[control]:.2f}" if drops[control] else ""
-        last = [f"{mean(arm, 0) - drops[arm]:.4f}", f"{mean(arm, lowest):.4f}", names[lowest]]
-        rows.append([arm, str(steps[arm]), each, *(f"{number:.4f}" for number in numbers), share, *last])
+        worst = [f"{mean(arm, 0) - drops[arm]:.4f}", f"{mean(arm, lowest):.4f}", names[lowest]]
+        rows.append([arm, str(steps[arm]), each, *(f"{number:.4f}" for number in numbers), share, *worst])
     more = [["arm", *names]] + [[arm, *(f"{mean(arm, n):.3f}" for n in range(len(names)))] for arm in scores]
+    kinds = list(dict.fromkeys(names[number].rsplit(" ", 1)[0] for number in shifted))
+    all_but = [number for number in shifted if not names[number].startswith("inversion")]
+    last = [["arm", "share under all shifts, each seed", "share without inversion, each seed", *kinds]]
+    for arm, of_seeds in scores.items():
+        shares = [
+            ", ".join(
+                f"{_drop(own, numbers) / _drop(of_control, numbers):.2f}"
+                for own, of_control in zip(of_seeds, scores[control], strict=False)
+            )
+            for numbers in (shifted, all_but)
+        ]
+        drops_of = [[n for n in shifted if names[n].rsplit(" ", 1)[0] == kind] for kind in kinds]
+        means = [statistics.mean(_drop(own, numbers) for own in of_seeds) for numbers in drops_of]
+        last.append([arm, *shares, *(f"{drop:.3f}" for drop in means)])
     return "\n\n".join(
         "\n".join("| " + " | ".join(row) + " |" for row in [table[0], ["---"] * len(table[0]), *table[1:]])
-        for table in (rows, more)
+        for table in (rows, more, last)
     )
+
+
+def _drop(scores: list[ShiftScores], numbers: Sequence[int]) -> float:
+    return scores[0].mean - statistics.mean(scores[number].mean for number in numbers)
 
 
 def main() -> None:
@@ -205,7 +229,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000, help="of the arm nnU-Net")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--timed", type=int, default=30, help="steps of each arm from which its time is taken")
+    parser.add_argument("--timed", type=int, default=100, help="steps of each arm from which its time is taken")
     parser.add_argument("--cases", type=int, help="of the source, to try the benchmark [all]")
     arguments = parser.parse_args()
     work = arguments.work.resolve()

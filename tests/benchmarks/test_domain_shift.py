@@ -63,15 +63,20 @@ def test_the_knobs_of_the_arms(script):
 
 def test_the_tables(script):
     def scores(*means: float) -> list[ShiftScores]:
-        names = ("unshifted", "gamma 2", "blur 2")
+        names = ("unshifted", "gamma 2", "inversion 1")
         return [ShiftScores(name, {"a": mean}, mean, 0.0) for name, mean in zip(names, means, strict=True)]
 
     found = {"nnU-Net": [scores(0.9, 0.7, 0.4), scores(0.8, 0.7, 0.4)], "gin": [scores(0.84, 0.64, 0.74)] * 2}
-    overview, shifts = (table.splitlines() for table in script.tables(found, {"nnU-Net": 100, "gin": 90}).split("\n\n"))
+    steps = {"nnU-Net": 100, "gin": 90}
+    overview, shifts, shares = (table.splitlines() for table in script.tables(found, steps).split("\n\n"))
     # 0.85 against a mean of 0.55; 0.84 against 0.69
     assert (
-        overview[2] == "| nnU-Net | 100 | 0.9000, 0.8000 | 0.8500 | 0.0000 | 0.3000 | 1.00 | 0.5500 | 0.4000 | blur 2 |"
+        overview[2]
+        == "| nnU-Net | 100 | 0.9000, 0.8000 | 0.8500 | 0.0000 | 0.3000 | 1.00 | 0.5500 | 0.4000 | inversion 1 |"
     )
     assert overview[3] == "| gin | 90 | 0.8400, 0.8400 | 0.8400 | 0.0100 | 0.1500 | 0.50 | 0.6900 | 0.6400 | gamma 2 |"
-    assert shifts[0] == "| arm | unshifted | gamma 2 | blur 2 |"
+    assert shifts[0] == "| arm | unshifted | gamma 2 | inversion 1 |"
     assert shifts[3] == "| gin | 0.840 | 0.640 | 0.740 |"
+    assert shares[0].endswith("| gamma | inversion |")
+    # of drops of 0.35 and 0.25, and without inversion of 0.2 and 0.1
+    assert shares[3] == "| gin | 0.43, 0.60 | 1.00, 2.00 | 0.200 | 0.100 |"
