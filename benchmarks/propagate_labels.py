@@ -5,8 +5,8 @@
 
 --quality trains nothing: every k-th slice of the structures' extent, and its last one, stay annotated; the others are
 filled by each method of ``nnunet_ext propagate_labels --keep all`` and scored (Dice of the hidden slices, mean over
-classes and cases). Beside it, the share of right voxels where both annotated slices agree and where they do not, of
-all that are foreground in truth or result.
+classes and cases). Beside it, for the method shape, the share of right voxels of those that ``--keep confident`` fills
+and of the others, of all that are foreground in truth or result.
 
 Else, a training on dense labels of some cases is compared with trainings on every k-th slice of the same cases, in
 3d and in 2d, after propagation, and with a k-th of the cases annotated densely. All are scored on the dense labels of
@@ -123,12 +123,16 @@ def quality(raw: Path, source: Source, every: Sequence[int]) -> list[list[str]]:
             sparse, hidden = hide(truth, k, ignore)
             if not hidden.any():
                 continue
-            for method in METHODS:
-                found = propagate(sparse, structures, ignore, 0, spacing, Rule(method, "all"))  # type: ignore[arg-type]
+            filled = {
+                method: propagate(sparse, structures, ignore, 0, spacing, Rule(method, "all"))  # type: ignore[arg-type]
+                for method in METHODS
+            }
+            for method, found in filled.items():
                 scores[method].append(dice(found[hidden], truth[hidden], range(1, ignore)))
+            found = filled["shape"]
             sure = propagate(sparse, structures, ignore, 0, spacing, Rule("shape", "confident", k)) != ignore
-            for agrees, counts in right.items():
-                seen = (sure == agrees) & hidden[:, None, None] & ((found > 0) | (truth > 0))
+            for confident, counts in right.items():
+                seen = (sure == confident) & hidden[:, None, None] & ((found > 0) | (truth > 0))
                 counts[0] += int((found == truth)[seen].sum())
                 counts[1] += int(seen.sum())
         means = [f"{np.nanmean(scores[method]):.3f}" for method in ("nearest", "distance", "shape")]
@@ -302,7 +306,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=["dense", *ARMS], default=["dense", *ARMS])
     arguments = parser.parse_args()
     if arguments.quality:
-        rows = [["", "cases", "nearest", "distance", "shape", "right where both agree", "right elsewhere"]]
+        rows = [["", "cases", "nearest", "distance", "shape", "right where confident", "right elsewhere"]]
         for source in arguments.source:
             rows += quality(arguments.raw, SOURCES[source], arguments.every or [2, 4, 8])
         print(markdown_table(rows))

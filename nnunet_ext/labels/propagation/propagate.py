@@ -26,7 +26,8 @@ class Rule:
     Args:
         method: ``shape``: distances to the border are averaged, components move; ``distance``: they do not move;
             ``nearest``: the nearer annotated slice is copied, the lower one if both are as near.
-        keep: ``confident``: fill only where both annotated slices have the same label; ``all``: fill all.
+        keep: ``confident``: fill only where both annotated slices and the interpolation have the same label; ``all``:
+            fill all.
         gap: Largest distance of two annotated slices between which voxels are filled, in slices; None: 4 with
             ``confident``, any with ``all``.
         annotated_share: Least share of annotated voxels of an annotated slice.
@@ -81,8 +82,11 @@ def propagate(
             known &= ends[0] == ends[1]
         between = _between(ends, structures, plane, rule)
         for place in range(lower + 1, upper):
+            filled = between((place - lower) / (upper - lower))
             fills = known & (slices[place] == ignore)
-            slices[place][fills] = between((place - lower) / (upper - lower))[fills]
+            if rule.keep == "confident":  # a structure that moves lies where neither slice has it
+                fills &= filled == ends[0]
+            slices[place][fills] = filled[fills]
     if rule.outside == "background" and len(annotated):
         for beyond in (slices[: annotated[0]], slices[annotated[-1] + 1 :]):
             beyond[beyond == ignore] = 0

@@ -50,7 +50,18 @@ def test_confident_is_a_subset_of_all(dense, method):
     kept = confident != IGNORE
     assert np.array_equal(confident[kept], everything[kept])
     assert (everything != IGNORE).sum() - kept.sum() > 0
-    assert np.array_equal(kept[5], labels[4] == labels[8])
+    assert np.array_equal(kept[5], (labels[4] == labels[8]) & (everything[5] == labels[4]))
+
+
+def test_confident_draws_nothing_where_both_slices_have_nothing():
+    """Two structures of a class: one ends, one begins elsewhere; the method takes them for one that moves."""
+    labels = np.full((5, 10, 40), IGNORE)
+    labels[[0, 4]] = 0
+    labels[0, 3:7, 3:9] = labels[4, 3:7, 30:36] = 1
+    everything, confident = run(labels, Rule(keep="all")), run(labels, Rule())
+    assert (everything[2] == 1).any()
+    assert not (confident[1:4] == 1).any()
+    assert (confident[2] == 0).sum() > 300
 
 
 def test_quality(dense):
