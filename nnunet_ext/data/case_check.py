@@ -40,7 +40,7 @@ def check_case(
     images = [read_image(reader, file) for file in case.images]
     first, grid = images[0][0], images[0][1]
     for file, (array, properties) in zip(case.images, images, strict=True):
-        _check_grid(file, array, properties, case.images[0], first, grid)
+        check_grid(file, array, properties, case.images[0], first, grid)
         check_finite(file, array)
     _check_channels(case, sum(len(array) for array, _ in images), channels)
     if filled and all(np.ptp(channel) == 0 for array, _ in images for channel in array):
@@ -52,7 +52,7 @@ def check_case(
         label, properties = read_label(case.label, reader, legal)
         if not knows_spacing(case.label):
             properties = properties | {"spacing": grid["spacing"]}
-        _check_grid(case.label, label, properties, case.images[0], first, grid)
+        check_grid(case.label, label, properties, case.images[0], first, grid)
 
 
 def read_label(file: Path, reader: BaseReaderWriter, legal: tuple[int, ...]) -> tuple[NDArray, dict]:
@@ -99,9 +99,29 @@ def _check_labels(file: Path, label: NDArray, legal: tuple[int, ...]) -> None:
         )
 
 
-def _check_grid(file: Path, array: NDArray, properties: dict, other: Path, expected: NDArray, grid: dict) -> None:
-    """Refuse a file whose voxel grid is not that of ``other``."""
-    remedy = f"Resample it onto that image, or copy that header if only the header is wrong{SKIP}."
+def check_grid(
+    file: Path,
+    array: NDArray,
+    properties: dict,
+    other: Path,
+    expected: NDArray,
+    grid: dict,
+    remedy: str = f"Resample it onto that image, or copy that header if only the header is wrong{SKIP}.",
+) -> None:
+    """Refuse a file whose voxel grid is not that of another one.
+
+    Args:
+        file: The file.
+        array: What nnU-Net's reader read from it, (C, Z, Y, X).
+        properties: The reader's properties of it.
+        other: The other file.
+        expected: The array of the other file.
+        grid: The properties of the other file.
+        remedy: What to do, for the message.
+
+    Raises:
+        UserError: Shape, spacing, origin or direction differ.
+    """
     if array.shape[1:] != expected.shape[1:]:
         raise UserError(
             f"{file}: expected the shape {expected.shape[1:]} of {other.name}, got {array.shape[1:]}. {remedy}"

@@ -89,6 +89,18 @@ def fold_site(folder: Path, fold: int | str) -> str | None:
     return None if fold == "all" or int(fold) >= len(sites) else sites[int(fold)]
 
 
+def with_sites(folds: Folds, places: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return folds with the sites of those that they were made from, if these are folds of sites.
+
+    Args:
+        folds: As many as before.
+        places: As for :func:`folds_of`.
+    """
+    place = next((place for place in places if (place / FILE).is_file()), None)
+    sites = fold_sites(place) if place else []
+    return [fold | {SITE: site} for fold, site in zip(folds, sites, strict=True)] if sites else list(folds)
+
+
 def restrict(folds: Folds, cases: Collection[str]) -> Folds:
     """Return the same folds under the same numbers with only these cases; a fold may lose all its validation cases."""
     kept = set(cases)

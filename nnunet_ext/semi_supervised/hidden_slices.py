@@ -40,7 +40,7 @@ def with_ignore_label(source: RawDataset) -> dict[str, Any]:
 
 
 def write_kept_slices(source: RawDataset, place: Path, cases: Collection[str], slices: KeptSlices) -> None:
-    """Write label files in which all slices but some are ignored; those that are there stay.
+    """Write label files in which all slices but some are ignored; those that are newer than their source stay.
 
     Args:
         source: The dataset with dense labels.
@@ -57,9 +57,9 @@ def write_kept_slices(source: RawDataset, place: Path, cases: Collection[str], s
     folder.mkdir(exist_ok=True)
     for case in wanted:
         file = folder / f"{case.name}{source.file_ending}"
-        if file.is_file():
-            continue
         assert case.label is not None
+        if file.is_file() and file.stat().st_mtime >= case.label.stat().st_mtime:
+            continue
         with redirect_stdout(io.StringIO()):  # nnU-Net's readers print
             labels, properties = read_label(case.label, reader, legal)
         found = np.moveaxis(labels[0].astype(np.uint16), slices.axis, 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from nnunetv2.utilities.crossval_split import generate_crossval_split
 
-from nnunet_ext.data.folds import check_fold, default_folds, folds_of, restrict
+from nnunet_ext.data.folds import case_sites, check_fold, default_folds, folds_of, restrict, with_sites
 from nnunet_ext.errors import UserError
 
 
@@ -125,3 +125,16 @@ def test_a_damaged_file_is_one_line_with_the_remedy(tmp_path: Path) -> None:
     text = problem(tmp_path)
     assert text.startswith("expected JSON, got ")
     assert text.endswith("Restore it, or delete the file for nnU-Net's default.")
+
+
+def test_sites_are_those_of_the_folder_with_the_folds(tmp_path: Path) -> None:
+    folds: list[dict[str, list[str]]] = [{"train": ["b"], "val": ["a"]}, {"train": ["a"], "val": ["b"]}]
+    assert with_sites(folds, [tmp_path]) == folds
+    file = tmp_path / "splits_final.json"
+    file.write_text(json.dumps(folds))
+    assert with_sites(folds, [tmp_path]) == folds
+    file.write_text(json.dumps([fold | {"site": name} for fold, name in zip(folds, ("Bern", "Oslo"), strict=True)]))
+    found = with_sites(folds_of([tmp_path / "none", tmp_path], "ab"), [tmp_path / "none", tmp_path])
+    assert [fold["site"] for fold in found] == ["Bern", "Oslo"]
+    file.write_text(json.dumps(found))
+    assert case_sites(tmp_path) == {"a": "Bern", "b": "Oslo"}

@@ -118,7 +118,7 @@ class CorrectLabels(Command):
                 raise UserError(f"{option} {wrong[0]}: not among the suspects. {nearest(wrong[0], legal)}")
         jobs = []
         for name, suspect in listed.items():
-            if self.cases is None or name in self.cases:
+            if (self.cases is None or name in self.cases) and (suspect or self.by == DROP):
                 record.check(by_name[name])
                 own = [values[each] for each in suspect if self.classes is None or each in self.classes]
                 flagged = {label for each in own for label in (each if isinstance(each, tuple) else (each,))}

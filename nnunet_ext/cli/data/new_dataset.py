@@ -8,13 +8,14 @@ from nnunet_ext.errors import UserError
 from nnunet_ext.stock import folders
 
 
-def new_dataset_place(number: int, name: str | None, source: Path) -> Path:
+def new_dataset_place(number: int, name: str | None, source: Path, *, writable: bool = True) -> Path:
     """Return its folder in nnUNet_raw, which need not exist.
 
     Args:
         number: Its number, after ``-o``.
         name: Its name without the number; None: that of the source.
         source: The other dataset's folder.
+        writable: Whether nnUNet_raw must be.
 
     Raises:
         UserError: It is the other dataset's folder, the number belongs to a dataset of another name, or nnU-Net cannot
@@ -25,7 +26,7 @@ def new_dataset_place(number: int, name: str | None, source: Path) -> Path:
 
     if not 1 <= number <= 999:
         raise UserError(f"-o {number}: expected a number from 1 to 999, got {number}. Choose a free one.")
-    raw = folders.folder("nnUNet_raw", writable=True)
+    raw = folders.folder("nnUNet_raw", writable=writable)
     found = f"Dataset{number:03d}_{name or source.name[11:]}"
     if (raw / found).absolute() == source.absolute():
         raise UserError(

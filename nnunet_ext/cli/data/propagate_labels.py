@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -103,9 +104,10 @@ class PropagateLabels(Command):
         source = RawDataset.read(folders.dataset("nnUNet_raw", self.d))
         rule = Rule(self.method, self.keep, self.gap, self.annotated_share, self.outside)
         propagation = Propagation(source, rule, None if self.axis == "auto" else int(self.axis))
-        place = new_dataset_place(self.o, self.n, source.folder)
-        with numbers_to_oneself(place.parent):
-            new_dataset_place(self.o, self.n, source.folder)  # its number may have been taken meanwhile
+        place = new_dataset_place(self.o, self.n, source.folder, writable=not self.dry_run)
+        with contextlib.nullcontext() if self.dry_run else numbers_to_oneself(place.parent):
+            # its number may have been taken meanwhile
+            new_dataset_place(self.o, self.n, source.folder, writable=not self.dry_run)
             records, planned = propagate_dataset(
                 propagation,
                 None if self.dry_run else place,

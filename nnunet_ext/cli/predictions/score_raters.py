@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from nnunet_ext.cli.common import options
 from nnunet_ext.cli.common.command import Command
+from nnunet_ext.cli.common.output import shown_logs
 from nnunet_ext.errors import UserError
 from nnunet_ext.stock import folders
 
@@ -54,7 +55,8 @@ class ScoreRaters(Command):
         for rater, place in views.items():
             if not place.is_dir():
                 raise UserError(f"--views {rater}={place}: expected a folder of predictions, found none. Correct it.")
-        scores = score_folder(self.i, self.raters or raw / FOLDER, RawDataset.read(raw).description, views)
+        with shown_logs():
+            scores = score_folder(self.i, self.raters or raw / FOLDER, RawDataset.read(raw).description, views)
         print(table(scores))
         if self.o is not None:
             write_text(self.o, csv_of(scores))

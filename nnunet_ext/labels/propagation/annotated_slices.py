@@ -22,8 +22,9 @@ def annotated_slices(ignored: Mask, axis: int, share: float = 1.0) -> NDArray[np
 def annotation_axis(ignored: Mask, share: float = 1.0) -> int | None:
     """Return the axis along which the slices are annotated, or not at all; None if there is no annotated slice.
 
-    Of all slices along it, the largest share is annotated (:func:`annotated_slices`); the first axis wins a tie. (An
-    annotated slice crosses all slices along other axes, so these have no slice that is ignored as a whole.)
+    Of all slices along it, the largest share is either annotated (:func:`annotated_slices`) or ignored as a whole; the
+    first axis wins a tie. (An annotated slice crosses all slices along other axes, so these have no slice that is
+    ignored as a whole.)
 
     Args:
         ignored: Voxels that are not annotated (D, H, W).
@@ -35,7 +36,10 @@ def annotation_axis(ignored: Mask, share: float = 1.0) -> int | None:
         >>> annotation_axis(ignored)
         0
     """
-    found = [len(annotated_slices(ignored, axis, share)) / size for axis, size in enumerate(ignored.shape)]
+    found = []
+    for axis in range(ignored.ndim):
+        own = _annotated_share(ignored, axis)
+        found.append(((own >= share) | (own == 0)).mean() if (own >= share).any() else 0.0)
     return int(np.argmax(found)) if any(found) else None
 
 

@@ -17,6 +17,7 @@ from nnunet_ext.labels.propagation.structures import Structures
 Labels = NDArray[Any]
 METHODS = ("shape", "distance", "nearest")
 LARGEST_GAP = 4  # slices, up to which agreement of two slices tells right from wrong
+MOSTLY = 0.5  # of a slice annotated: what is ignored in it was ignored on purpose
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def propagate(
     """Return a label map in which ignored voxels between annotated slices are filled.
 
     No annotated voxel changes, nor one beyond the first and the last annotated slice unless the rule says so. A voxel
-    that one of the two annotated slices ignores stays ignored.
+    that one of the two annotated slices ignores stays ignored, and so do those of a slice that is mostly annotated.
 
     Args:
         labels: Label map (D, H, W).
@@ -82,6 +83,8 @@ def propagate(
             known &= ends[0] == ends[1]
         between = _between(ends, structures, plane, rule)
         for place in range(lower + 1, upper):
+            if (slices[place] != ignore).mean() > MOSTLY:
+                continue
             filled = between((place - lower) / (upper - lower))
             fills = known & (slices[place] == ignore)
             if rule.keep == "confident":  # a structure that moves lies where neither slice has it

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from nnunet_ext.data.dataset_json import HIDDEN, TEST, UNLABELLED, scored_names
-from nnunet_ext.data.folds import FILE, folds_of
+from nnunet_ext.data.folds import FILE, folds_of, with_sites
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.image_reader import find_reader
 from nnunet_ext.data.raw_dataset import RawDataset
@@ -128,7 +128,7 @@ def _write_folds(source: RawDataset, folder: Path, preprocessed: Path | None, ca
     """Keep folds that somebody has made: those of nnU-Net's default are the same for the same cases."""
     places = [*([preprocessed / source.folder.name] if preprocessed else []), source.folder]
     if any((place / FILE).is_file() for place in places):
-        write_json(folder / FILE, folds_of(places, [case.name for case in cases]))
+        write_json(folder / FILE, with_sites(folds_of(places, [case.name for case in cases]), places))
 
 
 def _description(propagation: Propagation, cases: Sequence[Case], raw: Path) -> dict[str, Any]:

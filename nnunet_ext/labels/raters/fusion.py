@@ -65,8 +65,8 @@ def staple(
     """Return the labels that STAPLE [0] finds most probable, from SimpleITK, each class against all others.
 
     It estimates each rater's sensitivity and specificity and weighs them by these. A voxel has the class of the highest
-    probability above one half, else background; regions are painted where theirs is above one half. Ignored voxels are
-    no foreground; those that all raters ignore stay ignored.
+    probability above one half, else background; regions are painted where theirs is above one half. Voxels that a rater
+    ignores are no part of the estimate: they get the :func:`majority` of the others.
 
     Args:
         maps: At least one label map (D, H, W).
@@ -78,6 +78,11 @@ def staple(
     [0] Warfield et al., Simultaneous truth and performance level estimation (STAPLE), IEEE TMI 2004
     """
     stack = np.stack(maps)
+    if ignore is not None and (some := (stack == ignore).any(0)).any():
+        found = majority(maps, labels, regions=regions, order=order, ignore=ignore)
+        if not some.all():
+            found[~some] = staple(list(stack[:, None, ~some]), labels, regions=regions, order=order)[0]
+        return found
     classes: Regions = [(label,) for label in range(1, labels)] if regions is None else regions
     values = range(1, labels) if regions is None else order
     best, found = np.full(stack.shape[1:], 0.5), np.zeros(stack.shape[1:], np.uint8)
@@ -85,13 +90,11 @@ def staple(
         probability = _probability(np.isin(stack, members))
         taken = probability > (best if regions is None else 0.5)
         found[taken], best[taken] = value, probability[taken]
-    if ignore is not None:
-        found[(stack == ignore).all(0)] = ignore
     return found
 
 
 def _probability(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """STAPLE's probability of masks (R, D, H, W); a mask that all raters agree on needs no estimate."""
+    """STAPLE's probability of masks (R, D, H, W) or (R, 1, N); a mask that all raters agree on needs no estimate."""
     import SimpleITK
 
     if (masks == masks[:1]).all():

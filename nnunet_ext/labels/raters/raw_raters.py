@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nnunet_ext.data.case_check import SKIP
 from nnunet_ext.data.dataset_check import check_cases
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.image_reader import find_reader, planned_reader
@@ -22,6 +23,7 @@ from nnunet_ext.files.system_files import files_in
 
 FOLDER = "labelsTr_raters"
 KEY, EXCHANGEABLE = "raters", "exchangeable"
+ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd", ".png", ".bmp", ".tif", ".tiff")  # of nnU-Net's readers
 # becomes part of the name of a view's plans, in which nnU-Net splits at two underscores
 LEGAL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]|_(?!_))*(?<!_)")
 
@@ -55,7 +57,8 @@ def rater_maps(folder: Path, ending: str) -> dict[str, dict[str, Path]]:
         ending: File ending.
 
     Raises:
-        UserError: There is no rater, one has no file, or a name that nnU-Net's folders cannot have.
+        UserError: There is no rater, one has no file, images with another ending, or a name that nnU-Net's folders
+            cannot have.
     """
     raters = sorted(place for place in folder.iterdir() if not place.name.startswith(".")) if folder.is_dir() else []
     if not raters:
@@ -71,6 +74,13 @@ def rater_maps(folder: Path, ending: str) -> dict[str, dict[str, Path]]:
             raise UserError(
                 f"{place}: expected a rater's name of letters, digits, '-', '.' and single '_' between them, found "
                 f"{place.name!r}. Rename the folder."
+            )
+        if other := [
+            file for file in files_in(place) if file.name.endswith(ENDINGS) and not file.name.endswith(ending)
+        ]:
+            raise UserError(
+                f"{other[0]}: expected label maps of rater {place.name!r} named CASE{ending}, found another kind of "
+                f"image{more(len(other) - 1)}. Convert or remove it."
             )
         maps = {file.name.removesuffix(ending): file for file in files_in(place) if file.name.endswith(ending)}
         if not maps:
@@ -130,4 +140,7 @@ def check_raters(
     if maps:
         dataset = RawDataset.read(raw_folder)
         reader = planned_reader(plans) if plans else find_reader(dataset.description, maps[0].images[0])
-        check_cases(maps, dataset, reader, legal=dataset.legal_labels(), show_progress=show_progress)
+        try:
+            check_cases(maps, dataset, reader, legal=dataset.legal_labels(), show_progress=show_progress)
+        except UserError as error:  # no command about raters has --no_check
+            raise UserError(str(error).replace(SKIP, "")) from error

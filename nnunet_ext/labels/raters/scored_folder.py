@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_ext.data.case_check import check_grid, knows_spacing
 from nnunet_ext.data.classes import foreground_classes
 from nnunet_ext.data.dataset_json import IGNORE
 from nnunet_ext.data.image_reader import find_reader, read_image
-from nnunet_ext.errors import UserError, nearest
+from nnunet_ext.errors import UserError, more, nearest
 from nnunet_ext.evaluation.markdown_table import markdown_table
-from nnunet_ext.files.probabilities_file import read_probabilities
+from nnunet_ext.files.probabilities_file import are_of_labels, read_probabilities
 from nnunet_ext.labels.raters.raw_raters import rater_maps
 from nnunet_ext.labels.raters.scores import class_scores
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ def score_folder(
     description: Mapping[str, Any],
     views: Mapping[str, Path] | None = None,
 ) -> list[RaterScores]:
-    """Measure the predictions of all cases that somebody rated; voxels that a rater of the case ignores do not count.
+    """Measure the predictions of cases that somebody rated; voxels that a rater of the case ignores do not count.
 
     Args:
         predictions: Label maps CASE.nii.gz of the consensus; with CASE.npz beside them (``--save_probabilities``),
@@ -57,7 +61,8 @@ def score_folder(
         A class of a case each.
 
     Raises:
-        UserError: An unknown rater, no case of any rater, a missing prediction, or another grid.
+        UserError: An unknown rater, no case of any rater, a view without a prediction of a case that is scored, another
+            grid, or probabilities of another prediction.
     """
     ending = description["file_ending"]
     maps, views = rater_maps(raters, ending), views or {}
@@ -72,20 +77,22 @@ def score_folder(
             f"{predictions}: expected predictions of cases that somebody rated, such as {next(iter(rated))}{ending}, "
             f"found none. Predict the images of the cases in {raters}."
         )
+    if left := sorted(set(rated) - set(cases)):
+        logger.warning("%s: no prediction of %s, which is rated%s", predictions, left[0], more(len(left) - 1))
     classes, ignore = foreground_classes(description), description["labels"].get(IGNORE)
     found = []
     for case in cases:
         files = {"": predictions / f"{case}{ending}"} | rated[case]
         read = _read(files, {rater: folder / f"{case}{ending}" for rater, folder in views.items()}, description)
         counts = np.all([read[rater] != ignore for rater in rated[case]], 0)
-        soft = _probabilities(predictions / f"{case}.npz", len(classes), read[""].shape)
+        soft = _probabilities(predictions / f"{case}.npz", read[""], description)
         for number, (name, labels) in enumerate(classes.items()):
             masks = {key: np.isin(array, labels) & counts for key, array in read.items()}
             scores = class_scores(
                 masks[""],
                 {rater: masks[rater] for rater in rated[case]},
                 views={rater: masks[f"view {rater}"] for rater in views},
-                probability=None if soft is None else soft[number] * counts,
+                probability=None if soft is None else soft[number - len(classes)] * counts,
             )
             found.append(RaterScores(case, name, scores))
     return found
@@ -130,26 +137,24 @@ def _read(
     if missing := [file for file in every.values() if not file.is_file()]:
         raise UserError(f"{missing[0]}: expected a prediction of the same case, found no file. Predict it.")
     reader = find_reader(description, files[""])
-    found: dict[str, NDArray[np.int64]] = {}
-    for key, file in every.items():
-        found[key] = read_image(reader, file, label=True)[0][0].astype(int)
-        if found[key].shape != found[""].shape:
-            raise UserError(
-                f"{file}: expected the shape {found[''].shape} of {files['']}, got {found[key].shape}. Predict the "
-                f"image that the rater annotated."
-            )
-    return found
+    read = {key: read_image(reader, file, label=True) for key, file in every.items()}
+    first, grid = read[""]
+    for key, (array, properties) in read.items():
+        own = properties if knows_spacing(every[key]) else properties | {"spacing": grid["spacing"]}
+        check_grid(every[key], array, own, files[""], first, grid, "Predict the image that the rater annotated.")
+    return {key: array[0].astype(int) for key, (array, _) in read.items()}
 
 
-def _probabilities(file: Path, classes: int, shape: tuple[int, ...]) -> NDArray[np.floating] | None:
-    """The probabilities (K, D, H, W) of the foreground, if they are there."""
+def _probabilities(
+    file: Path, prediction: NDArray[np.int64], description: Mapping[str, Any]
+) -> NDArray[np.floating] | None:
+    """The probabilities (K, D, H, W), if they are there; those of the foreground are the last ones."""
     if not file.is_file():
         return None
-    stored = read_probabilities(file, "Delete it, or predict again with --save_probabilities.")[-classes:]
-    if stored.shape[1:] != shape:
+    again = "Delete it, or predict again with --save_probabilities."
+    found = read_probabilities(file, again)
+    if not are_of_labels(found, prediction, description):
         raise UserError(
-            f"{file}: expected probabilities of shape {shape}, got {stored.shape[1:]}. Predict again with "
-            f"--save_probabilities."
+            f"{file}: expected the probabilities of the prediction beside it, found those of another one. {again}"
         )
-    found: NDArray[np.floating] = stored
     return found

@@ -97,17 +97,17 @@ def class_scores(
     Args:
         prediction: The consensus.
         raters: Mask by rater; those who rated the case.
-        views: The prediction of each rater's view.
+        views: The prediction of each rater's view; those of raters who left the case out do not count.
         probability: Of the consensus; None: there is no soft Dice, which means nothing for a mask.
     """
     views = views or {}
     masks = list(raters.values())
-    found = {"dice majority": dice(prediction, majority_mask(masks))}
+    found = {"majority dice": dice(prediction, majority_mask(masks))}
     found |= {f"dice {rater}": dice(prediction, mask) for rater, mask in raters.items()}
-    found["dice mean"] = _mean([found[f"dice {rater}"] for rater in raters])
+    found["mean dice"] = _mean([found[f"dice {rater}"] for rater in raters])
     found |= {f"view dice {rater}": dice(views[rater], mask) for rater, mask in raters.items() if rater in views}
     found["soft dice"] = math.nan if probability is None else soft_dice(probability, masks)
-    found["ged"] = energy_distance(list(views.values()) or [prediction], masks)
+    found["ged"] = energy_distance([views[rater] for rater in raters if rater in views] or [prediction], masks)
     found["inter-rater dice"], found["leave-one-out dice"] = human_line(masks)
     found |= {f"volume / {rater}": _ratio(prediction, mask) for rater, mask in raters.items()}
     found |= {f"view volume / {rater}": _ratio(views[rater], mask) for rater, mask in raters.items() if rater in views}

@@ -14,13 +14,14 @@ from typing import Any
 from nnunet_ext.data.companion_files import link_label, links
 from nnunet_ext.data.dataset_json import ANNOTATED, IGNORE, UNLABELLED
 from nnunet_ext.data.folds import FILE as SPLITS
-from nnunet_ext.data.folds import Folds, folds_of, restrict
+from nnunet_ext.data.folds import Folds, folds_of, restrict, with_sites
 from nnunet_ext.data.preprocessed.state import FINGERPRINT
 from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_json, write_json, write_text
 from nnunet_ext.files.link import link
 from nnunet_ext.files.system_files import files_in
+from nnunet_ext.labels.raters.raw_raters import FOLDER as RATERS
 from nnunet_ext.semi_supervised.raw_images import FOLDER as IMAGES_UN
 
 Changes = dict[str, dict[tuple[int, int], int]]  # voxels by label before and after, by case
@@ -94,7 +95,7 @@ class CorrectedDataset:
             changes = correct(partial / "labelsTr")
             self._link(partial)
             self._describe(partial, changes)
-            self._plan(planned, plans, read_json(partial / "dataset.json"))
+            self._plan(planned, plans, partial)
             partial.rename(self.place)
             planned.rename(self.planned)
         finally:
@@ -118,8 +119,19 @@ class CorrectedDataset:
             if other.name == IMAGES_UN and (folder / IMAGES_UN).exists():
                 for image in files_in(other):
                     link(image, folder / IMAGES_UN / image.name)
-            elif other.name not in (*OWN, CHANGED):
+            elif other.name == RATERS:
+                self._link_raters(other, folder / RATERS)
+            elif other.name not in (*OWN, CHANGED, SPLITS):
                 link(other, folder / other.name)
+
+    def _link_raters(self, source: Path, folder: Path) -> None:
+        """Link what raters drew in the cases that are kept."""
+        for rater in files_in(source):
+            (folder / rater.name).mkdir(parents=True)
+            for file in files_in(rater):
+                name = file.name.removesuffix(self.source.file_ending)
+                if name != file.name and name not in self.dropped:
+                    link_label(file, folder / rater.name / file.name)
 
     @property
     def _lists_unlabelled(self) -> bool:
@@ -159,13 +171,16 @@ class CorrectedDataset:
                 writer.writerow([case, before, after, voxels])
         return stream.getvalue()
 
-    def _plan(self, folder: Path, plans: Mapping[str, Any], description: Mapping[str, Any]) -> None:
+    def _plan(self, folder: Path, plans: Mapping[str, Any], raw: Path) -> None:
         """The source's plans, folds and fingerprint: corrected labels must not be planned or split into folds again."""
         theirs = self.planned.with_name(self.source.folder.name)
         folder.mkdir(parents=True)
         write_json(folder / f"{plans['plans_name']}.json", dict(plans) | {"dataset_name": self.place.name})
-        write_json(folder / "dataset.json", description)
-        write_json(folder / SPLITS, self._folds(theirs))
+        write_json(folder / "dataset.json", read_json(raw / "dataset.json"))
+        folds = with_sites(self._folds(theirs), [theirs])
+        write_json(folder / SPLITS, folds)
+        if (self.source.folder / SPLITS).is_file():  # nnU-Net's planning compares it with the other one
+            write_json(raw / SPLITS, folds)
         if (theirs / FINGERPRINT).is_file():
             shutil.copyfile(theirs / FINGERPRINT, folder / FINGERPRINT)
 

@@ -123,7 +123,7 @@ def _of_fold(
     if later:
         raise UserError(
             f"{folder}: expected predictions of the last training, found those of an earlier one: {later[0].name} is "
-            f"newer. {again}"
+            f"newer. {again}, or, if the files were copied since, run touch {folder / SUMMARY}"
         )
     there = {file.name.removesuffix(ending) for file in folder.glob(f"*{ending}")}
     if other := sorted(there - set(wanted)):

@@ -15,14 +15,12 @@ from nnunet_ext.data.dataset_json import IGNORE, not_annotated
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
-from nnunet_ext.files.probabilities_file import read_probabilities
+from nnunet_ext.files.probabilities_file import are_of_labels, read_probabilities
 from nnunet_ext.labels.suspects.label_pair import LabelPair
 from nnunet_ext.quality.grid import Grid
 
 if TYPE_CHECKING:
     from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
-
-ANOTHER = 0.01  # share of the foreground in which probabilities may give another label: rounding, ties
 
 
 @dataclass(frozen=True)
@@ -92,23 +90,9 @@ class PredictedCase:
         if self.probabilities is None:
             return None
         found = read_probabilities(self.probabilities, "Delete it, or validate again with --val --npz.")
-        if found.shape[1:] != prediction.shape or self._are_of_another(found, prediction, description):
+        if not are_of_labels(found, prediction, description):
             raise UserError(
                 f"{self.probabilities}: expected the probabilities of {self.prediction.name} beside it, found those of "
                 f"another prediction: an earlier training wrote them. Delete them, or validate again with --val --npz."
             )
         return found
-
-    @staticmethod
-    def _are_of_another(
-        found: NDArray[np.float32], prediction: NDArray[np.int32], description: Mapping[str, Any]
-    ) -> bool:
-        order = description.get("regions_class_order")
-        if order is not None and any(isinstance(value, list) for value in description["labels"].values()):
-            mapped = np.zeros(prediction.shape, np.int32)
-            for chance, value in zip(found, order, strict=True):
-                mapped[chance > 0.5] = value
-        else:
-            mapped = found.argmax(0).astype(np.int32)
-        foreground = (mapped > 0) | (prediction > 0)
-        return bool((mapped != prediction)[foreground].sum() > ANOTHER * foreground.sum())

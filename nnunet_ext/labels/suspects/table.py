@@ -54,7 +54,7 @@ def csv_table(found: Suspects) -> str:
 def suspect_classes(
     file: Path, cases: Collection[str], classes: Collection[str], threshold: float = THRESHOLD
 ) -> dict[str, tuple[str, ...]]:
-    """Read the suspect cases of a table, and the classes that their reasons are about.
+    """Read the suspect cases of a table, and the classes that their reasons are about; a damaged file is about none.
 
     Args:
         file: What :func:`csv_table` returned; a user may have removed or added lines.
@@ -81,7 +81,7 @@ def suspect_classes(
         named = tuple(filter(None, (row["classes"] or "").split(BETWEEN)))
         if wrong := [name for name in named if name not in classes]:
             raise UserError(f"{file}, line {number}: unknown class {wrong[0]!r}. {nearest(wrong[0], classes)}")
-        if _number(row["suspicion"], file, number) >= threshold and named:
+        if _number(row["suspicion"], file, number) >= threshold and (named or row.get("reasons")):
             found[row["case"]] = named
     return found
 

@@ -116,7 +116,8 @@ class HeadsLoss(_OfRaters):
 class PreferenceLoss(_OfRaters):
     """Mode ``padl`` [0]: samples of the consensus and of the rater, each against the rater's map; mean over the raters.
 
-    The scales below full resolution supervise the mean of the consensus with the shares.
+    The scales below full resolution supervise the mean of the consensus with the shares; so does the full resolution
+    in samples that nobody rated, whose share is the case's own label.
 
     [0] Liao et al., Medical Image Analysis 2024, https://arxiv.org/abs/2111.13410
     """
@@ -135,13 +136,18 @@ class PreferenceLoss(_OfRaters):
             weights, scales, targets = list(self.supervised.weight_factors), output.consensus, step.target
         maps = targets[0]
         consensus, raters = self._samples(found, maps, step)
-        consensus = weights[0] * consensus
+        consensus = weights[0] * (consensus + self._unrated(found.mean, maps, step))
         for weight, logits, coarse in zip(weights[1:], scales[1:], targets[1:], strict=True):
             if weight:
                 consensus = consensus + weight * self.soft(logits, coarse, step.present)
         raters = weights[0] * raters
         terms = {"consensus_loss": consensus, "rater_loss": raters, "consensus_sigma": found.sigma.mean()}
         return consensus + raters, terms | {"rater_sigma": torch.stack([each.mean() for each in found.sigmas]).mean()}
+
+    def _unrated(self, mean: Tensor, maps: Tensor, step: RatersStep) -> Tensor:
+        # computed in each step: processes that share a batch sum Dice over all of it
+        share = float((~step.present.any(1)).float().mean())
+        return self.known(mean, self.labels.of_case(maps, step.present), share) * (share > 0)
 
     def _samples(self, found: Opinions, maps: Tensor, step: RatersStep) -> tuple[Tensor, Tensor]:
         losses = []

@@ -60,6 +60,10 @@ class RatedLabels:
         """Return a rater's map (B, 1, ...), unknown in the samples that the rater left out."""
         return maps[:, rater + 1 : rater + 2].masked_fill(~_wide(present[:, rater : rater + 1], maps), self.unknown)
 
+    def of_case(self, maps: Tensor, present: Tensor) -> Tensor:
+        """Return the case's own map (B, 1, ...), unknown in the samples that a rater annotated."""
+        return maps[:, :1].masked_fill(_wide(present.any(1, keepdim=True), maps), self.unknown)
+
     def agreed(self, maps: Tensor, present: Tensor) -> Tensor:
         """Return the map (B, 1, ...) of what all raters of a sample say, unknown where they differ."""
         counted = _counted(maps, present)

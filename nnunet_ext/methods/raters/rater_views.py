@@ -7,7 +7,9 @@ the knob ``raters.predict``. The checkpoints in its folds are the model's own, a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nnunet_ext.base.knobs import put, resolve
 from nnunet_ext.collection.prediction.member_files import DESCRIPTION, FINGERPRINT, MemberFiles
@@ -15,6 +17,30 @@ from nnunet_ext.collection.prediction.view_weights import follow
 from nnunet_ext.errors import UserError, one_line
 from nnunet_ext.files.json_file import read_object
 from nnunet_ext.methods.raters.rater_table import raters_in, view_name
+
+
+def check_rater_views(model: Path, plans: Mapping[str, Any]) -> None:
+    """Refuse a folder at the place of a view that is not one: another training's.
+
+    Args:
+        model: ``RatersTrainer__<plans>__<configuration>``.
+        plans: Its plans, which name the raters.
+
+    Raises:
+        UserError: There is one, or the model is a view itself.
+    """
+    configuration = model.name.rpartition("__")[2]
+    if (rater := resolve(dict(plans), configuration)["raters"]["predict"]) is not None:
+        raise UserError(f"{model}: expected a trained model, got the view of its rater {rater!r}. Name the model.")
+    for rater in raters_in(plans)[0]:
+        file = _view_of(model, rater) / "plans.json"
+        if not file.is_file():
+            continue
+        if resolve(read_object(file), configuration)["raters"]["predict"] != rater:
+            raise UserError(
+                f"{file.parent}: expected the view of rater {rater!r} of {model.name}, or nothing, found another model "
+                f"of that name. Rename that model, or use plans of another name (nnunet_ext variant)."
+            )
 
 
 def write_rater_views(model: Path, fold: int | str, *, how: str | None = None) -> list[Path]:
@@ -29,15 +55,16 @@ def write_rater_views(model: Path, fold: int | str, *, how: str | None = None) -
         The views, in the order of the raters.
 
     Raises:
-        UserError: The model has no heads of raters, lacks a file, or nothing can be written.
+        UserError: The model has no heads of raters, lacks a file, is a view, another model has the place of a view, or
+            nothing can be written.
     """
     plans, described, fingerprint = (read_object(model / name) for name in ("plans.json", DESCRIPTION, FINGERPRINT))
-    names, _ = raters_in(plans)
-    trainer, plans_name, configuration = model.name.split("__")
+    check_rater_views(model, plans)
+    _, plans_name, configuration = model.name.split("__")
     how = how or resolve(plans, configuration)["multi_dataset"]["view_weights"]
     views = []
-    for rater in names:
-        view = model.with_name(f"{trainer}__{view_name(plans_name, rater)}__{configuration}")
+    for rater in raters_in(plans)[0]:
+        view = _view_of(model, rater)
         own = plans | {"plans_name": view_name(plans_name, rater), "nnunet_ext": dict(plans.get("nnunet_ext", {}))}
         own["nnunet_ext"]["raters"] = dict(own["nnunet_ext"].get("raters", {}))
         put(own, {"raters": {"predict": rater}})
@@ -53,3 +80,8 @@ def write_rater_views(model: Path, fold: int | str, *, how: str | None = None) -
             ) from error
         views.append(view)
     return views
+
+
+def _view_of(model: Path, rater: str) -> Path:
+    trainer, plans_name, configuration = model.name.split("__")
+    return model.with_name(f"{trainer}__{view_name(plans_name, rater)}__{configuration}")

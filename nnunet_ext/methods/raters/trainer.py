@@ -27,7 +27,7 @@ from nnunet_ext.methods.raters.loss import AgreementLoss, HeadsLoss, PreferenceL
 from nnunet_ext.methods.raters.masked_loss import masked_loss
 from nnunet_ext.methods.raters.rated_labels import RatedLabels
 from nnunet_ext.methods.raters.rater_table import rater_number, raters_in, with_raters
-from nnunet_ext.methods.raters.rater_views import write_rater_views
+from nnunet_ext.methods.raters.rater_views import check_rater_views, write_rater_views
 from nnunet_ext.networks.unet import planned_unet
 from nnunet_ext.processes.ranks import Ranks
 from nnunet_ext.seeding.seeds import Purpose, seed_sequence
@@ -194,6 +194,8 @@ class RatersTrainer(ExtTrainer):
                 f"plans {self.plans_manager.plans_name!r}: expected plans to train with, found those of the view of "
                 f"rater {rater!r}. Set the knob raters.predict to null."
             )
+        if self._mode in WITH_HEADS:
+            check_rater_views(Path(self.output_folder_base), self.plans_manager.plans)
         super().on_train_start()
 
     def on_train_epoch_start(self) -> None:

@@ -103,6 +103,19 @@ def test_drop(blobs, capsys):
     assert sorted(file.name[:7] for file in (new / "imagesUn").iterdir()) == ["case_03", "case_04"]
 
 
+def test_a_damaged_label_can_only_be_dropped(blobs, capsys):
+    """Its reason is about no class."""
+    blobs.label(5).write_bytes(b"nothing")
+    assert main(search_words(blobs)) == 1  # it could not be compared
+    assert main(words(blobs, "--cases", "case_05", by="drop")) == 0
+    new = blobs.root / "raw" / NEW
+    assert not (new / "labelsTr" / "case_05.nii.gz").exists()
+    assert (new / "imagesUn" / "case_05_0000.nii.gz").is_file()
+    capsys.readouterr()
+    assert main([*words(blobs, by="replace"), "-n", "Replaced", "-o", "962"]) == 0
+    assert "in 2 of 2 suspect cases" in capsys.readouterr().out
+
+
 def test_an_empty_table_gives_a_dataset_of_links(blobs, capsys):
     rows = table(blobs).read_text().splitlines()
     table(blobs).write_text(rows[0] + "\n")

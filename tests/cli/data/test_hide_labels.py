@@ -1,6 +1,7 @@
 """``nnunet_ext hide_labels``: choices, names and numbers, and a copy that is planned and preprocessed."""
 
 import json
+import os
 from pathlib import Path
 
 import nibabel
@@ -130,6 +131,12 @@ def test_every_kth_slice(nnunet, axis, capsys):
     run(words)
     assert gone.is_file()
     assert (content(nnunet), kept.stat().st_mtime_ns) == before
+    source = nnunet / "raw" / "Dataset901_Phantom" / "labelsTr" / kept.name
+    stored = nibabel.load(source)
+    nibabel.save(nibabel.Nifti1Image(np.zeros(stored.shape, np.uint8), stored.affine), source)  # corrected since
+    os.utime(source, ns=(before[1] + 10**9, before[1] + 10**9))
+    run(words)
+    assert set(np.unique(label(nnunet, "Dataset120_Phantom", "case_000"))) == {0, 4}
 
 
 def test_slices_of_few_cases(nnunet):

@@ -83,6 +83,21 @@ def test_mistakes(raw, tmp_path, capsys):
     )
     write_nifti(raw / "labelsTr_raters" / "exact" / "case_000.nii.gz", np.zeros((8, 16, 15), np.uint8), SPACING)
     assert "expected the shape (8, 16, 16)" in refused(f"score_raters -d 7 -i {labels}", capsys)
+    file = raw / "labelsTr_raters" / "exact" / "case_000.nii.gz"
+    stored = nibabel.load(raw / "labelsTr" / "case_000.nii.gz")
+    moved = stored.affine.copy()
+    moved[:3, 3] += 5
+    nibabel.save(nibabel.Nifti1Image(np.asarray(stored.dataobj), moved), file)
+    assert "expected the origin and direction of case_000.nii.gz, found it up to " in refused(
+        f"score_raters -d 7 -i {labels}", capsys
+    )
+
+
+def test_a_case_that_was_not_predicted(raw, tmp_path, capsys):
+    shutil.copytree(raw / "labelsTr", tmp_path / "predicted")
+    (tmp_path / "predicted" / "case_001.nii.gz").unlink()
+    assert main(["score_raters", "-d", "7", "-i", str(tmp_path / "predicted")]) == 0
+    assert "no prediction of case_001, which is rated" in capsys.readouterr().err
 
 
 def test_what_a_rater_ignores_does_not_count(raw, tmp_path, capsys):
@@ -107,7 +122,7 @@ def test_what_a_rater_ignores_does_not_count(raw, tmp_path, capsys):
         np.savez(str(file).replace(".nii.gz", ".npz"), probabilities=probabilities)
     assert main(["score_raters", "-d", "7", "-i", str(predicted), "-o", str(tmp_path / "scores.csv")]) == 0
     for row in rows(tmp_path / "scores.csv"):
-        for name in ("dice exact", "dice other", "dice majority", "inter-rater dice", "volume / other", "soft dice"):
+        for name in ("dice exact", "dice other", "majority dice", "inter-rater dice", "volume / other", "soft dice"):
             assert row[name] in ("1", ""), (name, row)
         assert float(row["ged"]) == 0
     assert any(row["dice other"] for row in rows(tmp_path / "scores.csv"))
@@ -119,5 +134,7 @@ def test_damaged_probabilities(raw, tmp_path, capsys):
     file.write_bytes(b"nothing")
     words = f"score_raters -d 7 -i {tmp_path / 'predicted'}"
     assert "case_000.npz: expected probabilities as nnU-Net writes them, got a damaged file" in refused(words, capsys)
+    np.savez(file, probabilities=np.eye(4)[np.zeros((8, 16, 16), int)].transpose(3, 0, 1, 2))
+    assert "case_000.npz: expected the probabilities of the prediction beside it, found" in refused(words, capsys)
     np.savez(file, other=np.zeros(3))
     assert "case_000.npz: expected probabilities as nnU-Net writes them, got a damaged file" in refused(words, capsys)

@@ -28,6 +28,14 @@ def test_slices_with_ignored_voxels():
     assert annotated_slices(found, 0, 0.951).tolist() == [0]
 
 
+def test_margins_are_ignored_in_all_slices():
+    """Along another axis, nearly all slices are annotated by half."""
+    found = ignored(0, [0, 2, 4, 6])
+    found[:, :, 8:] = True  # a third of each
+    assert annotation_axis(found, 0.25) == annotation_axis(found, 0.6) == 0
+    assert annotation_axis(found) is None
+
+
 def test_nothing_is_annotated():
     assert annotation_axis(np.ones((4, 5, 6), bool)) is None
     scribble = np.ones((4, 5, 6), bool)

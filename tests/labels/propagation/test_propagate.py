@@ -110,6 +110,15 @@ def test_outside():
     assert (run(np.full((6, 1, 3), IGNORE), Rule(outside="background")) == IGNORE).all()
 
 
+@pytest.mark.parametrize(("hidden", "filled"), [(3, 0), (60, 60)])
+def test_what_is_ignored_in_a_slice_that_is_mostly_annotated_stays_ignored(hidden, filled):
+    """An uncertain region, against a slice of which a corner is annotated."""
+    labels = np.ones((4, 8, 8), int)
+    labels[1:3].reshape(2, -1)[:, :hidden] = IGNORE
+    for keep in ("confident", "all"):
+        assert (run(labels, Rule(keep=keep)) != labels).sum() == 2 * filled
+
+
 def test_a_voxel_that_an_annotated_slice_ignores_stays_ignored():
     labels = np.full((3, 1, 40), IGNORE)
     labels[[0, 2]] = 1

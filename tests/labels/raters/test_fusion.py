@@ -46,6 +46,21 @@ def test_staple_trusts_the_raters_who_agree():
     assert not found[ball == 0].any()
 
 
+@pytest.mark.parametrize("regions", [{}, {"regions": [[1, 2], [2]], "order": [1, 2]}])
+def test_staple_asks_nobody_who_ignores(regions):
+    """Two raters leave half of the image out; there, the third one alone is asked."""
+    truth = np.zeros((4, 8, 8), int)
+    truth[1:3, 2:6] = 1
+    partly = truth.copy()
+    partly[:, :, 4:] = 3
+    found = staple([partly, truth, partly], 3, ignore=3, **regions)
+    assert (found == truth).all()
+    other = truth.copy()
+    other[1, 2, :4] = 0
+    ignored = staple([partly, other, partly], 3, ignore=3, **regions)[:, :, :4]
+    assert (ignored == staple([each[:, :, :4] for each in (partly, other, partly)], 3, **regions)).all()
+
+
 def test_dataset_json():
     labels = {"background": 0, "organ": [1, 2], "tumour": 2, "ignore": 3}
     found = classes_of({"labels": labels, "regions_class_order": [1, 2]})

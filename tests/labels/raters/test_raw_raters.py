@@ -85,6 +85,15 @@ def test_another_grid(raw):
     )
     write_nifti(raw / "labelsTr_raters" / "exact" / "case_000.nii.gz", np.zeros((8, 16, 16), np.uint8), (2.5, 1.0, 2.0))
     assert "expected the spacing (2.5, 1, 1) mm of case_000_0000.nii.gz, got (2.5, 1, 2)" in message(raw)
+    assert "--no_check" not in message(raw)  # which commands about raters do not have
+
+
+def test_a_map_with_another_ending(raw):
+    place = raw / "labelsTr_raters" / "exact"
+    (place / "notes.txt").write_text("mine")
+    check_raters(raw, find_raters(raw), show_progress=False)
+    (place / "case_001.nii.gz").rename(place / "case_001.nii")
+    assert "case_001.nii: expected label maps of rater 'exact' named CASE.nii.gz, found another kind" in message(raw)
 
 
 def test_an_unknown_label(raw):

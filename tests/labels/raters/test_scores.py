@@ -44,8 +44,8 @@ def test_human_line():
 def test_all_of_a_class():
     raters = {"anna": A, "ben": B, "zoe": np.zeros(4, bool)}
     found = class_scores(A, raters, views={"anna": B, "ben": B, "zoe": A})
-    assert found["dice majority"] == 1
-    assert found["dice mean"] == pytest.approx((1 + 0.8 + 0) / 3)
+    assert found["majority dice"] == 1
+    assert found["mean dice"] == pytest.approx((1 + 0.8 + 0) / 3)
     assert found["view dice anna"] == pytest.approx(0.8)
     assert found["volume / ben"] == pytest.approx(2 / 3)
     assert found["view volume / anna"] == pytest.approx(1.5)
@@ -59,3 +59,10 @@ def test_all_of_a_class():
 def test_energy_distance_takes_the_views():
     assert class_scores(A, {"anna": A, "ben": B}, views={"anna": A, "ben": B})["ged"] == 0
     assert class_scores(A, {"anna": A, "ben": B})["ged"] == pytest.approx(0.125)
+    assert class_scores(A, {"anna": A}, views={"anna": A, "ben": B})["ged"] == 0  # ben left the case out
+
+
+def test_raters_of_any_name():
+    found = class_scores(A, {"majority": B, "mean": A, "zoe": A})
+    assert (found["majority dice"], found["dice majority"], found["dice mean"]) == (1, pytest.approx(0.8), 1)
+    assert found["mean dice"] == pytest.approx((0.8 + 1 + 1) / 3)

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 
 import nibabel
 import numpy as np
@@ -140,6 +141,30 @@ def test_dropped_cases_are_unlabelled_and_in_no_fold(blobs):
     assert out
     assert folds[0]["unused"] == []
     assert folds != source
+
+
+def test_raters_and_folds_of_the_raw_dataset_lose_dropped_cases(blobs):
+    """nnU-Net's planning compares the folds in nnUNet_raw with those in nnUNet_preprocessed."""
+    for rater in ("anna", "ben"):
+        (blobs.raw / "labelsTr_raters" / rater).mkdir(parents=True)
+        for number in (3, 4):
+            shutil.copy(blobs.label(number), blobs.raw / "labelsTr_raters" / rater)
+    splits = blobs.root / "preprocessed" / DATASET / "splits_final.json"
+    folds = [fold | {"site": site} for fold, site in zip(json.loads(splits.read_text()), "ab", strict=True)]
+    for file in (splits, blobs.raw / "splits_final.json"):
+        file.write_text(json.dumps(folds))
+    new = dropping(blobs, 3)
+    new.write(plans_of(blobs), lambda folder: {})
+    raters = new.place / "labelsTr_raters"
+    assert {file.relative_to(raters).as_posix() for file in raters.rglob("*.gz")} == {
+        "anna/case_04.nii.gz",
+        "ben/case_04.nii.gz",
+    }
+    found = [json.loads((place / "splits_final.json").read_text()) for place in (new.place, new.planned)]
+    assert found[0] == found[1]
+    assert [fold["site"] for fold in found[0]] == ["a", "b"]
+    assert "case_03" not in str(found)
+    assert json.loads((blobs.raw / "splits_final.json").read_text()) == folds
 
 
 def test_dropped_cases_beside_listed_unlabelled_ones(blobs):

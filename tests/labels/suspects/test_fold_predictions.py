@@ -70,6 +70,7 @@ def test_a_checkpoint_that_is_newer(blobs, refused, name):
     assert blobs.find().folds == (0, 1)
     os.utime(checkpoint, (summary + 5, summary + 5))
     assert f"expected predictions of the last training, found those of an earlier one: {name} is newer." in refused()
+    assert refused().endswith(f"if the files were copied since, run touch {MODEL}/fold_0/validation/summary.json")
 
 
 def test_other_splits(blobs, refused):

@@ -171,6 +171,36 @@ def test_a_missing_rater_gets_nothing_from_that_sample_alone() -> None:
     assert not output.grad[1].any()  # type: ignore[index]
 
 
+@every_form
+@pytest.mark.parametrize("weights", [None, [0.75, 0.25]], ids=["one scale", "two scales"])
+def test_a_sample_that_nobody_rated_trains_padl(form: str, weights: list[float] | None) -> None:
+    """On the case's own label, at full resolution; where all are rated, that label has no part in the loss."""
+    labels = FORMS[form]
+    strides, _, patch = GEOMETRIES["3d"]
+    images = torch.randn(2, 1, *patch)
+
+    def gradient(present: Tensor, own: int) -> Tensor:
+        classes = 3 if labels.regions is None else 2
+        net = network(2, preferences=True, regions=labels.regions is not None, classes=classes).train()
+        net.decoder.deep_supervision = weights is not None
+        step = step_of(labels, patch, strides, present)
+        for maps in step.target:
+            maps[:, 1:], maps[:, 0] = 1, own
+        target = step.target if weights else step.target[0]
+        output = net(images)
+        mean = output.opinions.mean
+        mean.retain_grad()
+        torch.manual_seed(1)
+        loss_of(PreferenceLoss, labels, weights)(output, RatersStep(target, present)).backward()
+        return mean.grad
+
+    nobody = torch.tensor([[True, True], [False, False]])
+    assert gradient(nobody, 1)[1].any()
+    assert not torch.equal(gradient(nobody, 1)[1], gradient(nobody, 2)[1])
+    rated = torch.ones(2, 2, dtype=torch.bool)
+    assert torch.equal(gradient(rated, 1), gradient(rated, 2))
+
+
 @pytest.mark.parametrize("form", ["labels", "regions"])
 def test_a_batch_that_processes_share_has_the_same_loss(form: str) -> None:
     """Of a rater who left one sample out; each process has one sample."""

@@ -165,6 +165,28 @@ def test_views_predict_the_opinion_of_each_rater(rated: Make, mode: str) -> None
     ).exists()
 
 
+def test_another_model_at_the_place_of_a_view_is_kept(rated: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = rated(RatersTrainer, num_epochs=1, raters={"mode": "heads"})
+    model = Path(trainer.output_folder_base)
+    other = model.with_name("RatersTrainer__LitePlans_exact__3d_fullres")
+    other.mkdir(parents=True)
+    (other / "plans.json").write_text(json.dumps(trainer.plans_manager.plans | {"plans_name": "LitePlans_exact"}))
+    text = "LitePlans_exact__3d_fullres: expected the view of rater 'exact' of RatersTrainer__LitePlans__3d_fullres, or"
+    assert text in refusal(rated, raters={"mode": "heads"})
+    before = (other / "plans.json").read_bytes()
+    shutil.rmtree(other)
+    trained(trainer)
+    shutil.rmtree(other)
+    other.mkdir()
+    (other / "plans.json").write_bytes(before)
+    assert main(["task_views", "-d", "701", "-tr", "RatersTrainer", "-p", "LitePlans"]) == 2
+    assert text in capsys.readouterr().err
+    assert (other / "plans.json").read_bytes() == before
+    view = "LitePlans_strict"
+    assert main(["task_views", "-d", "701", "-tr", "RatersTrainer", "-p", view]) == 2
+    assert "expected a trained model, got the view of its rater 'strict'" in capsys.readouterr().err
+
+
 def refusal(rated: Make, **knobs: Any) -> str:
     with pytest.raises(UserError) as caught:
         rated(RatersTrainer, **knobs).run_training()
