@@ -20,7 +20,8 @@ from nnunet_ext.data.dataset_json import IGNORE
 from nnunet_ext.data.image_reader import find_reader, read_image
 from nnunet_ext.errors import UserError, more, nearest
 from nnunet_ext.evaluation.markdown_table import markdown_table
-from nnunet_ext.files.probabilities_file import are_of_labels, read_probabilities
+from nnunet_ext.files.probabilities_file import read_probabilities
+from nnunet_ext.labels.probabilities import are_of_labels
 from nnunet_ext.labels.raters.raw_raters import rater_maps
 from nnunet_ext.labels.raters.scores import class_scores
 

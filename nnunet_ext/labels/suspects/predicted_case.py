@@ -15,7 +15,8 @@ from nnunet_ext.data.dataset_json import IGNORE, not_annotated
 from nnunet_ext.data.image_case import Case
 from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
-from nnunet_ext.files.probabilities_file import are_of_labels, read_probabilities
+from nnunet_ext.files.probabilities_file import read_probabilities
+from nnunet_ext.labels.probabilities import are_of_labels
 from nnunet_ext.labels.suspects.label_pair import LabelPair
 from nnunet_ext.quality.grid import Grid
 
