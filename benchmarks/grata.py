@@ -102,7 +102,7 @@ def measure(
                 continue
             read, records = held_out.read(case), []
             for shift in (None, *(SHIFTS[-1:] if few else SHIFTS)):
-                image = read.image if shift is None else shift.of(read.image, read.spacing, case.name)
+                image = read.image if shift is None else shift.of(read.image, read.spacing, case.name, read.limits)
                 both = predictor._stages.both(predictor._stages.prepare_array(image, read.spacing))
                 record: Record = {
                     "case": case.name,

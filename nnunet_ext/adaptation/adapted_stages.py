@@ -159,6 +159,7 @@ class AdaptedStages(Stages):
                 steps=self.steps,
                 generator=generator,
                 rate=self.rate,
+                masked=configuration.use_mask_for_norm,
             )
             logger.debug("learning rates: %s", rates)
             adapted.append({name: value.cpu().clone() for name, value in self._network.state_dict().items()})

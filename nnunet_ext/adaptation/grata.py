@@ -33,6 +33,7 @@ def adapt(
     steps: int,
     generator: np.random.Generator,
     rate: float = RATE,
+    masked: Sequence[bool] = (),
 ) -> list[float]:
     """Change parameters of a network in place, so that it fits an image better.
 
@@ -50,6 +51,7 @@ def adapt(
         steps: How many.
         generator: Draws the styles.
         rate: Of Adam, where both gradients have the same direction.
+        masked: For each channel, whether its outside is 0 (``use_mask_for_norm``); none: of no one.
 
     Returns:
         The learning rate of each step.
@@ -60,7 +62,8 @@ def adapt(
         optimizer = torch.optim.Adam(parameters, lr=rate)
         rates = []
         for _ in range(steps):
-            styled = [torch.from_numpy(style_view(patch, generator))[None].to(batches[0].device) for patch in patches]
+            views_of_style = [style_view(patch, generator, masked) for patch in patches]
+            styled = [torch.from_numpy(view)[None].to(batches[0].device) for view in views_of_style]
             kept = [parameter.detach().clone() for parameter in parameters]
             entropies = {n: _gradient(entropy(network(batches[n]), regions=regions), parameters) for n in set(first)}
             auxiliary = _mean([entropies[n] for n in first])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -12,14 +14,21 @@ VARIANCES = (0.0, 0.05)  # of noise
 DEVIATIONS = (0.5, 1.5)  # of blur, in voxels
 
 
-def style_view(patch: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
+def style_view(
+    patch: NDArray[np.float32], generator: np.random.Generator, masked: Sequence[bool] = ()
+) -> NDArray[np.float32]:
     """Return a patch in a random style; each channel has its own.
 
     Args:
         patch: (C, *patch), normalized. Channels of one value are not changed.
         generator: Draws the style.
+        masked: For each channel, whether its outside is 0 (``use_mask_for_norm``): then it stays 0; none: of no one.
     """
-    return np.stack([_channel(channel, generator) if np.ptp(channel) > 0 else channel for channel in patch])
+    found = np.stack([_channel(channel, generator) if np.ptp(channel) > 0 else channel for channel in patch])
+    for own, channel, outside in zip(found, patch, masked, strict=False):
+        if outside:
+            own[channel == 0] = 0
+    return found
 
 
 def _channel(channel: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:

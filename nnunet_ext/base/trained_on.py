@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from nnunet_ext.base.method import methods
 from nnunet_ext.data.preprocessed.data_hash import OF_PLANS
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_json
+from nnunet_ext.weights.roles import restores_images
 
 FINGERPRINT = "dataset_fingerprint.json"
 KEY = "nnunet_ext"  # among the checkpoint's init_args, which nnU-Net writes as they are
@@ -36,6 +37,39 @@ def data_record(folder: Path, splits: Mapping[str, Split]) -> dict[str, Any]:
     fingerprint = _digest(read_json(file)) if file.is_file() else None
     cases = {dataset: dict(zip(("train", "val"), map(_cases, split), strict=True)) for dataset, split in splits.items()}
     return {"fingerprint": fingerprint, "cases": cases}
+
+
+def images_seen(checkpoint: Mapping[str, Any], data: Mapping[str, Any]) -> str | None:
+    """Say that a pre-training on images may have seen what this training validates on; None if it has not.
+
+    Args:
+        checkpoint: Of the pre-training; any other training says nothing here.
+        data: The :func:`data_record` of this training.
+    """
+    if not restores_images(checkpoint.get("init_args")):
+        return None
+    then = (recorded(checkpoint) or {}).get("cases", {})
+    for dataset, now in data["cases"].items():
+        before = then.get(dataset)
+        held_out = now["val"]["number"] and now["val"] != now["train"]
+        if before and held_out and before["train"]["number"] and before["val"] != now["val"]:
+            return (
+                f"the pre-training restored images of {dataset} in another fold, perhaps those that this one validates "
+                f"on, whose scores are then too good. Pre-train on the same fold, or on unlabelled images alone."
+            )
+    return None
+
+
+def case_record(names: Iterable[str]) -> dict[str, Any]:
+    """Return what :func:`data_record` says of some cases."""
+    return _cases(sorted(names))
+
+
+def validation_record(checkpoint: Mapping[str, Any], dataset: str) -> dict[str, Any] | None:
+    """Return what a checkpoint records of a dataset's validation cases; None if it does not, as stock nnU-Net's."""
+    data = (checkpoint.get("init_args") or {}).get(KEY) or {}
+    found: dict[str, Any] | None = data.get("cases", {}).get(dataset, {}).get("val")
+    return found
 
 
 def recorded(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:

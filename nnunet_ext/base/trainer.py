@@ -24,7 +24,7 @@ from nnunet_ext.base.loss_logger import PartsLogger
 from nnunet_ext.base.method import Method, check_method, register
 from nnunet_ext.base.method_loss import MethodLoss, TrainingStep
 from nnunet_ext.base.optimizers import Schedule, make_optimizer, make_schedule
-from nnunet_ext.base.trained_on import KEY
+from nnunet_ext.base.trained_on import KEY, images_seen
 from nnunet_ext.base.training_check import check_ddp_batch, check_deep_supervision, check_patch
 from nnunet_ext.base.validated_checkpoint import FINAL, write_validated_checkpoint
 from nnunet_ext.data.environment import check_variables
@@ -40,6 +40,7 @@ from nnunet_ext.seeding.seeds import Purpose
 from nnunet_ext.strategies.augments import Augments
 from nnunet_ext.strategies.fine_tunes import FineTunes
 from nnunet_ext.strategies.keeps_classes import KeepsClasses
+from nnunet_ext.weights.source_checkpoint import source_checkpoint
 from nnunet_ext.weights.transfer import Transfer
 
 
@@ -198,16 +199,16 @@ class ExtTrainer(
         self.continue_training = False  # from here on the file asked for is the file loaded: --c --val_best
         super().on_train_start()
         self.my_init_kwargs.setdefault(KEY, self.data_record())
-        source = self.knobs["init_from"]
-        if source is not None and not self._starts_from_checkpoint:
+        if (source := self.knobs["init_from"]) is not None and not self._starts_from_checkpoint:
             own = self.my_init_kwargs, self.knobs["init_from_classes"], self.knobs["fine_tune"]["transfer"]
             done = init_from(self.bare_network, source, self.weights_to_start_from, *own)
-            told = "\n".join(done.lines())
-            self.print_to_log_file(f"Weights from {source}:\n{told}", also_print_to_console=False)
+            self.print_to_log_file("\n".join([f"Weights from {source}:", *done.lines()]), also_print_to_console=False)
             if Ranks.now().is_first:
                 write_json(Path(self.output_folder) / "init_from.json", {"file": source} | done.as_json(), indent=1)
             self.print_to_log_file(f"init_from: {done.summary()} (see the log file and init_from.json)")
             self.on_weights_loaded(done)
+            if warning := images_seen(source_checkpoint(source)[1], self.my_init_kwargs[KEY]):
+                self.print_to_log_file(f"WARNING: init_from: {warning}")
 
     def on_weights_loaded(self, done: Transfer) -> None:
         """Refuse to keep weights frozen that the knob ``init_from`` did not fill."""

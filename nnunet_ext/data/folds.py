@@ -61,6 +61,20 @@ def split_of(folder: Path, cases: Collection[str], fold: int | str) -> tuple[lis
     return (folds[int(fold)]["train"], folds[int(fold)]["val"]) if int(fold) < len(folds) else ([], [])
 
 
+def unused_cases(folder: Path) -> set[str]:
+    """Return the cases that the folds list as unused, and none of them uses.
+
+    Args:
+        folder: The dataset's folder in nnUNet_preprocessed.
+
+    Raises:
+        UserError: splits_final.json is damaged.
+    """
+    folds = _read(folder / FILE) if (folder / FILE).is_file() else []
+    listed = {case for fold in folds for case in fold.get(UNUSED, [])}
+    return listed - {case for fold in folds for key in ("train", "val") for case in fold[key]}
+
+
 def fold_sites(folder: Path) -> list[str]:
     """Return the site that each fold validates on; nothing if the folds are not those of sites.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 Images = Mapping[str, Sequence[Path]]
 
+EXTRACT = 1024  # bytes
 FOLDERS = {"dataset": "imagesTr", "unlabelled": "imagesUn"}
 
 
@@ -48,9 +50,10 @@ def images_of(
 
 
 def same_images(one: Images, other: Images) -> list[tuple[str, str]]:
-    """Return the pairs of cases that share an image file, by path or as the same file under two paths.
+    """Return the pairs of cases that share an image file, by path or as the same file under two paths, or are copies.
 
-    A file that is in every case of a dataset beside other images (an atlas) does not count.
+    A file that is in every case of a dataset beside other images (an atlas) does not count. A copy has the bytes of all
+    images of the other case.
 
     Args:
         one: Image files by case.
@@ -66,7 +69,37 @@ def same_images(one: Images, other: Images) -> list[tuple[str, str]]:
         for identity in _identities(images):
             if identity in owners:
                 found[name] = owners[identity]
+    found |= _copies(one, {name: images for name, images in other.items() if name not in found})
     return [(found[name], name) for name in sorted(found)]
+
+
+def _copies(one: Images, other: Images) -> dict[str, str]:
+    """For cases of the second kind, the one of the first with the same bytes in all images."""
+    by_extract: dict[Hashable, list[str]] = {}
+    for name, images in one.items():
+        if (extract := _extract(images)) is not None:
+            by_extract.setdefault(extract, []).append(name)
+    found = {}
+    for name, images in other.items():
+        for candidate in by_extract.get(_extract(images), []):
+            pairs = zip(one[candidate], images, strict=True)
+            if all(filecmp.cmp(own, copy, shallow=False) for own, copy in pairs):
+                found[name] = candidate
+    return found
+
+
+def _extract(images: Sequence[Path]) -> Hashable:
+    """Size and some bytes from the middle of each file, in which images differ; None if one is not there."""
+    found = []
+    for file in images:
+        try:
+            size = file.stat().st_size
+            with file.open("rb") as stream:
+                stream.seek(size // 2)
+                found.append((size, stream.read(EXTRACT)))
+        except OSError:
+            return None
+    return tuple(found)
 
 
 def _in_all(cases: Images) -> set[Hashable]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_ext.base.trained_on import case_record, validation_record
 from nnunet_ext.data.case_check import check_case, read_label
 from nnunet_ext.data.classes import foreground_classes
 from nnunet_ext.data.dataset_json import IGNORE, not_annotated, read_dataset_json
@@ -20,10 +22,13 @@ from nnunet_ext.data.plans_file import read_plans
 from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError, more
 from nnunet_ext.evaluation.mask_metrics import DICE, EmptyRule, MaskPair
+from nnunet_ext.foreign.checkpoint import read_foreign_checkpoint
 from nnunet_ext.prediction.trained_model import trained_folds
 from nnunet_ext.stock import folders
 from nnunet_ext.stock.models import check_folds
 
+logger = logging.getLogger(__name__)
+PHOTOGRAPH = "RGBTo01Normalization"
 COUNTED = EmptyRule(both=None, one=0.0)
 
 
@@ -35,11 +40,13 @@ class ReadCase:
         image: (C, D, H, W).
         labels: (D, H, W), ignore label included.
         spacing: Of D, H, W in mm.
+        limits: Between which intensities lie in such files; None: anywhere.
     """
 
     image: NDArray[np.float32]
     labels: NDArray[np.integer]
     spacing: tuple[float, ...]
+    limits: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,7 @@ class HeldOut:
         for name in dict.fromkeys(names):
             taken = {case.name for own in found.values() for case in own}  # splits may validate twice on a case
             own = _of_fold(raw, splits, int(name), cases)
-            _check_validated(model / f"fold_{name}" / "validation", own, raw.file_ending)
+            _check_validated(model / f"fold_{name}", checkpoint, own, raw)
             found[name] = tuple(case for case in own if case.name not in taken)[:most]
         return cls(model, raw, found)
 
@@ -112,13 +119,15 @@ class HeldOut:
             UserError: A file is damaged, holds other labels than dataset.json, or does not fit the others.
         """
         assert case.label is not None  # checked by find
-        reader = planned_reader(read_plans(self.model / "plans.json"))
+        plans = read_plans(self.model / "plans.json")
+        reader = planned_reader(plans)
         legal = self.dataset.legal_labels()
         check_case(case, reader, len(self.dataset.channel_names), legal)
         read = [read_image(reader, file) for file in case.images]
         labels, _ = read_label(case.label, reader, legal)
         spacing = tuple(float(step) for step in read[0][1]["spacing"])
-        return ReadCase(np.concatenate([image for image, _ in read]), labels[0].astype(np.int32), spacing)
+        limits = (0.0, 255.0) if PHOTOGRAPH in _normalization(plans, self.model.name.rpartition("__")[2]) else None
+        return ReadCase(np.concatenate([image for image, _ in read]), labels[0].astype(np.int32), spacing, limits)
 
     def dices(self, labels: NDArray[Any], read: ReadCase, case: str) -> dict[str, float | None]:
         """Return the Dice of each class that was annotated; None where neither label nor prediction has it.
@@ -138,6 +147,15 @@ class HeldOut:
                 one, other = (np.isin(array, values) & counts for array in (labels, read.labels))
                 found[name] = DICE.value(MaskPair(one, other, read.spacing), COUNTED)
         return found
+
+
+def _normalization(plans: Mapping[str, Any], configuration: str | None) -> Sequence[str]:
+    while configuration is not None:
+        own = plans["configurations"].get(configuration, {})
+        if "normalization_schemes" in own:
+            return own["normalization_schemes"]
+        configuration = own.get("inherits_from")
+    return ()
 
 
 def _of_fold(
@@ -165,14 +183,29 @@ def _of_fold(
     return found
 
 
-def _check_validated(folder: Path, cases: Sequence[Case], ending: str) -> None:
+def _check_validated(fold: Path, checkpoint: str, cases: Sequence[Case], raw: RawDataset) -> None:
     """Refuse folds that were written after the training, which may have learned what they validate on."""
-    predicted = {file.name.removesuffix(ending) for file in folder.glob(f"*{ending}")}
-    if other := sorted(predicted - {case.name for case in cases}):
+    folder, names = fold / "validation", {case.name for case in cases}
+    predicted = {file.name.removesuffix(raw.file_ending) for file in folder.glob(f"*{raw.file_ending}")}
+    finished = (folder / "summary.json").is_file()
+    if other := sorted(predicted ^ names if finished else predicted - names):
+        what = "which is none of them" if other[0] in predicted else f"and none of {other[0]!r}"
+        found = other[0] if other[0] in predicted else sorted(predicted)[0] if predicted else "nothing"
         raise UserError(
-            f"{folder}: expected predictions of the validation cases in splits_final.json, found {other[0]!r}, which "
-            f"is none of them{more(len(other) - 1)}: the model was trained on other folds. Restore these, or train "
-            f"again."
+            f"{folder}: expected predictions of the validation cases in splits_final.json, found {found!r}, {what}"
+            f"{more(len(other) - 1)}: the model was trained on other folds. Restore these, or train again."
+        )
+    validated = validation_record(read_foreign_checkpoint(fold / checkpoint), raw.folder.name)
+    if validated is not None and validated != case_record(names):
+        raise UserError(
+            f"{fold / checkpoint}: expected a training with the validation cases in splits_final.json, found one with "
+            f"others. Restore its folds, or train again."
+        )
+    if validated is None and not finished:
+        logger.warning(
+            "%s: neither checkpoint nor validation say which cases this fold was trained on: splits_final.json, or "
+            "nnU-Net's default without it, is believed",
+            fold,
         )
 
 

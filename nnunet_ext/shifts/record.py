@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nnunet_ext.data.image_case import Case
 from nnunet_ext.errors import UserError
-from nnunet_ext.files.file_stamp import FileStamp
+from nnunet_ext.files.file_stamp import FileStamp, changed_file
 from nnunet_ext.files.json_file import read_object, write_json
 from nnunet_ext.shifts.held_out import HeldOut
 from nnunet_ext.shifts.shift import SHIFTS
@@ -27,16 +28,18 @@ class ShiftRecord:
         settings: What the Dice depends on, but for the cases.
         folds: By case the fold that did not train on it.
         cases: By case, by shift, the Dice of each class; of all cases that were predicted so far.
+        files: By case, the stamps of its images and its label.
     """
 
     file: Path
     settings: dict[str, Any]
     folds: dict[str, str] = field(default_factory=dict)
     cases: dict[str, dict[str, Dices]] = field(default_factory=dict)
+    files: dict[str, list[list[Any]]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, file: Path, held_out: HeldOut, checkpoint: str, *, mirroring: bool) -> ShiftRecord:
-        """Return the record in a file, or a new one.
+        """Return the record in a file, without cases whose image or label has changed since, or a new one.
 
         Args:
             file: The file.
@@ -56,8 +59,10 @@ class ShiftRecord:
         files = {fold: held_out.model / f"fold_{fold}" / checkpoint for fold in held_out.folds}
         checkpoints = {fold: FileStamp.of(path).sha256 for fold, path in files.items()}
         folds = {case.name: fold for fold, cases in held_out.folds.items() for case in cases}
+        paths = {case.name: _files(case) for cases in held_out.folds.values() for case in cases}
+        now = {name: [FileStamp.of(path).as_json() for path in own] for name, own in paths.items()}
         if not file.is_file():
-            return cls(file, settings | {"checkpoints": checkpoints}, folds)
+            return cls(file, settings | {"checkpoints": checkpoints}, folds, files=now)
         earlier = read_object(file)
         other = [key for key, value in settings.items() if earlier.get(key) != value]
         if not other and any(earlier["checkpoints"].get(fold, own) != own for fold, own in checkpoints.items()):
@@ -68,13 +73,17 @@ class ShiftRecord:
                 f"or delete that folder."
             )
         settings["checkpoints"] = earlier["checkpoints"] | checkpoints
-        return cls(file, settings, earlier["folds"] | folds, earlier["cases"])
+        stamps = earlier.get("files", {})
+        changed = {name for name, own in paths.items() if name in stamps and changed_file(own, stamps[name])}
+        cases = {name: dices for name, dices in earlier["cases"].items() if name not in changed}
+        return cls(file, settings, earlier["folds"] | folds, cases, stamps | now)
 
     def add(self, case: str, dices: dict[str, Dices]) -> None:
         """Add a case, and write the file."""
         self.cases[case] = dices
         folds = {name: self.folds[name] for name in self.cases}
-        write_json(self.file, self.settings | {"folds": folds, "cases": self.cases}, indent=1)
+        files = {name: self.files[name] for name in self.cases if name in self.files}
+        write_json(self.file, self.settings | {"folds": folds, "files": files, "cases": self.cases}, indent=1)
 
     def csv_table(self) -> str:
         """Return a row for each case, shift and class; a Dice that does not count is empty."""
@@ -85,3 +94,7 @@ class ShiftRecord:
             for shift, dices in shifts.items():
                 writer.writerows([case, self.folds[case], shift, name, dice] for name, dice in dices.items())
         return stream.getvalue()
+
+
+def _files(case: Case) -> list[Path]:
+    return [*case.images, *([] if case.label is None else [case.label])]

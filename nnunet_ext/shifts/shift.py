@@ -2,7 +2,8 @@
 
 nnU-Net does not train with them: their strengths are beyond what its augmentation draws (gamma from 0.7 to 1.5, blur of
 up to 1 voxel, noise of up to 0.1 standard deviations), or it has no such augmentation; only down-sampling by 2 is the
-end of its range.
+end of its range. Blur and resolution are those of the image's own voxels: if the plans resample it to larger ones, they
+may be within that range.
 """
 
 from __future__ import annotations
@@ -53,7 +54,13 @@ class Shift:
         """Such as ``gamma 0.5``."""
         return f"{self.kind} {self.strength:g}"
 
-    def of(self, image: NDArray[np.generic], spacing: Sequence[float], case: str) -> NDArray[np.float32]:
+    def of(
+        self,
+        image: NDArray[np.generic],
+        spacing: Sequence[float],
+        case: str,
+        limits: tuple[float, float] | None = None,
+    ) -> NDArray[np.float32]:
         """Return the image with this shift.
 
         What nnU-Net takes for the outside of an image (0 in all channels, and not enclosed by other values) stays 0.
@@ -63,6 +70,7 @@ class Shift:
             image: (C, D, H, W), as it was read.
             spacing: Voxel size of D, H, W in mm.
             case: Name of the case, the seed of what is random. Both strengths of a kind draw the same.
+            limits: What is beyond them is set to them, as a photograph's detector saturates; None: nothing is.
         """
         generator = np.random.default_rng(list(f"{self.kind}/{case}".encode()))
         inside = ndimage.binary_fill_holes((image != 0).any(0))
@@ -75,7 +83,7 @@ class Shift:
             own = np.maximum((channel - low) / (high - low), 0)  # outside, 0 may be below the darkest voxel or above
             changed = KINDS[self.kind](own, self.strength, spacing, generator)
             channel[inside] = (changed * (high - low) + low)[inside]
-        return shifted
+        return shifted if limits is None else shifted.clip(*limits)
 
 
 SHIFTS = (

@@ -46,7 +46,7 @@ def shift_test(
                 read = held_out.read(case)
                 found: dict[str, Dices] = {}
                 for shift in (None, *shifts):
-                    image = read.image if shift is None else shift.of(read.image, read.spacing, case.name)
+                    image = read.image if shift is None else shift.of(read.image, read.spacing, case.name, read.limits)
                     labels = predictor.predict_array(image, read.spacing)
                     name = UNSHIFTED if shift is None else shift.name
                     found[name] = held_out.dices(labels, read, case.name)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from nnunet_ext.data.folds import FILE, SITE
+from nnunet_ext.data.folds import FILE, SITE, UNUSED
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_json, write_json
 
 
-def site_folds(sites: Mapping[str, str]) -> list[dict[str, Any]]:
+def site_folds(sites: Mapping[str, str], unused: Collection[str] = ()) -> list[dict[str, Any]]:
     """Return a fold for each site, sorted by its name: ``site``, ``train`` and ``val``.
 
     Args:
         sites: By case.
+        unused: Cases that no fold uses, which each fold then lists.
 
     Example:
         >>> site_folds({"a": "Oslo", "b": "Bern", "c": "Oslo"})[0]
@@ -30,6 +31,7 @@ def site_folds(sites: Mapping[str, str]) -> list[dict[str, Any]]:
             "train": [case for case in cases if sites[case] != site],
             "val": [case for case in cases if sites[case] == site],
         }
+        | ({UNUSED: sorted(unused)} if unused else {})
         for site in sorted(set(sites.values()))
     ]
 

@@ -102,6 +102,14 @@ def test_views_are_those_of_the_training(write_model: Callable[..., Path], monke
     assert views[0] == views[1] != []
 
 
+def test_the_outside_is_that_of_the_training(write_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    masked: list[Any] = []
+    monkeypatch.setattr(adapted_stages, "adapt", lambda *_, **given: masked.append(given["masked"]))
+    model = write_model(use_mask_for_norm=[True])
+    AdaptedPredictor(model, device="cpu").predict_array(image(), SPACING)
+    assert masked == [[True]]
+
+
 @pytest.mark.parametrize("options", [{}, REGIONS], ids=["labels", "regions"])
 def test_patches_are_drawn_around_the_plain_labels(
     write_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]

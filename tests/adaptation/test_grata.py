@@ -65,7 +65,7 @@ def test_a_step(
     network: nn.Module, monkeypatch: pytest.MonkeyPatch, patches: list[NDArray[np.float32]], regions: bool
 ) -> None:
     """By torch's functional calls, with gradients of the mean over patches at once."""
-    monkeypatch.setattr(grata, "style_view", lambda patch, _: patch * np.float32(1.5) + np.float32(0.2))
+    monkeypatch.setattr(grata, "style_view", lambda patch, *_: patch * np.float32(1.5) + np.float32(0.2))
     view = View((1,))
     names = ["1.weight", "1.bias"]
     batch = torch.from_numpy(np.stack(patches))
@@ -100,7 +100,7 @@ def test_a_step(
 
 def test_steps_follow_each_other_and_draw_new_styles(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
-    monkeypatch.setattr(grata, "style_view", lambda patch, generator: drawn.append(generator.random()) or patch)
+    monkeypatch.setattr(grata, "style_view", lambda patch, generator, _: drawn.append(generator.random()) or patch)
     with torch.inference_mode():  # as a caller may be
         rates = adapt(
             network, norm_parameters(network), PATCHES, [], regions=False, steps=3, generator=np.random.default_rng(0)

@@ -25,6 +25,16 @@ def test_a_channel_of_one_value_stays() -> None:
     assert not style_view(patch, np.random.default_rng(0))[1].any()
 
 
+def test_an_outside_that_is_masked_stays_zero() -> None:
+    patch = PATCH.copy()
+    patch[:, :3] = 0
+    found = style_view(patch, np.random.default_rng(0), [True, False])
+    assert not found[0, :3].any()
+    assert found[1, :3].any()
+    assert found[0, 3:].all()
+    np.testing.assert_array_equal(found[:, 3:], style_view(patch, np.random.default_rng(0))[:, 3:])
+
+
 def test_each_part_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the others at their neutral values."""
     for name, ends in {"FACTORS": (1, 1), "EXPONENTS": (1, 1), "VARIANCES": (0, 0), "DEVIATIONS": (0, 0)}.items():

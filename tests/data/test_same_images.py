@@ -38,6 +38,21 @@ def test_one_file_under_two_paths(folder, link):
     assert same_images(files(folder / "A", a=["x", "y"]), files(folder / "B", c=["x", "y"])) == [("A/a", "B/c")]
 
 
+def test_copies(folder):
+    """Of all images of a case; an atlas that is copied into each case is none."""
+    for name in ("x", "y", "atlas"):
+        (folder / "B" / f"{name}_copy").write_bytes((folder / "A" / name).read_bytes())
+    (folder / "B" / "z").write_text("B z")
+    one = files(folder / "A", a=["x", "atlas"])
+    assert same_images(one, files(folder / "B", c=["x_copy", "atlas_copy"])) == [("A/a", "B/c")]
+    assert same_images(one, files(folder / "B", c=["z", "atlas_copy"], d=["y_copy", "atlas_copy"])) == []
+    assert same_images(one, files(folder / "B", c=["x_copy"])) == []
+    middle = 3 * [0] + [1] + 3 * [0]  # equal in the middle
+    for name, content in (("A/long", bytes([7, *middle, 8])), ("B/long", bytes([9, *middle, 8]))):
+        (folder / name).write_bytes(content * 1024)
+    assert same_images(files(folder / "A", a=["long"]), files(folder / "B", b=["long"])) == []
+
+
 def test_files_that_are_not_there_are_told_by_their_paths(tmp_path):
     one = images_of(tmp_path, "Dataset001_A", {"channel_names": {"0": "CT"}, "file_ending": ".mha"}, ["a"])
     listed = {"b": {"images": ["../Dataset001_A/imagesTr/a_0000.mha"]}}

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from small_model import write_image, write_small_model
 
+from nnunet_ext.base.trained_on import data_record
+from nnunet_ext.errors import UserError
 from nnunet_ext.prediction import Predictor
 from nnunet_ext.shifts.held_out import HeldOut
-from nnunet_ext.shifts.shift import Shift
+from nnunet_ext.shifts.shift import SHIFTS, Shift
 from nnunet_ext.shifts.shift_test import shift_test
 
+NAME = "Dataset901_Phantom"
 VIEW = "CollectionLitePlans_Dataset900_Shared__3d_fullres"
 
 
@@ -44,3 +52,71 @@ def test_views_of_a_collection(untrained: Path, trainer: str, dataset: str, chan
             held_out.dataset.description["labels"]
         )
         assert any(dice is not None for dice in own["unshifted"].values())
+
+
+FOLDS = [{"train": ["c", "d"], "val": ["a", "b"]}, {"train": ["a", "b"], "val": ["c", "d"]}]
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of fold 0, stock nnU-Net's."""
+    for part in ("raw", "preprocessed", "results"):
+        (tmp_path / part / NAME).mkdir(parents=True)
+        monkeypatch.setenv(f"nnUNet_{part}", str(tmp_path / part))
+    found = write_small_model(tmp_path / "results", axes=None)
+    shutil.copy(found / "dataset.json", tmp_path / "raw" / NAME)
+    for name in "abcd":
+        for file in (f"imagesTr/{name}_0000.nii.gz", f"labelsTr/{name}.nii.gz"):
+            write_image(tmp_path / "raw" / NAME / file, np.zeros((4, 4, 4), np.float32), (1, 1, 1))
+    write_folds(found, FOLDS)
+    return found
+
+
+def write_folds(model: Path, folds: list[dict[str, list[str]]]) -> None:
+    (model.parents[2] / "preprocessed" / NAME / "splits_final.json").write_text(json.dumps(folds))
+
+
+def test_stock_models_are_told_by_their_validation(model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def found() -> list[str]:
+        return [case.name for case in HeldOut.find(model, ["0"]).folds["0"]]
+
+    assert found() == ["a", "b"]
+    assert "fold_0: neither checkpoint nor validation say which cases this fold was trained on" in caplog.text
+    validation = model / "fold_0" / "validation"
+    validation.mkdir()
+    for name in "ab":
+        (validation / f"{name}.nii.gz").touch()
+    caplog.clear()
+    (validation / "summary.json").touch()
+    assert found() == ["a", "b"]
+    assert not caplog.records
+    for val, told in ((["a", "b", "c"], "'a', and none of 'c'"), (["a", "c"], "'b', which is none of them")):
+        write_folds(model, [{"train": ["d"], "val": val}])
+        with pytest.raises(UserError, match=f"expected predictions of the validation cases .*, found {told}"):
+            found()
+    (validation / "summary.json").unlink()  # a validation that did not end
+    (validation / "b.nii.gz").unlink()
+    write_folds(model, FOLDS)
+    assert found() == ["a", "b"]
+
+
+def test_our_models_are_told_by_their_checkpoint(model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = model / "fold_0" / "checkpoint_final.pth"
+    checkpoint = torch.load(file, weights_only=False)
+    split = (FOLDS[0]["train"], FOLDS[0]["val"])
+    checkpoint["init_args"]["nnunet_ext"] = data_record(model.parents[2] / "preprocessed" / NAME, {NAME: split})
+    torch.save(checkpoint, file)
+    assert HeldOut.find(model, ["0"]).folds.keys() == {"0"}
+    assert not caplog.records
+    write_folds(model, FOLDS[::-1])
+    with pytest.raises(UserError, match="expected a training with the validation cases in splits_final"):
+        HeldOut.find(model, ["0"])
+
+
+def test_photographs_saturate(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).uniform(0, 255, (3, 1, 20, 20)).round()
+    for shift in SHIFTS:
+        found = shift.of(image, (999, 1, 1), "case", (0.0, 255.0))
+        assert found.min() >= 0, shift
+        assert found.max() <= 255, shift
+    assert max(shift.of(image, (999, 1, 1), "case").max() for shift in SHIFTS) > 255

@@ -40,7 +40,7 @@ class LeaveOneSiteOut(Command):
 
     def run(self) -> int:
         """Check the sites, show the folds and write them."""
-        from nnunet_ext.data.folds import FILE
+        from nnunet_ext.data.folds import FILE, unused_cases
         from nnunet_ext.data.raw_dataset import RawDataset
         from nnunet_ext.evaluation.markdown_table import markdown_table
         from nnunet_ext.sites.site_folds import site_folds, write_site_folds
@@ -49,7 +49,11 @@ class LeaveOneSiteOut(Command):
         raw = RawDataset.read(folders.dataset("nnUNet_raw", self.d))
         name = raw.folder.name
         preprocessed = folders.dataset("nnUNet_preprocessed", name)
-        folds = site_folds(read_sites(self.sites, [case.name for case in raw.cases()], name))
+        unused = unused_cases(preprocessed)
+        cases = [case.name for case in raw.cases() if case.name not in unused]
+        folds = site_folds(read_sites(self.sites, cases, name, unused), unused)
+        if unused:
+            print(f"{len(unused)} cases stay unused, as {preprocessed / FILE} says, such as {min(unused)}.")
         rows = [["site left out", "fold", "cases to train", "to validate"]]
         rows += [
             [fold["site"], str(number), str(len(fold["train"])), str(len(fold["val"]))]
@@ -64,7 +68,21 @@ class LeaveOneSiteOut(Command):
         copy = write_site_folds(folds, preprocessed, raw=raw.folder, results=models, replace=self.replace)
         print(f"{preprocessed / FILE} has these folds.{'' if copy is None else f' The earlier ones: {copy}'}")
         numbers = " ".join(str(number) for number in range(len(folds)))
+        plans, configuration = _planned(preprocessed)
         print(
-            f"Next: nnunet_ext compare -d {self.d} -f {numbers} -c 3d_fullres -o comparison -tr NNUNetBaselineTrainer"
+            f"Next: nnunet_ext compare -d {self.d} -f {numbers} -p {plans} -c {configuration} -o comparison "
+            f"-tr NNUNetBaselineTrainer"
         )
         return 0
+
+
+def _planned(preprocessed: Path) -> tuple[str, str]:
+    """Plans and a configuration to go on with: nnU-Net's default ones, if they are there."""
+    from nnunet_ext.files.json_file import read_json
+
+    for file in [preprocessed / "nnUNetPlans.json", *sorted(preprocessed.glob("*Plans*.json"))]:
+        content = read_json(file) if file.is_file() else None
+        if isinstance(content, dict) and content.get("configurations"):
+            names = list(content["configurations"])
+            return file.stem, "3d_fullres" if "3d_fullres" in names else names[0]
+    return "nnUNetPlans", "3d_fullres"

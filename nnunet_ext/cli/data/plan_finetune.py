@@ -16,6 +16,7 @@ from nnunet_ext.cli.data.preprocess import STOCK_RESAMPLING
 from nnunet_ext.cli.planning import plan_collection
 from nnunet_ext.cli.planning.earlier_planning import descendants, earlier_plans, unchanged
 from nnunet_ext.data.plans_file import check_plans_name
+from nnunet_ext.data.raw_dataset import RawDataset
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import write_json
 from nnunet_ext.stock import folders
@@ -198,6 +199,8 @@ class PlanFinetune(PlanAndPreprocess):
 
         assert self._model is not None
         memory = {} if self.gpu_memory_target is None else {"gpu_memory_target_in_gb": self.gpu_memory_target}
+        if not members:
+            RawDataset.read(folders.folder("nnUNet_raw") / place.name).cases()  # refuses images alone
         with unchanged(place / "dataset.json") if self.dry_run else contextlib.nullcontext():
             own = OwnPlans(place.name, planner, self.plans_name, preprocessor_name=self.preprocessor_name, **memory)
         made = FineTuningPlans.make(self._model, own, self.plans_name, self._wanted())

@@ -108,6 +108,7 @@ class SelectSimilar(Command):
         from nnunet_ext.data.preprocessed.image_preparation import differing_preparation
         from nnunet_ext.data.preprocessed.state import PreprocessedState, preprocessed_cases
         from nnunet_ext.methods.sequential_fine_tuning.buffer import Cases, SeveralFolders
+        from nnunet_ext.weights.roles import roles_of
 
         folder = folders.dataset("nnUNet_preprocessed", dataset)
         plans = folders.plans(dataset, plans_name)
@@ -128,5 +129,6 @@ class SelectSimilar(Command):
                 ", ".join(differing),
             )
         found = Cases(state.place, tuple(preprocessed_cases(state.place)))
-        SeveralFolders([found]).check_channels(model.channels)
+        names = roles_of(model.dataset_json, cascade=False).channels
+        SeveralFolders([found]).check_channels(model.channels, names)
         return found

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 NODES = (4, 8)  # least and most
+ENDS = (0.005, 0.995)  # quantiles of the intensities that are 0 and 1 for the map
+SAMPLE = 100_000  # voxels, in equal steps, of which they are taken
 SMALLEST = 1e-6
 
 
 @dataclass(frozen=True)
 class RandomHistogram:
-    """A piecewise linear map from [0, 1] to [0, 1] that rises, or falls.
+    """A piecewise linear map from [0, 1] to [0, 1] that rises, or falls; its outer pieces go on beyond.
 
     Args:
         positions: Of its nodes, rising from 0 to 1.
@@ -49,10 +51,11 @@ class RandomHistogram:
         """Return intensities with the same mean and standard deviation, as nnU-Net's gamma augmentation keeps them.
 
         Args:
-            intensities: Of one channel, any shape; their least is 0 for the map, and their largest 1. At least two
-                voxels; if all are equal, they stay.
+            intensities: Of one channel, any shape; their 0.5th percentile is 0 for the map, and the 99.5th 1, so that
+                single bright voxels do not decide. At least two voxels; if all are equal, they stay.
         """
-        low, high = intensities.min(), intensities.max()
+        some = intensities.flatten()[:: max(1, intensities.numel() // SAMPLE)]
+        low, high = torch.quantile(some.float(), torch.tensor(ENDS, device=some.device)).to(intensities)
         scaled = (intensities - low) / (high - low).clamp_min(SMALLEST)
         at, nodes = (torch.from_numpy(np.ascontiguousarray(each)).to(scaled) for each in (self.positions, self.values))
         piece = torch.bucketize(scaled, at[1:-1])

@@ -13,6 +13,8 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunet_ext.data.preprocessed.state import preprocessed_cases
 from nnunet_ext.errors import UserError
 from nnunet_ext.files.json_file import read_object, write_json
+from nnunet_ext.weights.roles import roles_of
+from nnunet_ext.weights.topology import moved_channel
 
 FORMAT = 1
 REMEDY = "Write it with nnunet_ext select_similar."
@@ -121,14 +123,15 @@ class SeveralFolders:
         found: tuple[Any, Any, Any, dict[str, Any]] = self._datasets[number].load_case(name)
         return found
 
-    def check_channels(self, channels: int) -> None:
+    def check_channels(self, channels: int, names: Sequence[str] | None = None) -> None:
         """Refuse cases with other channels.
 
         Args:
             channels: Of the network's input.
+            names: Names of these channels; None: not known.
 
         Raises:
-            UserError: The first case of a folder has others.
+            UserError: The first case of a folder has others, or dataset.json beside it names them in another order.
         """
         for dataset in self._datasets:
             found = dataset.load_case(dataset.identifiers[0])[0].shape[0]
@@ -136,4 +139,11 @@ class SeveralFolders:
                 raise UserError(
                     f"{dataset.source_folder}: expected cases of {channels} channels, as the network has, found "
                     f"{found}. All data of a chain need the same channels."
+                )
+            file = Path(dataset.source_folder).parent / "dataset.json"
+            theirs = roles_of(read_object(file), cascade=False).channels if file.is_file() else None
+            if (moved := moved_channel(names, theirs)) is not None:
+                raise UserError(
+                    f"{file}: expected the channels in the order of the network's, found {moved}. Put the images' "
+                    f"channels into that order, and preprocess them again."
                 )

@@ -205,7 +205,7 @@ class SequentialFineTuningTrainer(ExtTrainer):
         if self.knobs["seed"] is not None:
             steady_blur(transforms)
         cases = SeveralFolders(groups)
-        cases.check_channels(self.num_input_channels)
+        cases.check_channels(self.num_input_channels, roles_in(self.my_init_kwargs).channels)
         loader = nnUNetDataLoader(
             cases,
             batch_size,

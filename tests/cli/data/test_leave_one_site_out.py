@@ -37,6 +37,24 @@ def splits(root: Path) -> Path:
     return root / "preprocessed" / "Dataset700_Half" / "splits_final.json"
 
 
+def test_cases_that_no_fold_uses_stay_unused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether their sites are known or not."""
+    unused = [{"train": CASES[:2], "val": CASES[2:4], "unused": CASES[4:]}]
+    splits(root).write_text(json.dumps(unused))
+    expected = [
+        {"site": "Bern", "train": CASES[:4:2], "val": CASES[1:4:2], "unused": CASES[4:]},
+        {"site": "Oslo", "train": CASES[1:4:2], "val": CASES[:4:2], "unused": CASES[4:]},
+    ]
+    assert run(root) == 0
+    assert "1 cases stay unused, as " in capsys.readouterr().out
+    assert json.loads(splits(root).read_text()) == expected
+    splits(root).write_text(json.dumps(unused))
+    (root / "sites.json").write_text(json.dumps({case: SITES[case] for case in CASES[:4]}))
+    assert run(root) == 0
+    assert json.loads(splits(root).read_text()) == expected
+    check_fold(splits(root).parent, CASES, 1)
+
+
 def checkpoint(root: Path, fold: str) -> None:
     file = root / "results" / "Dataset700_Half" / "nnUNetTrainer__LitePlans__2d" / fold / "checkpoint_best.pth"
     file.parent.mkdir(parents=True)
@@ -52,7 +70,10 @@ def test_a_fold_for_each_site(root: Path, capsys: pytest.CaptureFixture[str]) ->
     assert not splits(root).exists()
     assert run(root) == 0
     assert json.loads(splits(root).read_text()) == FOLDS
-    assert f"{splits(root)} has these folds.\nNext: nnunet_ext compare -d 700 -f 0 1 " in capsys.readouterr().out
+    assert (
+        f"{splits(root)} has these folds.\nNext: nnunet_ext compare -d 700 -f 0 1 -p LitePlans -c 3d_fullres "
+        in capsys.readouterr().out
+    )
     folder = splits(root).parent
     assert fold_sites(folder) == ["Bern", "Oslo"]
     assert [fold_site(folder, fold) for fold in ("all", "0", 1, 2)] == [None, "Bern", "Oslo", None]

@@ -461,6 +461,19 @@ def test_who_continues_the_training(root, capsys, trainer, unlabelled, expected)
     assert f"nnunet_ext train 902 3d_fullres 0 -tr {expected} -p FineTunePlans" in capsys.readouterr().out
 
 
+def test_images_alone(root, mistake):
+    target = root / "raw" / TARGET
+    (target / "imagesTr").rename(target / "imagesUn")
+    shutil.rmtree(target / "labelsTr")
+    description = json.loads((target / "dataset.json").read_text())
+    for key in ("labels", "numTraining", "regions_class_order"):
+        description.pop(key, None)
+    (target / "dataset.json").write_text(json.dumps(description))
+    assert f"{TARGET}: expected labelled cases in imagesTr and labelsTr, found unlabelled images alone" in mistake(
+        words(root)
+    )
+
+
 @pytest.mark.parametrize("place", ["folder", "zip", "checkpoint in its folder", "checkpoint", "checkpoint and plans"])
 def test_plans_that_would_start_a_program(root, capsys, place):
     """Refused before nnU-Net builds the network that they describe; with --trust, it is built."""

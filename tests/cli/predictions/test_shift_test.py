@@ -35,6 +35,9 @@ def tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             image = tmp_path / "raw" / NAME / "imagesTr" / f"{name}_0000.nii.gz"
             write_image(image, phantom((8, 16, 12), seed=ord(name))[0], SPACING)
             predictor.predict_files([image], tmp_path / "raw" / NAME / "labelsTr" / f"{name}.nii.gz")
+            (model / f"fold_{fold}" / "validation").mkdir(exist_ok=True)
+            (model / f"fold_{fold}" / "validation" / f"{name}.nii.gz").touch()
+        (model / f"fold_{fold}" / "validation" / "summary.json").touch()
     folds = [{"train": list(CASES["1"]), "val": list(CASES["0"])}, {"train": list(CASES["0"]), "val": list(CASES["1"])}]
     (tmp_path / "preprocessed" / NAME / "splits_final.json").write_text(json.dumps(folds))
     return tmp_path
@@ -79,6 +82,21 @@ def test_it_goes_on_where_it_was_interrupted(tested, monkeypatch):
     assert {row["case"] for row in rows(tested)} == {"a", "b", "c"}
     again = json.loads((tested / "out" / "shift_test.json").read_text())
     assert again["cases"]["a"] == record["cases"]["a"]
+
+
+def test_a_case_that_was_corrected_is_predicted_again(tested, monkeypatch):
+    assert main(words(tested)) == 0
+    folder = tested / "raw" / NAME
+    shutil.copy(folder / "labelsTr" / "b.nii.gz", folder / "labelsTr" / "a.nii.gz")
+    predicted = []
+    predict = Predictor.predict_array
+    monkeypatch.setattr(Predictor, "predict_array", lambda *args: predicted.append(1) or predict(*args))
+    assert main(words(tested)) == 0
+    assert len(predicted) == 13
+    unshifted = [row["dice"] for row in rows(tested) if (row["case"], row["shift"]) == ("a", "unshifted")]
+    assert set(unshifted) - {"1.0", ""}
+    assert main(words(tested)) == 0
+    assert len(predicted) == 13
 
 
 def test_a_finished_case_survives_a_damaged_one(tested, capsys):
@@ -142,6 +160,8 @@ def splits(root: Path, *validated: list[str]) -> None:
 
 
 def test_a_case_that_two_folds_validate_on_is_predicted_once(tested):
+    for validation in (tested / "results").rglob("validation"):
+        shutil.rmtree(validation)
     splits(tested, ["a"], ["a", "c"])
     assert main(words(tested)) == 0
     assert {(row["case"], row["fold"]) for row in rows(tested)} == {("a", "0"), ("c", "1")}
@@ -156,13 +176,7 @@ def test_validation_cases_that_are_not_there(tested, mistake):
 
 def test_folds_that_were_replaced_after_the_training(tested, mistake):
     """Its new validation cases may be those that the model has learned."""
-    model = tested / "results" / NAME / "nnUNetTrainer__nnUNetPlans__3d_fullres"
-    for fold, names in CASES.items():
-        (model / f"fold_{fold}" / "validation").mkdir()
-        (model / f"fold_{fold}" / "validation" / "summary.json").touch()
-        for name in names:
-            (model / f"fold_{fold}" / "validation" / f"{name}.nii.gz").touch()
     splits(tested, ["b", "c"], ["a"])
-    assert "found 'a', which is none of them: the model was trained on other folds. Restore these" in mistake(
+    assert "found 'a', which is none of them (and 1 more case): the model was trained on other" in mistake(
         words(tested)
     )

@@ -10,11 +10,22 @@ CHANNEL = torch.randn(500, generator=torch.Generator().manual_seed(0))
 
 
 def test_by_hand():
+    """The quantiles of 0 to 1000 are 5 and 995; beyond them, the outer pieces go on."""
     drawn = RandomHistogram(np.array([0, 0.5, 1]), np.array([0, 0.8, 1]))
-    mapped = torch.tensor([0.0, 0.4, 0.8, 1.0])  # of 0, .25, .5, 1
-    values = torch.tensor([1.0, 2.0, 3.0, 5.0])
+    values = torch.arange(1001.0)
+    rises, goes_on = (values - 5) / 990 * 1.6, 0.8 + (values - 500) / 990 * 0.4
+    mapped = torch.where(values < 500, rises, goes_on)
     expected = (mapped - mapped.mean()) / mapped.std() * values.std() + values.mean()
-    torch.testing.assert_close(drawn(values), expected)
+    torch.testing.assert_close(drawn(values), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_a_single_bright_voxel_does_not_decide():
+    """Between the least and the largest value, the map would be straight where all others are."""
+    drawn = RandomHistogram(np.array([0, 0.5, 1]), np.array([0, 0.9, 1]))
+    bright = torch.cat([CHANNEL, torch.tensor([1000.0])])
+    found = torch.stack([drawn(bright)[:-1], drawn(CHANNEL)])
+    assert torch.corrcoef(found)[0, 1] > 0.99
+    assert torch.corrcoef(torch.stack([found[0], CHANNEL]))[0, 1] < 0.95
 
 
 @pytest.mark.parametrize("seed", range(5))

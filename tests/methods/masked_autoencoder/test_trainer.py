@@ -426,6 +426,16 @@ def test_our_trainers_start_from_it_with_fresh_heads(half_labelled: Make, pretra
     assert reasons == ({"the knob fine_tune.transfer asks for the encoder alone"} if parts == "encoder" else set())
 
 
+@pytest.mark.parametrize(("fold", "warned"), [(0, False), (1, True), ("all", False)])
+def test_another_fold_says_that_its_images_were_seen(
+    half_labelled: Make, pretrained: Path, fold: int | str, warned: bool, capsys: pytest.CaptureFixture[str]
+):
+    """The pre-training is of fold 0; fold all holds nothing out."""
+    half_labelled(NNUNetBaselineTrainer, run="tuned", fold=fold, init_from=str(pretrained)).on_train_start()
+    told = "WARNING: init_from: the pre-training restored images of Dataset700_Half in another fold"
+    assert (told in capsys.readouterr().out) == warned
+
+
 def test_heads_of_as_many_outputs_stay_fresh_too(redundant: Make):
     """Two channels, two classes: names of classes are no names of channels."""
     trainer = redundant(MaskedAutoencoderTrainer, num_epochs=1, num_iterations_per_epoch=1)

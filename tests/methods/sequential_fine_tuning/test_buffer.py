@@ -89,3 +89,16 @@ def test_several_folders_are_one_dataset(tmp_path: Path) -> None:
     dataset = SeveralFolders([one, Cases(preprocessed(tmp_path / "two", "a", channels=2), ("a",))])
     with pytest.raises(UserError, match=r"two: expected cases of 1 channels, as the network has, found 2"):
         dataset.check_channels(1)
+
+
+def test_channels_in_another_order(tmp_path: Path) -> None:
+    """By the dataset.json beside the preprocessed cases."""
+    cases = Cases(preprocessed(tmp_path / "one" / "PlansA_3d", "a", channels=2), ("a",))
+    file = tmp_path / "one" / "dataset.json"
+    file.write_text(json.dumps({"channel_names": {"0": "T2", "1": "T1"}, "labels": {"background": 0}}))
+    dataset = SeveralFolders([cases])
+    dataset.check_channels(2)
+    dataset.check_channels(2, ["T2", "T1"])
+    dataset.check_channels(2, ["CT", "PET"])  # other names: nothing is known
+    with pytest.raises(UserError, match="expected the channels in the order of the network's, found"):
+        dataset.check_channels(2, ["T1", "T2"])
