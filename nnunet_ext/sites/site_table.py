@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def read_sites(file: Path, cases: Collection[str], dataset: str, unused: Collect
         )
     spelt: dict[str, str] = {}
     for site in found.values():
-        if (first := spelt.setdefault("".join(site.split()).casefold(), site)) != site:
+        if (first := spelt.setdefault(unicodedata.normalize("NFKC", "".join(site.split())).casefold(), site)) != site:
             raise UserError(
                 f"{file}: expected one spelling of each site, found {first!r} and {site!r}. A model would train on the "
                 f"site that it is tested on. Write both alike, or give them other names."

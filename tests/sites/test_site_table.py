@@ -37,6 +37,8 @@ def test_what_is_refused(tmp_path: Path):
         assert f"found 'A' and {wrong!r}. A model would train on the site that it is tested on" in refusal(
             tmp_path, good | {"a2": wrong}
         )
+    zurich = "Z\N{LATIN SMALL LETTER U WITH DIAERESIS}rich", "Zu\N{COMBINING DIAERESIS}rich"  # one or two characters
+    assert "found 'Z" in refusal(tmp_path, {"a1": zurich[0], "a2": zurich[1], "b1": "B"})
     for wrong in ([], {}, "A"):
         assert "expected the site of each case" in refusal(tmp_path, json.dumps(wrong))
     assert "found 'a1' twice" in refusal(tmp_path, '{"a1": "A", "a1": "B"}')

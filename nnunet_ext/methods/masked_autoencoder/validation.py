@@ -26,7 +26,7 @@ def squared_errors(patch: HiddenPatch, guesses: list[Tensor]) -> NDArray[np.floa
     """
     found = [patch.squared_error(guess) for guess in guesses]
     columns = [error for error, _ in found] + [found[0][1]]
-    return np.stack([column.double().cpu().numpy() for column in columns], axis=1)
+    return np.stack([column.cpu().double().numpy() for column in columns], axis=1)
 
 
 def controls(patch: HiddenPatch, seen: Tensor, block: tuple[int, ...]) -> list[Tensor]:

@@ -77,7 +77,7 @@ class FeatureDistance:
             crop = torch.from_numpy(_crop(image, self.patch, place)).to(self.device)
             images = (crop[:, 0] if self.is_2d else crop)[None]
             bottleneck = self.network.encoder(images)[-1]  # type: ignore[operator]
-            found.append(bottleneck.flatten(2).mean(2)[0].double().cpu())
+            found.append(bottleneck.flatten(2).mean(2)[0].cpu().double())
         return torch.stack(found)
 
 
