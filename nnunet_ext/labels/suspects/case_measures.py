@@ -138,4 +138,5 @@ def _beyond(pair: LabelPair, channels: NDArray[Any]) -> float:
     number = int(np.count_nonzero(foreground))
     if not number or filled.all():
         return 0.0
-    return float(np.count_nonzero(foreground & ~ndimage.binary_fill_holes(filled)) / number)
+    inside = ndimage.binary_fill_holes(filled.squeeze()).reshape(filled.shape)  # an image of one slice has holes, too
+    return float(np.count_nonzero(foreground & ~inside) / number)

@@ -211,6 +211,10 @@ def test_2d_images_of_another_format(blobs):
     blobs.describe(channel_names={"0": "R", "1": "G", "2": "B"}, file_ending=".png")
     plans = blobs.root / MODEL / "plans.json"
     plans.write_text(plans.read_text().replace("SimpleITKIO", "NaturalImage2DIO"))
+    spotted, organ = blobs.raw / "imagesTr" / "case_05_0000.png", blobs.raw / "labelsTr" / "case_05.png"
+    pixels = np.array(Image.open(spotted))
+    pixels[np.asarray(Image.open(organ)) == 1] = 0  # a black organ is no outside
+    Image.fromarray(pixels).save(spotted)
     assert all(case.reasons == () for case in blobs.search().cases)
     label = blobs.raw / "labelsTr" / "case_03.png"
     Image.fromarray(np.flip(np.asarray(Image.open(label)), 1)).save(label)
