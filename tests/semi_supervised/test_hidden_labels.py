@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -134,7 +135,9 @@ def test_what_was_unlabelled_stays_so(source):
     images = source.folder / "imagesUn"
     images.mkdir()
     for channel in range(2):
-        shutil.copy(source.folder / f"imagesTr/case_000_{channel:04d}.nii.gz", images / f"far_{channel:04d}.nii.gz")
+        stored = nibabel.load(source.folder / f"imagesTr/case_000_{channel:04d}.nii.gz")
+        brighter = nibabel.Nifti1Image(np.asarray(stored.dataobj) + 1, stored.affine)
+        nibabel.save(brighter, images / f"far_{channel:04d}.nii.gz")
     assert hide_labels(source, place_of(source), LABELLED, TEST)["unlabelled"] == 4
     assert "far" in content(place_of(source))["unlabelled"]
     assert "far" not in content(place_of(source))["hidden_labels"]

@@ -9,6 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import blosc2
+import nibabel
 import numpy as np
 import pytest
 from batchgenerators.utilities.file_and_folder_operations import load_pickle
@@ -228,7 +229,8 @@ def test_a_new_case_and_one_that_is_gone(done):
 
 def test_an_image_that_was_replaced(done):
     image = done[0] / "imagesUn" / "unlabelled_001_0000.nii.gz"
-    shutil.copy(done[0] / "imagesTr" / "case_000_0000.nii.gz", image)
+    stored = nibabel.load(done[0] / "imagesTr" / "case_000_0000.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.asarray(stored.dataobj) + 1, stored.affine), image)
     later = (done[1] / "LitePlans_3d_fullres_unlabelled" / "unlabelled_001.pkl").stat().st_mtime_ns + 1
     os.utime(image, ns=(later, later))
     assert run(done) == ["unlabelled_001"]
