@@ -49,15 +49,15 @@ def images_of(
     return found
 
 
-def same_images(one: Images, other: Images) -> list[tuple[str, str]]:
-    """Return the pairs of cases that share an image file, by path or as the same file under two paths, or are copies.
+def same_images(one: Images, other: Images, *, copies: bool = False) -> list[tuple[str, str]]:
+    """Return the pairs of cases that share an image file, by path or as the same file under two paths.
 
-    A file that is in every case of a dataset beside other images (an atlas) does not count. A copy has the bytes of all
-    images of the other case.
+    A file that is in every case of a dataset beside other images (an atlas) does not count.
 
     Args:
         one: Image files by case.
         other: The same.
+        copies: Also cases of which all images have the same bytes.
 
     Returns:
         Names in ``one`` and in ``other``, sorted by the latter.
@@ -69,7 +69,8 @@ def same_images(one: Images, other: Images) -> list[tuple[str, str]]:
         for identity in _identities(images):
             if identity in owners:
                 found[name] = owners[identity]
-    found |= _copies(one, {name: images for name, images in other.items() if name not in found})
+    if copies:
+        found |= _copies(one, {name: images for name, images in other.items() if name not in found})
     return [(found[name], name) for name in sorted(found)]
 
 

@@ -120,7 +120,9 @@ def check_unlabelled_apart(
         UserError: There is one.
     """
     both = same_images(
-        unlabelled_images(dataset, description, cases), images_of(raw_folder(), dataset, description, val)
+        unlabelled_images(dataset, description, cases),
+        images_of(raw_folder(), dataset, description, val),
+        copies=True,
     )
     if both:
         unlabelled, validated = both[0]
@@ -175,7 +177,8 @@ def _check_not_labelled(cases: list[Case], dataset: RawDataset) -> None:
     """Refuse cases that are labelled too, under the same name or another."""
     labelled = {} if dataset.has_images_alone else {case.name: case.images for case in dataset.cases()}
     both = {case.name: case.name for case in cases if case.name in labelled}
-    both |= {name: other for other, name in same_images(labelled, {case.name: case.images for case in cases})}
+    images = {case.name: case.images for case in cases}
+    both |= {name: other for other, name in same_images(labelled, images, copies=True)}
     if both:
         name, other = next(iter(both.items()))
         alias = "" if name == other else f" as {other!r}"

@@ -44,13 +44,14 @@ def test_copies(folder):
         (folder / "B" / f"{name}_copy").write_bytes((folder / "A" / name).read_bytes())
     (folder / "B" / "z").write_text("B z")
     one = files(folder / "A", a=["x", "atlas"])
-    assert same_images(one, files(folder / "B", c=["x_copy", "atlas_copy"])) == [("A/a", "B/c")]
-    assert same_images(one, files(folder / "B", c=["z", "atlas_copy"], d=["y_copy", "atlas_copy"])) == []
-    assert same_images(one, files(folder / "B", c=["x_copy"])) == []
+    assert same_images(one, files(folder / "B", c=["x_copy", "atlas_copy"])) == []
+    assert same_images(one, files(folder / "B", c=["x_copy", "atlas_copy"]), copies=True) == [("A/a", "B/c")]
+    assert same_images(one, files(folder / "B", c=["z", "atlas_copy"], d=["y_copy", "atlas_copy"]), copies=True) == []
+    assert same_images(one, files(folder / "B", c=["x_copy"]), copies=True) == []
     middle = 3 * [0] + [1] + 3 * [0]  # equal in the middle
     for name, content in (("A/long", bytes([7, *middle, 8])), ("B/long", bytes([9, *middle, 8]))):
         (folder / name).write_bytes(content * 1024)
-    assert same_images(files(folder / "A", a=["long"]), files(folder / "B", b=["long"])) == []
+    assert same_images(files(folder / "A", a=["long"]), files(folder / "B", b=["long"]), copies=True) == []
 
 
 def test_files_that_are_not_there_are_told_by_their_paths(tmp_path):
