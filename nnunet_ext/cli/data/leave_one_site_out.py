@@ -53,7 +53,7 @@ class LeaveOneSiteOut(Command):
         cases = [case.name for case in raw.cases() if case.name not in unused]
         folds = site_folds(read_sites(self.sites, cases, name, unused), unused)
         if unused:
-            print(f"{len(unused)} cases stay unused, as {preprocessed / FILE} says, such as {min(unused)}.")
+            print(f"Cases that stay unused, as {preprocessed / FILE} says: {len(unused)}, such as {min(unused)}.")
         rows = [["site left out", "fold", "cases to train", "to validate"]]
         rows += [
             [fold["site"], str(number), str(len(fold["train"])), str(len(fold["val"]))]

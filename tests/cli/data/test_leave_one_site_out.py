@@ -46,7 +46,7 @@ def test_cases_that_no_fold_uses_stay_unused(root: Path, capsys: pytest.CaptureF
         {"site": "Oslo", "train": CASES[1:4:2], "val": CASES[:4:2], "unused": CASES[4:]},
     ]
     assert run(root) == 0
-    assert "1 cases stay unused, as " in capsys.readouterr().out
+    assert "splits_final.json says: 1, such as case_004." in capsys.readouterr().out
     assert json.loads(splits(root).read_text()) == expected
     splits(root).write_text(json.dumps(unused))
     (root / "sites.json").write_text(json.dumps({case: SITES[case] for case in CASES[:4]}))
