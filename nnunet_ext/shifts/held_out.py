@@ -108,7 +108,7 @@ class HeldOut:
         for name in dict.fromkeys(names):
             taken = {case.name for own in found.values() for case in own}  # splits may validate twice on a case
             own = _of_fold(raw, splits, int(name), cases)
-            _check_validated(model / f"fold_{name}", checkpoint, own, raw)
+            _check_validated(model / f"fold_{name}", checkpoint, own, raw, trust=trust)
             found[name] = tuple(case for case in own if case.name not in taken)[:most]
         return cls(model, raw, found)
 
@@ -183,7 +183,7 @@ def _of_fold(
     return found
 
 
-def _check_validated(fold: Path, checkpoint: str, cases: Sequence[Case], raw: RawDataset) -> None:
+def _check_validated(fold: Path, checkpoint: str, cases: Sequence[Case], raw: RawDataset, *, trust: bool) -> None:
     """Refuse folds that were written after the training, which may have learned what they validate on."""
     folder, names = fold / "validation", {case.name for case in cases}
     predicted = {file.name.removesuffix(raw.file_ending) for file in folder.glob(f"*{raw.file_ending}")}
@@ -195,7 +195,7 @@ def _check_validated(fold: Path, checkpoint: str, cases: Sequence[Case], raw: Ra
             f"{folder}: expected predictions of the validation cases in splits_final.json, found {found!r}, {what}"
             f"{more(len(other) - 1)}: the model was trained on other folds. Restore these, or train again."
         )
-    validated = validation_record(read_foreign_checkpoint(fold / checkpoint), raw.folder.name)
+    validated = validation_record(read_foreign_checkpoint(fold / checkpoint, trust=trust), raw.folder.name)
     if validated is not None and validated != case_record(names):
         raise UserError(
             f"{fold / checkpoint}: expected a training with the validation cases in splits_final.json, found one with "

@@ -113,6 +113,14 @@ def test_our_models_are_told_by_their_checkpoint(model: Path, caplog: pytest.Log
         HeldOut.find(model, ["0"])
 
 
+def test_a_checkpoint_that_asks_for_code_needs_trust(model: Path) -> None:
+    file = model / "fold_0" / "checkpoint_final.pth"
+    torch.save(torch.load(file, weights_only=False) | {"code": Shift("gamma", 2.0)}, file)
+    with pytest.raises(UserError, match="--trust"):
+        HeldOut.find(model, ["0"])
+    assert HeldOut.find(model, ["0"], trust=True).folds.keys() == {"0"}
+
+
 def test_photographs_saturate(tmp_path: Path) -> None:
     image = np.random.default_rng(0).uniform(0, 255, (3, 1, 20, 20)).round()
     for shift in SHIFTS:

@@ -127,10 +127,10 @@ class CorrectedDataset:
     def _link_raters(self, source: Path, folder: Path) -> None:
         """Link what raters drew in the cases that are kept."""
         for rater in files_in(source):
-            (folder / rater.name).mkdir(parents=True)
             for file in files_in(rater):
                 name = file.name.removesuffix(self.source.file_ending)
                 if name != file.name and name not in self.dropped:
+                    (folder / rater.name).mkdir(parents=True, exist_ok=True)
                     link_label(file, folder / rater.name / file.name)
 
     @property

@@ -149,6 +149,8 @@ def test_raters_and_folds_of_the_raw_dataset_lose_dropped_cases(blobs):
         (blobs.raw / "labelsTr_raters" / rater).mkdir(parents=True)
         for number in (3, 4):
             shutil.copy(blobs.label(number), blobs.raw / "labelsTr_raters" / rater)
+    (blobs.raw / "labelsTr_raters" / "zoe").mkdir()  # who rated dropped cases alone is no rater any more
+    shutil.copy(blobs.label(3), blobs.raw / "labelsTr_raters" / "zoe")
     splits = blobs.root / "preprocessed" / DATASET / "splits_final.json"
     folds = [fold | {"site": site} for fold, site in zip(json.loads(splits.read_text()), "ab", strict=True)]
     for file in (splits, blobs.raw / "splits_final.json"):
@@ -156,6 +158,7 @@ def test_raters_and_folds_of_the_raw_dataset_lose_dropped_cases(blobs):
     new = dropping(blobs, 3)
     new.write(plans_of(blobs), lambda folder: {})
     raters = new.place / "labelsTr_raters"
+    assert sorted(place.name for place in raters.iterdir()) == ["anna", "ben"]
     assert {file.relative_to(raters).as_posix() for file in raters.rglob("*.gz")} == {
         "anna/case_04.nii.gz",
         "ben/case_04.nii.gz",
