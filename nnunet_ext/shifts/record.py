@@ -28,7 +28,8 @@ class ShiftRecord:
         settings: What the Dice depends on, but for the cases.
         folds: By case the fold that did not train on it.
         cases: By case, by shift, the Dice of each class; of all cases that were predicted so far.
-        files: By case, the stamps of its images and its label.
+        files: Of these cases, the stamps of images and label.
+        paths: Of all cases, images and label.
     """
 
     file: Path
@@ -36,6 +37,7 @@ class ShiftRecord:
     folds: dict[str, str] = field(default_factory=dict)
     cases: dict[str, dict[str, Dices]] = field(default_factory=dict)
     files: dict[str, list[list[Any]]] = field(default_factory=dict)
+    paths: dict[str, list[Path]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, file: Path, held_out: HeldOut, checkpoint: str, *, mirroring: bool) -> ShiftRecord:
@@ -60,9 +62,8 @@ class ShiftRecord:
         checkpoints = {fold: FileStamp.of(path).sha256 for fold, path in files.items()}
         folds = {case.name: fold for fold, cases in held_out.folds.items() for case in cases}
         paths = {case.name: _files(case) for cases in held_out.folds.values() for case in cases}
-        now = {name: [FileStamp.of(path).as_json() for path in own] for name, own in paths.items()}
         if not file.is_file():
-            return cls(file, settings | {"checkpoints": checkpoints}, folds, files=now)
+            return cls(file, settings | {"checkpoints": checkpoints}, folds, paths=paths)
         earlier = read_object(file)
         other = [key for key, value in settings.items() if earlier.get(key) != value]
         if not other and any(earlier["checkpoints"].get(fold, own) != own for fold, own in checkpoints.items()):
@@ -76,11 +77,12 @@ class ShiftRecord:
         stamps = earlier.get("files", {})
         changed = {name for name, own in paths.items() if name in stamps and changed_file(own, stamps[name])}
         cases = {name: dices for name, dices in earlier["cases"].items() if name not in changed}
-        return cls(file, settings, earlier["folds"] | folds, cases, stamps | now)
+        return cls(file, settings, earlier["folds"] | folds, cases, stamps, paths)
 
     def add(self, case: str, dices: dict[str, Dices]) -> None:
         """Add a case, and write the file."""
         self.cases[case] = dices
+        self.files[case] = [FileStamp.of(path).as_json() for path in self.paths[case]]
         folds = {name: self.folds[name] for name in self.cases}
         files = {name: self.files[name] for name in self.cases if name in self.files}
         write_json(self.file, self.settings | {"folds": folds, "files": files, "cases": self.cases}, indent=1)
