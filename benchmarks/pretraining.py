@@ -48,6 +48,7 @@ SEGMENTS, RESTORES, OWN = "NNUNetBaselineTrainer", "MaskedAutoencoderTrainer", "
 FOLDS = {SEGMENTS: "0", RESTORES: "all"}
 SEARCH_SEED, SEARCH_RATES, SEARCH_LENGTHS = 100, (1e-2, 3e-3, 1e-3), (1000, 3000)
 VALIDATION = {"num_val_iterations_per_epoch": 10}  # of pre-trainings, on top of their time
+RATE = 1e-2  # of pre-trainings: --search
 
 
 class Arm(NamedTuple):
@@ -218,7 +219,8 @@ def pretrain(work: Path, raw: Path, number: str, name: str, seed: int, steps: in
     """Pre-train, unless that is done; return the fold's folder."""
     other, knobs = PRETRAININGS[name]
     of_images = number if other is None else prepare_other(work, raw, number, other, few)
-    return train(of_images, RESTORES, plans_of("Pre", name, steps, seed), steps, knobs | VALIDATION | {"seed": seed})
+    knobs = {"initial_lr": RATE, "seed": seed} | VALIDATION | knobs
+    return train(of_images, RESTORES, plans_of("Pre", name, steps, seed), steps, knobs)
 
 
 def search(number: str, lengths: Sequence[int]) -> dict[tuple[str, int, int], Path]:
